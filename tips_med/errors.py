@@ -1,0 +1,82 @@
+"""Errors that a user can fix.
+
+Each names what was found and, where it helps, the file, what was expected and what to do. The command line prints
+exactly this text on one line and leaves with exit code 2; anything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class TipsMedError(Exception):
+    """Something the user can put right.
+
+    Args:
+        found: What was found, in plain words.
+        path: The file or folder it was found in.
+        expected: What would have been right.
+        remedy: What to do about it, as an imperative.
+        code: A short stable name of the kind of problem (``missing-slice``), for scripts to branch on.
+    """
+
+    code = "error"
+
+    def __init__(
+        self,
+        found: str,
+        *,
+        path: str | Path | None = None,
+        expected: str | None = None,
+        remedy: str | None = None,
+        code: str | None = None,
+    ) -> None:
+        self.found, self.expected, self.remedy = found, expected, remedy
+        self.path = Path(path) if path is not None else None
+        if code is not None:
+            self.code = code
+        super().__init__(found)
+
+    def __str__(self) -> str:
+        text = f"{self.path}: {self.found}" if self.path is not None else self.found
+        if self.expected:
+            text += f"; expected {self.expected}"
+        if self.remedy:
+            text += f". {self.remedy[0].upper()}{self.remedy[1:]}"
+        return " ".join(text.split())
+
+
+class ReadError(TipsMedError):
+    """A scan that cannot be read without guessing; ``code`` names the reason."""
+
+    code = "unreadable"
+
+
+class QueryError(TipsMedError):
+    """A query in which nothing is understood, or that contradicts itself."""
+
+    code = "query"
+
+
+class ModalityError(TipsMedError):
+    """A scan of a modality that the model was not trained on."""
+
+    code = "modality"
+
+
+class WeightsError(TipsMedError):
+    """Weights that are missing, damaged, or of another model."""
+
+    code = "weights"
+
+
+class OutputError(TipsMedError):
+    """A place that results cannot be written to."""
+
+    code = "output"
+
+
+class ConfigError(TipsMedError):
+    """A configuration that is unknown or wrong."""
+
+    code = "config"

@@ -1,0 +1,34 @@
+"""Array aliases: every axis is named once, here.
+
+=========  ==============================================================
+axis       meaning
+=========  ==============================================================
+k, j, i    slice, row and column of a scan (``voxels[k, j, i]``)
+slab       a position along the body on the working grid, feet to head
+row, col   of a patch; rows run to the back, columns to the patient's left
+y, x       of a fine cell, in the same directions
+token      a word of the query
+=========  ==============================================================
+
+``jaxtyping`` checks them with beartype while the tests run (see ``tests/conftest.py``), and costs nothing otherwise.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Float64, UInt8
+from torch import Tensor
+
+Affine = Float64[np.ndarray, "4 4"]
+"""Maps indices (or points), as a column with a 1 appended, into a frame; ``lps_from_kji`` maps (k, j, i, 1)."""
+
+Points = Float64[np.ndarray, "n 3"]
+Voxels = Float32[np.ndarray, "k j i"]
+Mask = Bool[np.ndarray, "k j i"]
+Labels = UInt8[np.ndarray, "k j i"]
+Heat = Float32[np.ndarray, "slab y x"]
+
+SlabPixels = Float32[Tensor, "slab channel y x"]
+Patches = Float[Tensor, "slab row col embedding"]
+Fine = Float[Tensor, "slab y x feature"]
+Tokens = Float[Tensor, "token embedding"]

@@ -1,0 +1,181 @@
+"""2.5D slabs: a scan on the working grid of an encoder, each slab with its neighbours and windows as channels.
+
+The working grid is axial, along the patient's own axes, whatever the scan's orientation: sagittal, coronal, oblique
+and mirrored scans all arrive at the same slabs, and ``lps_from_pixel`` says where they are. Nothing is undone later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import SimpleITK as sitk  # noqa: N813
+import torch
+
+from tips_med.errors import ReadError
+from tips_med.geometry import RAS_FROM_LPS, grid_corners, spacing_mm
+from tips_med.scan import Scan
+from tips_med.shapes import Affine, SlabPixels, Voxels
+
+MAX_CELLS = 400_000_000
+"""Cells of the working grid beyond which a scan is refused: no body is that large."""
+
+
+@dataclass(frozen=True)
+class SlabSpec:
+    """How slabs are cut.
+
+    Attributes:
+        spacing_mm: Of the working grid: between slabs, rows and columns.
+        windows_hu: Intensity windows (low, high), each scaled to [0, 1]; one group of channels each.
+        neighbours: Slabs to either side that stand in the channels beside the slab itself (1 gives three).
+        patch: Pixels along an edge of a patch; the grid is padded to a multiple of it.
+    """
+
+    spacing_mm: tuple[float, float, float] = (2.5, 2.0, 2.0)
+    windows_hu: tuple[tuple[float, float], ...] = ((-1050.0, -150.0), (-200.0, 300.0))
+    neighbours: int = 1
+    patch: int = 8
+
+    @property
+    def channels(self) -> int:
+        """Channels of a slab: every window of every neighbour."""
+        return len(self.windows_hu) * (2 * self.neighbours + 1)
+
+
+@dataclass(frozen=True, eq=False)
+class SlabStack:
+    """Slabs of one scan.
+
+    Attributes:
+        pixels: Window-scaled values, [slab channel y x], float32; unseen area has the value of air.
+        seen: Where the scan measured something, [slab y x].
+        lps_from_pixel: Maps (slab, y, x, 1) to LPS in mm.
+        spec: How they were cut.
+    """
+
+    pixels: SlabPixels
+    seen: torch.Tensor
+    lps_from_pixel: Affine
+    spec: SlabSpec
+
+
+def resample(
+    voxels: np.ndarray, lps_from_kji: Affine, lps_from_out: Affine, shape: tuple[int, int, int], *, linear: bool = True
+) -> np.ndarray:
+    """Samples a volume on another grid; NaN (or 0, for labels) where that grid leaves it.
+
+    Args:
+        voxels: Floats with NaN where nothing was measured, or labels; [k j i].
+        lps_from_kji: Their place.
+        lps_from_out: The place of the new grid. Both may be oblique or mirrored, but not sheared.
+        shape: Of the new grid.
+        linear: Linear interpolation, after smoothing when the new grid is coarser, so that thin slices are averaged
+            and not skipped; nearest neighbour otherwise.
+
+    Returns:
+        The samples: float32 when ``linear``, else of the dtype of ``voxels``.
+    """
+    image = _image(voxels, lps_from_kji)
+    like = _image(np.empty((1, 1, 1), np.uint8), lps_from_out)
+    resampler = sitk.ResampleImageFilter()
+    resampler.SetSize([int(n) for n in shape[::-1]])
+    resampler.SetOutputOrigin(like.GetOrigin())
+    resampler.SetOutputSpacing(like.GetSpacing())
+    resampler.SetOutputDirection(like.GetDirection())
+    if not linear:
+        resampler.SetInterpolator(sitk.sitkNearestNeighbor)
+        return sitk.GetArrayFromImage(resampler.Execute(image))
+    unmeasured = np.isnan(voxels)
+    if unmeasured.any():
+        # A smoothed or interpolated NaN spreads: fill with the scan's floor, and carry the mask along beside it.
+        filled = np.where(unmeasured, np.float32(np.nanmin(voxels) if not unmeasured.all() else 0), voxels)
+        image = _image(filled, lps_from_kji)
+    ratio = spacing_mm(lps_from_out) / spacing_mm(lps_from_kji)
+    sigmas = [float(s) * max(0.0, float(r) ** 2 - 1) ** 0.5 / 2.355 for s, r in zip(image.GetSpacing()[::-1], ratio)]
+    for axis, sigma in enumerate(sigmas):
+        if sigma > 0.3 * float(spacing_mm(lps_from_kji)[axis]) and voxels.shape[axis] >= 4:
+            image = sitk.RecursiveGaussian(image, sigma, False, sitk.RecursiveGaussianImageFilter.ZeroOrder, 2 - axis)
+    resampler.SetInterpolator(sitk.sitkLinear)
+    resampler.SetOutputPixelType(sitk.sitkFloat32)
+    resampler.SetDefaultPixelValue(float("nan"))
+    out = sitk.GetArrayFromImage(resampler.Execute(image))
+    if unmeasured.any():
+        resampler.SetInterpolator(sitk.sitkNearestNeighbor)
+        resampler.SetOutputPixelType(sitk.sitkUInt8)
+        resampler.SetDefaultPixelValue(1)
+        hole = sitk.GetArrayFromImage(resampler.Execute(_image(unmeasured.astype(np.uint8), lps_from_kji)))
+        out[hole > 0] = np.nan
+    return out
+
+
+def working_grid(scan: Scan, spec: SlabSpec) -> tuple[Affine, tuple[int, int, int]]:
+    """The axial grid along the patient's axes that covers a scan: its affine and its shape (slab, y, x).
+
+    The grid is centred on the scan, and y and x are rounded up to whole patches.
+    """
+    corners = grid_corners(scan.lps_from_kji, scan.shape)
+    low, high = corners.min(axis=0), corners.max(axis=0)
+    extent_zyx = (high - low)[::-1]
+    cells = np.maximum(1, np.floor(extent_zyx / spec.spacing_mm + 0.25)).astype(int)
+    cells[1:] = -(-cells[1:] // spec.patch) * spec.patch
+    if cells.prod() > MAX_CELLS:
+        raise ReadError(
+            f"the scan spans {' x '.join(f'{e:.0f}' for e in extent_zyx[::-1])} mm",
+            expected="a part of a human body",
+            remedy="check the spacing in its header",
+            code="extent",
+        )
+    centre_zyx = ((low + high) / 2)[::-1]
+    first_zyx = centre_zyx - (cells - 1) / 2 * np.asarray(spec.spacing_mm)
+    affine = np.eye(4)
+    affine[:3, :3] = np.diag(spec.spacing_mm)[::-1]
+    affine[:3, 3] = first_zyx[::-1]
+    slabs, rows, columns = (int(n) for n in cells)
+    return affine, (slabs, rows, columns)
+
+
+def make_slabs(scan: Scan, spec: SlabSpec | None = None) -> SlabStack:
+    """Cuts a scan into slabs.
+
+    Raises:
+        ReadError: ``extent`` when the header makes the scan larger than any body.
+    """
+    spec = spec or SlabSpec()
+    affine, shape = working_grid(scan, spec)
+    volume = resample(scan.voxels, scan.lps_from_kji, affine, shape)
+    seen = np.isfinite(volume)
+    volume[~seen] = -1024.0
+    return SlabStack(stack_channels(torch.from_numpy(volume), spec), torch.from_numpy(seen), affine, spec)
+
+
+def stack_channels(volume: torch.Tensor, spec: SlabSpec) -> SlabPixels:
+    """Windows and neighbours of a volume in HU, [..., slab y x] -> [..., slab channel y x].
+
+    The first and last slab stand in for the neighbours that they lack.
+    """
+    n = volume.shape[-3]
+    index = torch.arange(n, device=volume.device)
+    shifted = [
+        volume.index_select(-3, (index + offset).clamp(0, n - 1))
+        for offset in range(-spec.neighbours, spec.neighbours + 1)
+    ]
+    channels = [((v - low) / (high - low)).clamp(0, 1) for low, high in spec.windows_hu for v in shifted]
+    return torch.stack(channels, dim=-3)
+
+
+def _image(array: Voxels | np.ndarray, lps_from_kji: Affine) -> sitk.Image:
+    """A SimpleITK image in the same place (ITK's physical space is LPS, its axes are i, j, k)."""
+    if array.dtype == bool:
+        array = array.astype(np.uint8)
+    image = sitk.GetImageFromArray(array)
+    step = spacing_mm(lps_from_kji)
+    image.SetSpacing([float(s) for s in step[::-1]])
+    image.SetDirection((lps_from_kji[:3, :3] / step)[:, ::-1].ravel().tolist())
+    image.SetOrigin(lps_from_kji[:3, 3].tolist())
+    return image
+
+
+def ras_affine_ijk(lps_from_kji: Affine) -> np.ndarray:
+    """NIfTI's affine, RAS from (i, j, k), for an array transposed to [i j k]."""
+    return RAS_FROM_LPS @ lps_from_kji @ np.eye(4)[[2, 1, 0, 3]]
