@@ -1,0 +1,72 @@
+"""Heat maps and masks as NIfTI, in the patient's place: RAS exists only here.
+
+NIfTI-1 (https://nifti.nimh.nih.gov/nifti-1/) knows two placements. Viewers differ in which one they believe, so both
+are written, and say the same.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from tips_med.errors import OutputError
+from tips_med.exporters.base import Exporter
+from tips_med.geometry import axis_directions
+from tips_med.grounding import Grounding
+from tips_med.shapes import Affine
+from tips_med.slabs import ras_affine_ijk
+
+_SCANNER_ANATOMICAL = 1
+"""NIFTI_XFORM_SCANNER_ANAT: millimetres in the scanner's frame, as in DICOM."""
+
+_SHEAR_TOLERANCE = 1e-4
+"""Cosine between two axes beyond which a grid is sheared and no quaternion can say where it is."""
+
+
+class NiftiExporter(Exporter):
+    """Writes ``heat.nii.gz`` and ``mask.nii.gz``, and ``labels.nii.gz`` where there is more than one instance."""
+
+    def export(self, grounding: Grounding, folder: Path) -> tuple[Path, ...]:
+        """Writes the volumes of one answer."""
+        paths = [write_heat(grounding, folder / "heat.nii.gz"), write_mask(grounding, folder / "mask.nii.gz")]
+        if len(grounding.instances) > 1:
+            paths.append(write_labels(grounding, folder / "labels.nii.gz"))
+        return tuple(paths)
+
+
+def write_heat(grounding: Grounding, path: Path) -> Path:
+    """Writes the map of probabilities: float32 on its own grid, NaN where the scan measured nothing."""
+    return _write(grounding.heat.astype(np.float32), grounding.lps_from_heat, path, "tips_med heat", intent="estimate")
+
+
+def write_mask(grounding: Grounding, path: Path) -> Path:
+    """Writes where the finding is: uint8, 1 inside, on the scan's own grid."""
+    return _write(grounding.mask.astype(np.uint8), grounding.scan.lps_from_kji, path, "tips_med mask", intent="label")
+
+
+def write_labels(grounding: Grounding, path: Path) -> Path:
+    """Writes the instances: uint8, ``Instance.label`` inside each, on the scan's own grid."""
+    return _write(grounding.labels, grounding.scan.lps_from_kji, path, "tips_med instances", intent="label")
+
+
+def _write(array: np.ndarray, lps_from_index: Affine, path: Path, description: str, *, intent: str) -> Path:
+    """Writes an array [k j i]; the same input gives the same bytes."""
+    ras_from_ijk = ras_affine_ijk(lps_from_index)
+    image = nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), ras_from_ijk, dtype=array.dtype)
+    image.set_sform(ras_from_ijk, _SCANNER_ANATOMICAL)
+    image.set_qform(ras_from_ijk, 0 if _is_sheared(lps_from_index) else _SCANNER_ANATOMICAL)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["descrip"] = description.encode()
+    image.header.set_intent(intent)
+    try:
+        nib.save(image, path)
+    except OSError as e:
+        raise OutputError(f"cannot be written ({e.strerror or e})", path=path) from e
+    return path
+
+
+def _is_sheared(affine: Affine) -> bool:
+    directions = axis_directions(affine)
+    return bool(np.abs(directions.T @ directions - np.eye(3)).max() > _SHEAR_TOLERANCE)

@@ -1,0 +1,181 @@
+"""Answers as JSON for programs, after the schema that ships beside this file."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+
+from tips_med.errors import OutputError
+from tips_med.grounding import Grounding, Instance
+from tips_med.query import Term
+from tips_med.scan import Scan
+
+FORMAT = "tips-med-answer/1"
+"""Name and version of the format, in ``report.json`` and in the schema; the number rises when a reader would break."""
+
+_LATERALITY = {"left": ("7771000", "Left"), "right": ("24028007", "Right"), "both": ("51440002", "Right and left")}
+"""SNOMED CT, DICOM PS3.16 CID 244."""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema (draft 2020-12) that every report keeps to."""
+    return json.loads(package_files("tips_med.exporters").joinpath("answer.schema.json").read_text("utf-8"))
+
+
+def report(
+    scan: Scan,
+    groundings: Sequence[Grounding],
+    model: Mapping[str, Any],
+    *,
+    folders: Sequence[str] | None = None,
+    files: Sequence[Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """All answers about one scan, ready for JSON.
+
+    Args:
+        scan: What was asked of.
+        groundings: The answers, in the order asked.
+        model: What is to be said of the model; ``name`` is taken from the answers when it is missing.
+        folders: The folder of each answer, relative to the report.
+        files: The files of each answer, relative to the report.
+
+    Returns:
+        Plain dictionaries, lists, strings, numbers and None, which keep to ``schema()``. A number that is not finite
+        becomes None.
+    """
+    named = {"name": groundings[0].model} if groundings else {"name": None}
+    answers = []
+    for n, grounding in enumerate(groundings):
+        answer = _answer(grounding)
+        if folders is not None:
+            answer["folder"] = folders[n]
+        if files is not None:
+            answer["files"] = list(files[n])
+        answers.append(answer)
+    return _plain(
+        {
+            "format": FORMAT,
+            "research_use_only": True,
+            "scan": _scan(scan),
+            "model": named | dict(model),
+            "answers": answers,
+        }
+    )
+
+
+def write_report(
+    scan: Scan,
+    groundings: Sequence[Grounding],
+    model: Mapping[str, Any],
+    path: Path,
+    *,
+    folders: Sequence[str] | None = None,
+    files: Sequence[Sequence[str]] | None = None,
+) -> Path:
+    """Writes ``report()`` to a file, whole or not at all.
+
+    Raises:
+        OutputError: When the file cannot be written.
+    """
+    content = report(scan, groundings, model, folders=folders, files=files)
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    partial = path.with_name(f".{path.name}.{uuid4().hex}")
+    try:
+        partial.write_text(text, "utf-8")
+        os.replace(partial, path)
+    except OSError as e:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot be written ({e.strerror or e})", path=path) from e
+    return path
+
+
+def _scan(scan: Scan) -> dict[str, Any]:
+    source = scan.provenance
+    return {
+        "format": source.format,
+        "modality": scan.modality,
+        "unit": scan.unit,
+        "shape_kji": scan.shape,
+        "spacing_mm_kji": scan.spacing_mm,
+        "lps_from_kji": scan.lps_from_kji,
+        "orientation": scan.orientation,
+        "study_uid": source.study_uid,
+        "series_uid": source.series_uid,
+        "frame_of_reference_uid": source.frame_of_reference_uid,
+        "sop_class_uid": source.sop_class_uid,
+        "notes": source.notes,
+    }
+
+
+def _answer(grounding: Grounding) -> dict[str, Any]:
+    query = grounding.query
+    return {
+        "query": query.text,
+        "presence": grounding.presence.state,
+        "probability": grounding.probability,
+        "negated": query.negated,
+        "holds": grounding.presence.holds,
+        "understood": query.understood,
+        "unknown_words": query.unknown_words,
+        "finding": _concept(query.finding),
+        "structure": _concept(query.structure),
+        "side": query.side,
+        "laterality": _laterality(query.side),
+        "peak_lps": _point(grounding.peak_lps),
+        "instances": [_instance(i) for i in grounding.instances],
+        "sentence": grounding.sentence,
+    }
+
+
+def _instance(instance: Instance) -> dict[str, Any]:
+    said = {field.name: getattr(instance, field.name) for field in fields(instance)}
+    return said | {
+        "laterality": _laterality(instance.side),
+        "peak_lps": _point(instance.peak_lps),
+        "centroid_lps": _point(instance.centroid_lps),
+    }
+
+
+def _concept(term: Term | None) -> dict[str, Any] | None:
+    """A term as a coded entry (DICOM PS3.3 section 8.8); ``code`` is None where the lexicon has no verified one."""
+    if term is None:
+        return None
+    code = term.code
+    coded = None if code is None else {"scheme": code.scheme, "value": code.value, "meaning": code.meaning}
+    return {"id": term.id, "name": term.name, "code": coded}
+
+
+def _laterality(side: str | None) -> dict[str, str] | None:
+    if side is None:
+        return None
+    value, meaning = _LATERALITY[side]
+    return {"scheme": "SCT", "value": value, "meaning": meaning}
+
+
+def _point(point: Sequence[float]) -> list[float] | None:
+    """A point whole or not at all: two coordinates of three are no place."""
+    return [float(x) for x in point] if all(math.isfinite(x) for x in point) else None
+
+
+def _plain(value: Any) -> Any:
+    """The same content in JSON's own types."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return str(value)
