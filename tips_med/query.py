@@ -1,5 +1,12 @@
 """What is asked: free text, understood by a lexicon; every word is accounted for.
 
-Interface sketch (see the tests for behaviour).
+    >>> query = Lexicon.load("chest_ct").parse("GGO in the left lung")
+    >>> query.finding.id, query.side, query.structure.id
+    ('ground_glass_opacity', 'left', 'lung')
+
+Nothing here needs torch.
 """
-from __future__ import annotations
+
+from tips_med.lexicon import Code, Form, Kind, Lexicon, PhraseWord, Query, Role, Side, Span, Term
+
+__all__ = ["Code", "Form", "Kind", "Lexicon", "PhraseWord", "Query", "Role", "Side", "Span", "Term"]

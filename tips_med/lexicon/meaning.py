@@ -1,0 +1,229 @@
+"""From matched words to what is asked: one finding, one structure, one side; contradictions are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tips_med.errors import QueryError
+from tips_med.lexicon.terms import Term
+from tips_med.lexicon.understanding import Role, Side
+
+_QUALIFIERS = ("side", "location", "attribute")
+_JOINTS = {"and", "or", "/"}
+
+
+@dataclass(frozen=True)
+class Match:
+    """Words that were matched to one meaning.
+
+    Attributes:
+        role: What they do in the query.
+        words: Normalised, abbreviations written out.
+        start: Index of the first character in the text as typed.
+        end: Index after the last one.
+        term: The term they name.
+        manner: Of a negation or hedge: ``before``, ``after``, ``hedged`` or ``exclusion``.
+        attribute: What they mean beside another finding.
+        size_mm: Of a measurement.
+    """
+
+    role: Role
+    words: tuple[str, ...]
+    start: int
+    end: int
+    term: Term | None = None
+    manner: str = ""
+    attribute: Term | None = None
+    size_mm: float | None = None
+
+
+def resolve(
+    text: str,
+    matches: Sequence[Match],
+    terms: Mapping[str, Term],
+    suggestions: Sequence[tuple[str, tuple[str, ...]]],
+) -> dict[str, Any]:
+    """Puts matches together to the fields of a ``Query``.
+
+    Args:
+        text: As typed, for errors.
+        matches: In the order of the text.
+        terms: All terms by id.
+        suggestions: Nearest known words of the unknown ones, for errors.
+
+    Returns:
+        The fields ``finding`` to ``measurement_mm`` of ``Query``.
+
+    Raises:
+        QueryError: If there is nothing to look for, or more than one thing, or a contradiction.
+    """
+    _refuse_nothing(text, matches, suggestions)
+    negated = _negated(text, matches)
+    locations = _terms(matches, "location")
+    structure = _structure(text, _terms(matches, "structure"), locations, terms)
+    finding = _finding(text, _terms(matches, "finding"))
+    if finding is None and structure is None:
+        raise QueryError(
+            f"{text!r} names no finding and no structure",
+            expected="what to look for",
+            remedy='name it, as in "small nodule left lung"',
+            code="nothing-to-find",
+        )
+    return {
+        "finding": finding,
+        "structure": structure,
+        "side": _side(text, matches, locations),
+        "locations": locations,
+        "attributes": _terms(matches, "attribute"),
+        "negated": negated,
+        "hedged": any(match.role == "hedge" or match.manner == "hedged" for match in matches),
+        "measurement_mm": _size(text, matches),
+    }
+
+
+def _terms(matches: Sequence[Match], role: Role) -> tuple[Term, ...]:
+    """The terms named in a role, each once."""
+    return tuple(dict.fromkeys(match.term for match in matches if match.role == role and match.term is not None))
+
+
+def _refuse_nothing(text: str, matches: Sequence[Match], suggestions: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    if any(match.term is not None for match in matches):
+        return
+    near = ", ".join(f"{found} for {word!r}" for word, founds in suggestions for found in founds[:2])
+    example = 'try "ground-glass opacity left lung" or "nodule in the right upper lobe"'
+    raise QueryError(
+        f"no word of {text!r} is known",
+        expected="a finding or a structure of the lexicon",
+        remedy=f"did you mean {near}? Otherwise {example}" if near else example,
+        code="unknown-words",
+    )
+
+
+def _finding(text: str, findings: tuple[Term, ...]) -> Term | None:
+    if len(findings) > 1:
+        names = " and ".join(finding.name for finding in findings)
+        raise QueryError(
+            f"{text!r} names {len(findings)} findings: {names}",
+            expected="one finding",
+            remedy="ask one query for each",
+            code="several-findings",
+        )
+    return findings[0] if findings else None
+
+
+def _structure(
+    text: str, named: tuple[Term, ...], locations: tuple[Term, ...], terms: Mapping[str, Term]
+) -> Term | None:
+    """The most specific of the structures named, or else the one that a location is part of."""
+    specific = [one for one in named if not any(one.id in _around(other, terms) for other in named)]
+    if len(specific) > 1:
+        raise QueryError(
+            f"{text!r} names {len(specific)} structures: {' and '.join(one.name for one in specific)}",
+            expected="one structure",
+            remedy="ask one query for each",
+            code="several-structures",
+        )
+    structure = specific[0] if specific else None
+    for location in locations:
+        if not location.structures:
+            continue
+        implied = terms[location.structures[0]]
+        if structure is None or structure.id in _around(implied, terms):
+            structure = implied
+        elif structure.id not in location.structures:
+            raise QueryError(
+                f"{text!r} asks for the {location.name} of the {structure.name}",
+                expected=f"a part of the {structure.name}",
+                remedy="name another part, or none",
+                code="contradiction",
+            )
+    return structure
+
+
+def _around(structure: Term, terms: Mapping[str, Term]) -> set[str]:
+    """Ids of the structures that it is part of."""
+    around: set[str] = set()
+    while structure.within is not None and structure.within not in around:
+        around.add(structure.within)
+        structure = terms[structure.within]
+    return around
+
+
+def _side(text: str, matches: Sequence[Match], locations: tuple[Term, ...]) -> Side | None:
+    sides: dict[str, Side] = {"left": "left", "right": "right", "both": "both"}
+    named = [sides[match.term.id] for match in matches if match.role == "side" and match.term is not None]
+    side: Side | None = named[0] if len(set(named)) == 1 else None
+    if len(set(named)) > 1:
+        places = [index for index, match in enumerate(matches) if match.role == "side"]
+        between = matches[places[0] + 1 : places[-1]]
+        joined = "both" in named or any(match.words[0] in _JOINTS for match in between)
+        apart = any(match.role != "side" and match.words[0] not in _JOINTS for match in between)
+        if not joined or (apart and len(locations) > 1):
+            raise QueryError(
+                f"{text!r} asks for the left and the right side at once",
+                expected="one side, or both",
+                remedy='ask one query for each side, or say "both" or "bilateral"',
+                code="contradiction",
+            )
+        side = "both"
+    for location in locations:
+        if location.side is None:
+            continue
+        if side is not None and side != location.side:
+            raise QueryError(
+                f"{text!r} asks for the {location.name}, which only the {location.side} side has",
+                expected=f"the {location.side} side",
+                remedy="leave the side out, or name another part",
+                code="contradiction",
+            )
+        side = location.side
+    return side
+
+
+def _negated(text: str, matches: Sequence[Match]) -> bool:
+    negations = [index for index, match in enumerate(matches) if match.role == "negation"]
+    if len(negations) > 1:
+        raise QueryError(
+            f"{text!r} negates twice",
+            expected="at most one negation",
+            remedy='say it once, as in "no pleural effusion"',
+            code="double-negation",
+        )
+    if not negations:
+        return False
+    at = negations[0]
+    negation = matches[at]
+    finding_before = any(match.role == "finding" for match in matches[:at])
+    after = next((match for match in matches[at + 1 :] if match.role not in ("function", "hedge")), None)
+    of_a_qualifier = (
+        negation.manner == "before"
+        and after is not None
+        and after.role in _QUALIFIERS
+        and (finding_before or negation.words[-1] == "not")
+    )
+    if negation.manner == "exclusion" or of_a_qualifier:
+        raise QueryError(
+            f"{text!r} shuts out {_typed(text, after) if after else 'something'}",
+            expected="a negated finding, or none",
+            remedy="name the side, the place or the kind that is meant instead",
+            code="negated-qualifier",
+        )
+    return True
+
+
+def _typed(text: str, match: Match) -> str:
+    return repr(text[match.start : match.end])
+
+
+def _size(text: str, matches: Sequence[Match]) -> float | None:
+    sizes = {match.size_mm for match in matches if match.size_mm is not None}
+    if len(sizes) > 1:
+        raise QueryError(
+            f"{text!r} names {len(sizes)} sizes",
+            expected="one size",
+            remedy="ask one query for each finding",
+            code="several-sizes",
+        )
+    return next(iter(sizes), None)

@@ -1,0 +1,74 @@
+"""Terms of radiology: what may be named in a query, in which words, and under which code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["finding", "structure", "side", "location", "attribute"]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A coded concept, as DICOM writes it (PS3.3 section 8.8).
+
+    Attributes:
+        scheme: Coding Scheme Designator: ``SCT`` or ``DCM``.
+        value: Code Value.
+        meaning: Code Meaning.
+        source: Where the code was taken from, for example ``DICOM PS3.16 CID 6104``.
+    """
+
+    scheme: str
+    value: str
+    meaning: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write a term.
+
+    Attributes:
+        text: As it is written: ``ground-glass opacities``.
+        words: As it is matched, lowercase and split at hyphens: ``("ground", "glass", "opacities")``.
+        number: ``adjective`` for forms that stand before a noun, as ``pulmonary`` for lung.
+        held_out: Left out of the phrases for training, so that it can test what was learned.
+    """
+
+    text: str
+    words: tuple[str, ...]
+    number: Literal["singular", "plural", "adjective"] = "singular"
+    held_out: bool = False
+
+
+@dataclass(frozen=True)
+class Term:
+    """Something that a query may name. It says nothing of what a model can find: that is kept with the weights.
+
+    Attributes:
+        id: Stable name, for code: ``ground_glass_opacity``.
+        kind: What part of a query it is.
+        name: For people: ``ground-glass opacity``.
+        forms: All the ways to write it, the usual one first.
+        code: None when no code is known for certain.
+        paired: Whether the body has a left and a right one (structures).
+        within: The structure that it is part of (structures).
+        structures: Where a location can be; the first is meant when the query names none. Empty: anywhere.
+        side: The only side that has it: the lingula is of the left lung (locations).
+    """
+
+    id: str
+    kind: Kind
+    name: str
+    forms: tuple[Form, ...]
+    code: Code | None = None
+    paired: bool = False
+    within: str | None = None
+    structures: tuple[str, ...] = ()
+    side: Literal["left", "right"] | None = None
+
+    @property
+    def synonyms(self) -> tuple[str, ...]:
+        """The other ways to write it, held-out ones included."""
+        return tuple(form.text for form in self.forms if form.text != self.name)

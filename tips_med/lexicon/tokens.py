@@ -1,0 +1,108 @@
+"""From text to tokens: normalised, but each still knows where it stood in the text as typed."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+_ALIKE = {
+    **dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d", "-"),
+    **dict.fromkeys("\u2018\u2019\u201a\u201b\u02bc\u2032", "'"),
+    **dict.fromkeys("\u201c\u201d\u201e\u00ab\u00bb\u2033", '"'),
+    "\u00d7": "x",
+    "\u2215": "/",
+    "\u2044": "/",
+}
+_NUMBER = r"\d+(?:[.,]\d{1,2})?"
+_UNIT = r"(?:mm|cm|milli?met(?:er|re)s?|centimet(?:er|re)s?)\b"
+_SIZE = re.compile(rf"({_NUMBER})(?:\s*-?\s*({_UNIT}))?")
+_TOKEN = re.compile(
+    rf"""
+    (?P<size> (?<![\w.,]) {_NUMBER} (?: (?:\s*-?\s*{_UNIT})? \s*(?:x|by|-|to)\s* {_NUMBER} ){{0,2}} \s*-?\s*{_UNIT} )
+    | (?P<word> [^\W\d_]+(?:'[^\W\d_]+)*\d* | \d+(?:[.,]\d+)* )
+    | (?P<mark> [^\w\s.,;:!?()\[\]{{}}"'\-*|\\#…•_] )
+    """,
+    re.VERBOSE,
+)
+_LONGEST_MM = 2000.0
+"""Longer than any patient: no size, but a slip of the keyboard."""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A word, a mark or a size.
+
+    Attributes:
+        word: Normalised: lowercase, plain dashes and quotes, no possessive.
+        start: Index of its first character in the text as typed.
+        end: Index after its last character.
+        size_mm: The length it states, if it is a size.
+    """
+
+    word: str
+    start: int
+    end: int
+    size_mm: float | None = None
+
+
+def words_of(text: str) -> tuple[str, ...]:
+    """Gives the words of a text as they are matched.
+
+    Args:
+        text: ``Ground-glass opacity``.
+
+    Returns:
+        ``("ground", "glass", "opacity")``.
+    """
+    return tuple(token.word for token in tokenize(text))
+
+
+def tokenize(text: str) -> list[Token]:
+    """Splits a text into words, marks and sizes.
+
+    Punctuation and hyphens only separate; marks that change a meaning (``<``, ``/``) become tokens of their own.
+
+    Args:
+        text: Any text; dashes, quotes, ligatures and full-width characters are made plain first.
+
+    Returns:
+        The tokens in order, with their place in ``text``.
+    """
+    plain, places = _plain(text)
+    tokens = []
+    for match in _TOKEN.finditer(plain):
+        start, end = places[match.start()], places[match.end() - 1] + 1
+        if match["size"]:
+            size_mm = _size_mm(match["size"])
+            if size_mm is not None:
+                tokens.append(Token(match["size"], start, end, size_mm))
+                continue
+        if match["word"] and match["word"].endswith("'s"):
+            tokens.append(Token(match["word"][:-2], start, end))
+        else:
+            tokens.append(Token(match[0], start, end))
+    return tokens
+
+
+def _plain(text: str) -> tuple[str, list[int]]:
+    """Plain characters, and for each its index in the text as typed."""
+    plain, places = [], []
+    for index, character in enumerate(text):
+        if unicodedata.category(character) == "Cf":  # soft hyphens, joiners, marks of direction
+            continue
+        for one in _ALIKE.get(character) or unicodedata.normalize("NFKC", character).lower():
+            plain.append(" " if unicodedata.category(one) == "Cc" else _ALIKE.get(one, one))
+            places.append(index)
+    return "".join(plain), places
+
+
+def _size_mm(text: str) -> float | None:
+    """The longest length in a text such as ``3.2 cm x 21 mm``; None when it can't be a length in a patient."""
+    parts = _SIZE.findall(text)
+    last_unit = parts[-1][1]
+    lengths = [
+        float(number.replace(",", ".")) * (10.0 if (unit or last_unit).startswith("c") else 1.0)
+        for number, unit in parts
+    ]
+    return max(lengths) if 0.0 < min(lengths) and max(lengths) <= _LONGEST_MM else None

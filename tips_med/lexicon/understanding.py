@@ -1,0 +1,103 @@
+"""What a text was understood to mean: ``Query`` and its spans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tips_med.lexicon.terms import Term
+
+Side = Literal["left", "right", "both"]
+Role = Literal[
+    "finding",
+    "structure",
+    "side",
+    "location",
+    "attribute",
+    "negation",
+    "hedge",
+    "measurement",
+    "function",
+    "unknown",
+]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of the text with one meaning.
+
+    Attributes:
+        text: As typed: ``text[start:end]`` of the query.
+        role: What it does in the query.
+        term_id: The term it names; None for roles without terms.
+        start: Index of its first character in the query's text.
+        end: Index after its last character.
+    """
+
+    text: str
+    role: Role
+    term_id: str | None
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class PhraseWord:
+    """A word of the phrase, and where it came from.
+
+    Attributes:
+        text: One word of the lexicon's vocabulary.
+        span: Index into ``Query.spans``.
+    """
+
+    text: str
+    span: int
+
+
+@dataclass(frozen=True)
+class Query:
+    """A question to a scan, as it was understood.
+
+    Attributes:
+        text: As typed.
+        finding: What is looked for; None when only a structure is.
+        structure: The organ or part of the body it is looked for in, stated or implied ("lower lobe" implies lung).
+        side: Of the patient.
+        locations: Parts of the structure.
+        attributes: What the finding is like.
+        negated: Whether the text says that it is not there.
+        hedged: Whether the text says that it is not certain.
+        measurement_mm: The size in the text, the longest where there are two ("32 x 21 mm").
+        spans: Every word of the text, in order.
+        words: What the text tower gets, with the span that each word came from. Abbreviations are written out;
+            negation, hedges, sizes and unknown words are left out, for they do not say where something is.
+        suggestions: For unknown words, the nearest known ones: ``(("noduel", ("nodule", "nodules")),)``.
+    """
+
+    text: str
+    finding: Term | None
+    structure: Term | None
+    side: Side | None
+    locations: tuple[Term, ...]
+    attributes: tuple[Term, ...]
+    negated: bool
+    hedged: bool
+    measurement_mm: float | None
+    spans: tuple[Span, ...]
+    words: tuple[PhraseWord, ...]
+    suggestions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+
+    @property
+    def understood(self) -> tuple[str, ...]:
+        """The parts of the text that mean something, as typed, in order."""
+        return tuple(span.text for span in self.spans if span.role not in ("function", "unknown"))
+
+    @property
+    def unknown_words(self) -> tuple[str, ...]:
+        """The parts of the text that were not understood, as typed, in order."""
+        return tuple(span.text for span in self.spans if span.role == "unknown")
+
+    @property
+    def phrase(self) -> str:
+        """The words for the text tower, lowercase, one space between them."""
+        return " ".join(word.text for word in self.words)
