@@ -15,10 +15,10 @@ from tips_med.errors import ConfigError
 from tips_med.lexicon.parser import Entry, Parser
 from tips_med.lexicon.terms import Code, Form, Kind, Term
 from tips_med.lexicon.tokens import words_of
-from tips_med.lexicon.understanding import Query
+from tips_med.lexicon.understanding import Query, Role
 
 _TERM_KEYS = {"name", "code", "forms", "adjectives", "held_out", "paired", "within", "structures", "side"}
-_SECTIONS = {"name", "terms", "negation", "hedge", "abbreviations", "spelling", "function"}
+_SECTIONS = {"name", "terms", "negation", "hedge", "abbreviations", "spelling", "function", "filler"}
 
 
 class Lexicon:
@@ -52,7 +52,8 @@ class Lexicon:
                     raise self._wrong(f"{term.id} refers to {other!r}", "the id of a structure")
         self._negation = _phrases(content.get("negation", {}))
         self._hedge = _phrases(content.get("hedge", {}))
-        self.function_words = tuple(str(word) for word in content.get("function", ()))
+        self._function = tuple(str(word) for word in content.get("function", ()))
+        self._filler = tuple(str(word) for words in content.get("filler", ()) for word in words)
         self._expansions = {
             words_of(short): words_of(full)
             for section in ("abbreviations", "spelling")
@@ -109,7 +110,7 @@ class Lexicon:
     def vocabulary(self) -> tuple[str, ...]:
         """Every single word that a ``Query.phrase`` can hold, sorted: the vocabulary of a text tower.
 
-        Negation, hedges and abbreviations are not among them: the first two stay out of phrases, and the last are
+        Negation, hedges and filler are not among them, for they stay out of phrases; nor are abbreviations, which are
         written out.
         """
         return tuple(
@@ -117,7 +118,7 @@ class Lexicon:
                 {
                     word
                     for words, entries in self._entries.items()
-                    if any(entry.role not in ("negation", "hedge") for entry in entries)
+                    if entries[0].in_phrase
                     for word in words
                     if word.isalpha()
                 }
@@ -150,12 +151,15 @@ class Lexicon:
                 if any(entry.role == term.kind and entry.term != term for entry in others):
                     raise self._wrong(f"{form.text!r} stands for two terms of kind {term.kind}", "one")
                 others.append(Entry(term.kind, term))
-        for role, phrases in (("negation", self._negation), ("hedge", self._hedge)):
+        sayings: tuple[tuple[Role, dict[str, tuple[str, ...]]], ...]
+        sayings = (("negation", self._negation), ("hedge", self._hedge))
+        for role, phrases in sayings:
             for manner, texts in phrases.items():
                 for text in texts:
                     found.setdefault(words_of(text), []).append(Entry(role, None, manner))
-        for word in self.function_words:
-            found.setdefault(words_of(word), []).append(Entry("function", None))
+        for manner, words in (("", self._function), ("filler", self._filler)):
+            for word in words:
+                found.setdefault(words_of(word), []).append(Entry("function", None, manner))
         return {words: tuple(entries) for words, entries in found.items()}
 
     def _term(self, kind: str, id: str, entry: Mapping[str, Any]) -> Term:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 from tips_med.errors import QueryError
 from tips_med.lexicon.terms import Term
-from tips_med.lexicon.understanding import Role, Side
+from tips_med.lexicon.understanding import Query, Role, Side
 
 _QUALIFIERS = ("side", "location", "attribute")
 _JOINTS = {"and", "or", "/"}
+_SIDES: dict[str, Side] = {"left": "left", "right": "right", "both": "both"}
 
 
 @dataclass(frozen=True)
@@ -39,27 +39,22 @@ class Match:
     size_mm: float | None = None
 
 
-def resolve(
-    text: str,
-    matches: Sequence[Match],
-    terms: Mapping[str, Term],
-    suggestions: Sequence[tuple[str, tuple[str, ...]]],
-) -> dict[str, Any]:
-    """Puts matches together to the fields of a ``Query``.
+def resolve(query: Query, matches: Sequence[Match], terms: Mapping[str, Term]) -> Query:
+    """Puts matches together to what is asked.
 
     Args:
-        text: As typed, for errors.
+        query: With its text, spans, words and suggestions.
         matches: In the order of the text.
         terms: All terms by id.
-        suggestions: Nearest known words of the unknown ones, for errors.
 
     Returns:
-        The fields ``finding`` to ``measurement_mm`` of ``Query``.
+        The query with all its fields.
 
     Raises:
         QueryError: If there is nothing to look for, or more than one thing, or a contradiction.
     """
-    _refuse_nothing(text, matches, suggestions)
+    text = query.text
+    _refuse_nothing(query, matches)
     negated = _negated(text, matches)
     locations = _terms(matches, "location")
     structure = _structure(text, _terms(matches, "structure"), locations, terms)
@@ -71,16 +66,17 @@ def resolve(
             remedy='name it, as in "small nodule left lung"',
             code="nothing-to-find",
         )
-    return {
-        "finding": finding,
-        "structure": structure,
-        "side": _side(text, matches, locations),
-        "locations": locations,
-        "attributes": _terms(matches, "attribute"),
-        "negated": negated,
-        "hedged": any(match.role == "hedge" or match.manner == "hedged" for match in matches),
-        "measurement_mm": _size(text, matches),
-    }
+    return replace(
+        query,
+        finding=finding,
+        structure=structure,
+        side=_side(text, matches, locations),
+        locations=locations,
+        attributes=_terms(matches, "attribute"),
+        negated=negated,
+        hedged=any(match.role == "hedge" or match.manner == "hedged" for match in matches),
+        measurement_mm=_size(text, matches),
+    )
 
 
 def _terms(matches: Sequence[Match], role: Role) -> tuple[Term, ...]:
@@ -88,13 +84,13 @@ def _terms(matches: Sequence[Match], role: Role) -> tuple[Term, ...]:
     return tuple(dict.fromkeys(match.term for match in matches if match.role == role and match.term is not None))
 
 
-def _refuse_nothing(text: str, matches: Sequence[Match], suggestions: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+def _refuse_nothing(query: Query, matches: Sequence[Match]) -> None:
     if any(match.term is not None for match in matches):
         return
-    near = ", ".join(f"{found} for {word!r}" for word, founds in suggestions for found in founds[:2])
+    near = ", ".join(f"{found} for {word!r}" for word, founds in query.suggestions for found in founds[:2])
     example = 'try "ground-glass opacity left lung" or "nodule in the right upper lobe"'
     raise QueryError(
-        f"no word of {text!r} is known",
+        f"no word of {query.text!r} names anything to look for",
         expected="a finding or a structure of the lexicon",
         remedy=f"did you mean {near}? Otherwise {example}" if near else example,
         code="unknown-words",
@@ -152,8 +148,7 @@ def _around(structure: Term, terms: Mapping[str, Term]) -> set[str]:
 
 
 def _side(text: str, matches: Sequence[Match], locations: tuple[Term, ...]) -> Side | None:
-    sides: dict[str, Side] = {"left": "left", "right": "right", "both": "both"}
-    named = [sides[match.term.id] for match in matches if match.role == "side" and match.term is not None]
+    named = [_SIDES[match.term.id] for match in matches if match.role == "side" and match.term is not None]
     side: Side | None = named[0] if len(set(named)) == 1 else None
     if len(set(named)) > 1:
         places = [index for index, match in enumerate(matches) if match.role == "side"]
@@ -178,7 +173,7 @@ def _side(text: str, matches: Sequence[Match], locations: tuple[Term, ...]) -> S
                 remedy="leave the side out, or name another part",
                 code="contradiction",
             )
-        side = location.side
+        side = _SIDES[location.side]
     return side
 
 

@@ -38,12 +38,18 @@ class Entry:
     Attributes:
         role: What it does in a query.
         term: The term it names, if it names one.
-        manner: Where a negation or hedge stands: ``before``, ``after``, ``hedged`` or ``exclusion``.
+        manner: Of a negation or hedge, where it stands: ``before``, ``after``, ``hedged`` or ``exclusion``; of a
+            function word, ``filler`` if it is left out of the phrase.
     """
 
     role: Role
     term: Term | None
     manner: str = ""
+
+    @property
+    def in_phrase(self) -> bool:
+        """Whether the words are among those that a text tower gets."""
+        return self.role not in _MUTE and self.manner != "filler"
 
 
 class Parser:
@@ -83,16 +89,14 @@ class Parser:
             for match in matches
             if match.role == "unknown" and (near := self._suggest(match.words[0]))
         )
-        meaning = resolve(text, matches, self._terms, suggestions)
         spans, span_of = _spans(text, matches)
-        words = [
+        words = tuple(
             PhraseWord(word, span_of[index])
             for index, match in enumerate(matches)
-            if match.role not in _MUTE
+            if match.role not in _MUTE and match.manner != "filler"
             for word in match.words
-            if word.isalpha()
-        ]
-        return Query(text=text, spans=spans, words=tuple(words), suggestions=suggestions, **meaning)
+        )
+        return resolve(Query(text, spans=spans, words=words, suggestions=suggestions), matches, self._terms)
 
     def _expand(self, tokens: list[Token]) -> list[Token]:
         """Writes abbreviations out; the words of one abbreviation all keep its place in the text."""

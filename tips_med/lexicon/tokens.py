@@ -105,4 +105,4 @@ def _size_mm(text: str) -> float | None:
         float(number.replace(",", ".")) * (10.0 if (unit or last_unit).startswith("c") else 1.0)
         for number, unit in parts
     ]
-    return max(lengths) if 0.0 < min(lengths) and max(lengths) <= _LONGEST_MM else None
+    return max(lengths) if min(lengths) > 0.0 and max(lengths) <= _LONGEST_MM else None

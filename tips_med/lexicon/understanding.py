@@ -75,16 +75,16 @@ class Query:
     """
 
     text: str
-    finding: Term | None
-    structure: Term | None
-    side: Side | None
-    locations: tuple[Term, ...]
-    attributes: tuple[Term, ...]
-    negated: bool
-    hedged: bool
-    measurement_mm: float | None
-    spans: tuple[Span, ...]
-    words: tuple[PhraseWord, ...]
+    finding: Term | None = None
+    structure: Term | None = None
+    side: Side | None = None
+    locations: tuple[Term, ...] = ()
+    attributes: tuple[Term, ...] = ()
+    negated: bool = False
+    hedged: bool = False
+    measurement_mm: float | None = None
+    spans: tuple[Span, ...] = ()
+    words: tuple[PhraseWord, ...] = ()
     suggestions: tuple[tuple[str, tuple[str, ...]], ...] = ()
 
     @property
