@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import shutil
 import tempfile
@@ -98,7 +97,10 @@ def write_answers(
         raise OutputError("there is no answer to write", path=out, remedy="ask at least one query", code="no-answer")
     if any(g.scan is not groundings[0].scan for g in groundings):
         raise OutputError(
-            "the answers are about several scans", path=out, remedy="write one folder for each scan", code="several-scans"
+            "the answers are about several scans",
+            path=out,
+            remedy="write one folder for each scan",
+            code="several-scans",
         )
     folder = check_writable(out)
     if exporters is None:

@@ -128,6 +128,8 @@ def _answer(grounding: Grounding) -> dict[str, Any]:
         "unknown_words": query.unknown_words,
         "finding": _concept(query.finding),
         "structure": _concept(query.structure),
+        "locations": [_concept(term) for term in query.locations],
+        "attributes": [_concept(term) for term in query.attributes],
         "side": query.side,
         "laterality": _laterality(query.side),
         "peak_lps": _point(grounding.peak_lps),

@@ -60,6 +60,13 @@ class Plane:
     shape: tuple[int, int, int]
     extent_mm: tuple[float, float, float, float]
 
+    @property
+    def pixel_centres(self) -> tuple[np.ndarray, np.ndarray]:
+        """The coordinates of columns (x) and of rows (y or z) in LPS, mm."""
+        _, rows, columns = self.shape
+        affine, down = self.lps_from_pixel, 1 if self.view == "axial" else 2
+        return affine[0, 3] + affine[0, 2] * np.arange(columns), affine[down, 3] + affine[down, 1] * np.arange(rows)
+
     def sample(self, array: np.ndarray, lps_from_index: Affine, *, linear: bool = True) -> np.ndarray:
         """What a volume shows here, [row column]; NaN (0 for labels) where it does not reach."""
         index_from_lps = np.linalg.inv(lps_from_index)
@@ -76,19 +83,31 @@ class Plane:
 
 
 def axial_plane(z_mm: float, box: Box, scan: Scan) -> Plane:
-    """The axial plane at a height, across a box."""
+    """The axial plane at a height, across a box; rows run from front to back."""
     pixel = _pixel_mm(box, scan, (0, 1))
-    affine, shape = _grid((z_mm, box.low[1], box.low[0]), (1, 1, 1), box, (1, 0), pixel, _thickness_mm(scan, 2), 2)
-    extent = (box.low[0], box.low[0] + shape[2] * pixel, box.low[1] + shape[1] * pixel, box.low[1])
-    return Plane("axial", z_mm, affine, shape, extent)
+    rows, columns = _count(box, 1, pixel), _count(box, 0, pixel)
+    left, top = float(box.low[0]), float(box.low[1])
+    affine = np.eye(4)
+    affine[:3] = [
+        [0, 0, pixel, left + pixel / 2],
+        [0, pixel, 0, top + pixel / 2],
+        [_size_mm(scan, 2), 0, 0, z_mm],
+    ]
+    return Plane("axial", z_mm, affine, (1, rows, columns), (left, left + columns * pixel, top + rows * pixel, top))
 
 
 def coronal_plane(y_mm: float, box: Box, scan: Scan) -> Plane:
     """The coronal plane at a depth, across a box; rows run from head to feet."""
     pixel = _pixel_mm(box, scan, (0, 2))
-    affine, shape = _grid((y_mm, box.high[2], box.low[0]), (1, -1, 1), box, (2, 0), pixel, _thickness_mm(scan, 1), 1)
-    extent = (box.low[0], box.low[0] + shape[2] * pixel, box.high[2] - shape[1] * pixel, box.high[2])
-    return Plane("coronal", y_mm, affine, shape, extent)
+    rows, columns = _count(box, 2, pixel), _count(box, 0, pixel)
+    left, top = float(box.low[0]), float(box.high[2])
+    affine = np.eye(4)
+    affine[:3] = [
+        [0, 0, pixel, left + pixel / 2],
+        [_size_mm(scan, 1), 0, 0, y_mm],
+        [0, -pixel, 0, top - pixel / 2],
+    ]
+    return Plane("coronal", y_mm, affine, (1, rows, columns), (left, left + columns * pixel, top - rows * pixel, top))
 
 
 def scan_box(scan: Scan) -> Box:
@@ -113,6 +132,17 @@ def body_box(scan: Scan) -> Box:
     return Box(low - _MARGIN_MM, high + _MARGIN_MM).within(whole)
 
 
+def marked_corners(grounding: Grounding) -> np.ndarray:
+    """The corners, in LPS and of shape [8 3], of the box about all that is marked; none, [0 3], when nothing is."""
+    labels = grounding.labels
+    marked = [np.flatnonzero(labels.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    if not marked[0].size:
+        return np.empty((0, 3))
+    k, j, i = (int(m[-1] - m[0] + 1) for m in marked)
+    start = (int(marked[0][0]), int(marked[1][0]), int(marked[2][0]))
+    return grid_corners(grounding.scan.lps_from_kji @ index_from_crop(start), (k, j, i))
+
+
 def slice_index(scan: Scan, z_mm: float) -> int | None:
     """The slice k at a height; None when slices are not axial, or when there is none."""
     step = scan.lps_from_kji[:3, 0]
@@ -124,7 +154,7 @@ def slice_index(scan: Scan, z_mm: float) -> int | None:
 
 def height_step_mm(scan: Scan) -> float:
     """The distance between heights worth telling apart: between slices when they are axial, else about a voxel."""
-    return max(_thickness_mm(scan, 2), 0.5)
+    return max(_size_mm(scan, 2), 0.5)
 
 
 def key_heights_mm(grounding: Grounding, count: int = 3) -> list[float]:
@@ -162,7 +192,7 @@ def key_heights_mm(grounding: Grounding, count: int = 3) -> list[float]:
     return [origin + one * step for one in chosen[:count]]
 
 
-def _thickness_mm(scan: Scan, body_axis: int) -> float:
+def _size_mm(scan: Scan, body_axis: int) -> float:
     """The voxels' size along a body axis: of the array axis that runs nearest to it."""
     axis = next(a for a, (b, _) in enumerate(nearest_body_axes(scan.lps_from_kji)) if b == body_axis)
     step = scan.lps_from_kji[:3, axis]
@@ -172,27 +202,9 @@ def _thickness_mm(scan: Scan, body_axis: int) -> float:
 
 
 def _pixel_mm(box: Box, scan: Scan, body_axes: tuple[int, int]) -> float:
-    finest = min(_thickness_mm(scan, axis) for axis in body_axes)
+    finest = min(_size_mm(scan, axis) for axis in body_axes)
     return max(finest, float((box.high - box.low)[list(body_axes)].max()) / _MAX_PIXELS)
 
 
-def _grid(
-    corner: tuple[float, float, float],
-    signs: tuple[int, int, int],
-    box: Box,
-    row_column_axes: tuple[int, int],
-    pixel_mm: float,
-    thickness_mm: float,
-    normal_axis: int,
-) -> tuple[Affine, tuple[int, int, int]]:
-    """A grid of one plane from the outer corner of its first pixel (normal, row and column coordinate)."""
-    axes = (normal_axis, *row_column_axes)
-    steps = (thickness_mm, pixel_mm, pixel_mm)
-    size = box.high - box.low
-    shape = (1, *(max(1, round(float(size[a]) / pixel_mm)) for a in row_column_axes))
-    affine = np.eye(4)
-    affine[:3, :3] = 0
-    for column, (axis, step, sign) in enumerate(zip(axes, steps, signs, strict=True)):
-        affine[axis, column] = sign * step
-        affine[axis, 3] = corner[column] + (0 if column == 0 else sign * step / 2)
-    return affine, shape
+def _count(box: Box, body_axis: int, pixel_mm: float) -> int:
+    return max(1, round(float(box.high[body_axis] - box.low[body_axis]) / pixel_mm))

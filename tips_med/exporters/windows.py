@@ -1,0 +1,64 @@
+"""Display windows: which grey values a finding is read in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tips_med.query import Query
+from tips_med.scan import Scan
+
+
+@dataclass(frozen=True)
+class Window:
+    """A display window, in the scan's unit, as radiologists name it."""
+
+    name: str
+    width: float
+    level: float
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The values shown black and white."""
+        return self.level - self.width / 2, self.level + self.width / 2
+
+    def __str__(self) -> str:
+        return f"W {self.width:.0f} L {self.level:.0f}".replace("-", "\N{MINUS SIGN}")
+
+
+LUNG = Window("lung window", 1500, -600)
+SOFT_TISSUE = Window("soft-tissue window", 400, 40)
+BONE = Window("bone window", 1800, 400)
+
+_LUNG_STRUCTURES = frozenset({"lung", "airway", "trachea", "bronchus"})
+_LUNG_FINDINGS = frozenset(
+    {"nodule", "mass", "ground_glass_opacity", "consolidation", "opacity", "pneumothorax", "emphysema"}
+    | {"reticulation", "honeycombing", "atelectasis", "cavity", "pulmonary_edema", "pneumonia", "fibrosis"}
+    | {"bronchiectasis", "bronchial_wall_thickening", "tree_in_bud", "bulla", "air_trapping", "pneumomediastinum"}
+)
+_ANYWHERE_FINDINGS = frozenset({"lesion", "cyst", "metastasis", "calcification"})
+"""Found in many organs: read in the lung window when the query says lung."""
+
+_BONE_TERMS = frozenset({"bone", "rib", "spine", "vertebra", "sternum", "fracture"})
+
+
+def window_for(query: Query, scan: Scan) -> Window:
+    """The window that a finding is read in on CT; for any other modality, the middle 98% of the values."""
+    if scan.modality != "CT":
+        return _percentile_window(scan)
+    finding = query.finding.id if query.finding else None
+    structure = query.structure.id if query.structure else None
+    if finding in _BONE_TERMS or structure in _BONE_TERMS:
+        return BONE
+    in_lung = structure in _LUNG_STRUCTURES and (finding is None or finding in _ANYWHERE_FINDINGS | _LUNG_FINDINGS)
+    if in_lung or (structure in (None, "thorax", "pleura") and finding in _LUNG_FINDINGS):
+        return LUNG
+    return SOFT_TISSUE
+
+
+def _percentile_window(scan: Scan) -> Window:
+    values = scan.voxels[:: max(1, scan.shape[0] // 32), ::4, ::4]
+    values = values[np.isfinite(values)]
+    low, high = np.percentile(values, [1, 99]) if values.size else (0.0, 1.0)
+    return Window(f"{scan.modality}, 1st to 99th percentile", max(float(high - low), 1e-6), float(low + high) / 2)
