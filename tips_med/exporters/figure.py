@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from math import ceil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -107,7 +108,7 @@ def draw_figure(grounding: Grounding) -> Figure:
     figure = Figure(figsize=(_WIDTH_INCH, total), dpi=_DPI, facecolor="white")
     FigureCanvasAgg(figure)
     for n, line in enumerate(title):
-        style = {"fontsize": 15, "weight": "bold"} if n == 0 else {"fontsize": 12}
+        style: dict[str, Any] = {"fontsize": 15, "weight": "bold"} if n == 0 else {"fontsize": 12}
         figure.text(_GAP_INCH / _WIDTH_INCH, (top - 0.2) / total, line, va="center", parse_math=False, **style)
         top -= _LINE_INCH
     top -= 0.3 * _LINE_INCH + 0.1

@@ -37,7 +37,10 @@ class NiftiExporter(Exporter):
 
 
 def write_heat(grounding: Grounding, path: Path) -> Path:
-    """Writes the map of probabilities: float32 on its own grid, NaN where the scan measured nothing."""
+    """Writes the map of probabilities: float32 on its own grid, NaN where the scan measured nothing.
+
+    Readers made on ITK (SimpleITK, 3D Slicer, ITK-SNAP) show 0 for NaN, in any NIfTI file; nibabel keeps it.
+    """
     return _write(grounding.heat.astype(np.float32), grounding.lps_from_heat, path, "tips_med heat", intent="estimate")
 
 

@@ -194,7 +194,7 @@ def key_heights_mm(grounding: Grounding, count: int = 3) -> list[float]:
 
 def _size_mm(scan: Scan, body_axis: int) -> float:
     """The voxels' size along a body axis: of the array axis that runs nearest to it."""
-    axis = next(a for a, (b, _) in enumerate(nearest_body_axes(scan.lps_from_kji)) if b == body_axis)
+    axis = [nearest for nearest, _ in nearest_body_axes(scan.lps_from_kji)].index(body_axis)
     step = scan.lps_from_kji[:3, axis]
     if abs(step[body_axis]) >= _AXIAL_COSINE * float(np.linalg.norm(step)):
         return float(abs(step[body_axis]))
