@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,10 @@ from tips_med.errors import OutputError, TipsMedError, WeightsError
 
 if TYPE_CHECKING:
     from transformers.models.tipsv2 import Tipsv2Model
+
+
+_UNREADABLE = (OSError, EOFError, ValueError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What numpy and zipfile raise for files that are cut off, are no npz, or hold something else than arrays."""
 
 
 def convert_npz(
@@ -81,9 +86,9 @@ def model_from_npz(vision_npz: str | Path, text_npz: str | Path, *, heads: int |
     vision, text = read_npz(vision_npz), read_npz(text_npz)
     with _in_file(text_npz):
         temperature = text.pop("temperature", None)
+        text_sizes = text_layout(_shapes(text), heads)
         if temperature is None or temperature.numel() != 1:
             raise WeightsError("no temperature", expected="a text checkpoint, which holds one", code="other-model")
-        text_sizes = text_layout(_shapes(text), heads)
         text_state = rename(text, text_tensors(text_sizes))
     with _in_file(vision_npz):
         vision_sizes = vision_layout(_shapes(vision), heads)
@@ -108,12 +113,11 @@ def read_npz(path: str | Path) -> dict[str, Tensor]:
         raise WeightsError("no such file", path=path, expected="an npz checkpoint", code="missing-weights")
     arrays: dict[str, Tensor] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise WeightsError("a single array", path=path, expected="an npz checkpoint", code="damaged-weights")
+        # Opened here, for numpy leaves a file open that it cannot read.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as archive:
             for name in archive.files:
                 arrays[name] = torch.from_numpy(np.asarray(archive[name]).astype(np.float32))
-    except (OSError, EOFError, ValueError, TypeError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
+    except _UNREADABLE as error:
         raise WeightsError(
             "it is truncated, damaged, or not an npz file",
             path=path,

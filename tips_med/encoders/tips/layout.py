@@ -231,7 +231,7 @@ def _shape(shapes: Shapes, key: str, axes: int, tower: str) -> tuple[int, ...]:
         raise WeightsError(
             f"no tensor {key!r} among {len(shapes)}",
             expected=f"the {tower} tower of a TIPS checkpoint with PyTorch names",
-            remedy=_hint(shapes),
+            remedy=_hint(shapes, tower),
             code="other-model",
         )
     if len(shapes[key]) != axes or 0 in shapes[key]:
@@ -239,8 +239,8 @@ def _shape(shapes: Shapes, key: str, axes: int, tower: str) -> tuple[int, ...]:
     return shapes[key]
 
 
-def _hint(shapes: Shapes) -> str | None:
-    if "token_embedding.weight" in shapes or "patch_embed.proj.weight" in shapes:
+def _hint(shapes: Shapes, tower: str) -> str | None:
+    if ("token_embedding.weight" if tower == "image" else "patch_embed.proj.weight") in shapes:
         return "check that the image and the text checkpoint were not exchanged"
     if any("/" in key for key in shapes):
         return "take the PyTorch checkpoint; this looks like the one for Scenic (JAX)"

@@ -202,7 +202,12 @@ def read_config(folder: Path, files: list[Path]) -> Tipsv2Config:
                 f"it cannot be understood ({str(error).splitlines()[-1].strip()})", path=path, code="damaged-weights"
             ) from error
     shapes = {key: shape for file in files for key, shape in tensor_shapes(file).items()}
-    vision, text = (_of_tower(shapes, prefix) for prefix in ("vision_encoder.", "text_encoder."))
+    # transformers, when it saves, gives the image tower's MLP the names of the text tower's.
+    vision = {
+        key.replace(".mlp.c_fc.", ".mlp.fc1.").replace(".mlp.c_proj.", ".mlp.fc2."): shape
+        for key, shape in _of_tower(shapes, "vision_encoder.").items()
+    }
+    text = _of_tower(shapes, "text_encoder.")
     temperature = found.get("temperature")
     if not isinstance(temperature, int | float):
         raise WeightsError("no temperature", path=path, expected="that of the checkpoint", code="damaged-weights")
