@@ -100,7 +100,7 @@ def prepare_finetuning(tower: Tower, how: FineTuning | FineTuningMode) -> list[n
         library.inject_adapter_in_model(config, net)
     if how.checkpointing and how.mode != "freeze":
         # Without reentry, for the blocks' input may need no gradient itself.
-        net.gradient_checkpointing_enable({"use_reentrant": False})
+        net.activation_checkpointing_enable({"use_reentrant": False})
     return [parameter for parameter in net.parameters() if parameter.requires_grad]
 
 

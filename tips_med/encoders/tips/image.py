@@ -146,7 +146,7 @@ class TipsEncoder(ImageTower):
             pixels = functional.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
         return encode_windows(self.patch_tokens, pixels, self.side, self.stride, self.patch)
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def encode(self, slabs: SlabStack, progress: Progress | None = None) -> ImageFeatures:
         """See ImageTower. Patches are unit vectors in half precision; there are no fine features.
 

@@ -96,7 +96,7 @@ class TipsTextTower(TextTower):
         out = self.net(input_ids=ids, attention_mask=known.long())
         return out.last_hidden_state, out.pooler_output, lengths
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def embed(self, phrases: Sequence[str]) -> list[TextFeatures]:
         """See TextTower. All embeddings are unit vectors.
 
