@@ -24,7 +24,8 @@ class Match:
         start: Index of the first character in the text as typed.
         end: Index after the last one.
         term: The term they name.
-        manner: Of a negation or hedge: ``before``, ``after``, ``hedged`` or ``exclusion``.
+        manner: Of a negation or hedge: ``before``, ``predicate``, ``after``, ``hedged`` or ``exclusion``; of a
+            function word: ``filler`` or nothing.
         attribute: What they mean beside another finding.
         size_mm: Of a measurement.
     """
@@ -148,7 +149,7 @@ def _around(structure: Term, terms: Mapping[str, Term]) -> set[str]:
 
 
 def _side(text: str, matches: Sequence[Match], locations: tuple[Term, ...]) -> Side | None:
-    named = [_SIDES[match.term.id] for match in matches if match.role == "side" and match.term is not None]
+    named: list[Side] = [_SIDES[match.term.id] for match in matches if match.role == "side" and match.term is not None]
     side: Side | None = named[0] if len(set(named)) == 1 else None
     if len(set(named)) > 1:
         places = [index for index, match in enumerate(matches) if match.role == "side"]

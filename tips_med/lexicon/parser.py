@@ -38,8 +38,8 @@ class Entry:
     Attributes:
         role: What it does in a query.
         term: The term it names, if it names one.
-        manner: Of a negation or hedge, where it stands: ``before``, ``after``, ``hedged`` or ``exclusion``; of a
-            function word, ``filler`` if it is left out of the phrase.
+        manner: Of a negation or hedge: ``before``, ``predicate``, ``after``, ``hedged`` or ``exclusion``; of a
+            function word: ``filler`` if it is left out of the phrase.
     """
 
     role: Role
@@ -85,9 +85,9 @@ class Parser:
             )
         matches = _attributes_where_a_finding_is(self._match(_joined_levels(self._expand(tokenize(text)))))
         suggestions = tuple(
-            (match.words[0], near)
+            (text[match.start : match.end], near)
             for match in matches
-            if match.role == "unknown" and (near := self._suggest(match.words[0]))
+            if match.role == "unknown" and len(match.words) == 1 and (near := self._suggest(match.words[0]))
         )
         spans, span_of = _spans(text, matches)
         words = tuple(

@@ -102,7 +102,7 @@ def _size_mm(text: str) -> float | None:
     parts = _SIZE.findall(text)
     last_unit = parts[-1][1]
     lengths = [
-        float(number.replace(",", ".")) * (10.0 if (unit or last_unit).startswith("c") else 1.0)
+        round(float(number.replace(",", ".")) * (10.0 if (unit or last_unit).startswith("c") else 1.0), 2)
         for number, unit in parts
     ]
     return max(lengths) if min(lengths) > 0.0 and max(lengths) <= _LONGEST_MM else None

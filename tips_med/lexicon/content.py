@@ -1,0 +1,179 @@
+"""The content of a lexicon's YAML, checked as it is read: what is wrong is named with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import yaml
+
+from tips_med.errors import ConfigError
+from tips_med.lexicon.terms import Code, Form, Kind, Term
+from tips_med.lexicon.tokens import words_of
+
+_TERM_KEYS = {"name", "code", "forms", "adjectives", "held_out", "paired", "within", "structures", "side"}
+_NEGATION = ("before", "predicate", "after", "hedged", "exclusion")
+_HEDGE = ("before", "predicate", "after")
+
+
+@dataclass(frozen=True)
+class Content:
+    """Everything a lexicon knows.
+
+    Attributes:
+        name: Of the lexicon.
+        terms: By id, in the order of the file.
+        negation: Phrases by manner: ``before``, ``predicate``, ``after``, ``hedged`` and ``exclusion``.
+        hedge: Phrases by manner: ``before``, ``predicate`` and ``after``.
+        not_understood: Phrases that are reported as not understood although their words are known.
+        abbreviations: What each stands for.
+        spelling: Other spellings, to the one of the terms.
+        readings: Other words, to those of the terms; understood, but never written.
+        function: Words without a meaning of their own that stay in a phrase.
+        filler: Words without a meaning of their own that are left out of it.
+    """
+
+    name: str
+    terms: Mapping[str, Term]
+    negation: Mapping[str, tuple[str, ...]]
+    hedge: Mapping[str, tuple[str, ...]]
+    not_understood: tuple[str, ...]
+    abbreviations: Mapping[str, str]
+    spelling: Mapping[str, str]
+    readings: Mapping[str, str]
+    function: tuple[str, ...]
+    filler: tuple[str, ...]
+
+
+def read_content(path: Path) -> Content:
+    """Reads a lexicon's file.
+
+    Args:
+        path: YAML; see ``radiology_configs/lexicons/chest_ct.yaml``.
+
+    Raises:
+        ConfigError: If it cannot be read, or something in it is not as it should be; the place is named.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("cannot be read", path=path, expected="a lexicon in YAML", code="lexicon") from error
+    except yaml.YAMLError as error:
+        raise ConfigError(f"is not YAML: {error}", path=path, expected="a lexicon in YAML", code="lexicon") from error
+    return _Reader(path).content(content)
+
+
+class _Reader:
+    """Checks one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def wrong(self, place: str, found: Any, expected: str) -> ConfigError:
+        return ConfigError(f"{place} is {str(found)[:60]!r}", path=self.path, expected=expected, code="lexicon")
+
+    def content(self, content: Any) -> Content:
+        sections = self.mapping("the file", content, set(Content.__dataclass_fields__))
+        return Content(
+            name=self.text("name", sections.get("name", self.path.stem)),
+            terms=self.terms(sections.get("terms")),
+            negation=self.phrases("negation", sections.get("negation"), _NEGATION),
+            hedge=self.phrases("hedge", sections.get("hedge"), _HEDGE),
+            not_understood=self.texts("not_understood", sections.get("not_understood")),
+            abbreviations=self.table("abbreviations", sections.get("abbreviations")),
+            spelling=self.table("spelling", sections.get("spelling")),
+            readings=self.table("readings", sections.get("readings")),
+            function=self.texts("function", sections.get("function")),
+            filler=self.texts("filler", sections.get("filler")),
+        )
+
+    def terms(self, kinds: Any) -> dict[str, Term]:
+        terms: dict[str, Term] = {}
+        for kind, entries in self.mapping("terms", kinds, set(get_args(Kind))).items():
+            for id, entry in self.mapping(f"terms.{kind}", entries).items():
+                if id in terms:
+                    raise self.wrong(f"terms.{kind}", id, "every id once")
+                terms[id] = self.term(cast(Kind, kind), id, entry)
+        for term in terms.values():
+            for other in (*term.structures, *((term.within,) if term.within else ())):
+                if other not in terms or terms[other].kind != "structure":
+                    raise self.wrong(f"a structure of {term.id}", other, "the id of a structure")
+        return terms
+
+    def term(self, kind: Kind, id: str, entry: Any) -> Term:
+        place = f"terms.{kind}.{id}"
+        entry = self.mapping(place, entry, _TERM_KEYS)
+        forms = [form for text in self.texts(f"{place}.forms", entry.get("forms")) for form in _forms(text)]
+        forms += [
+            Form(text, words_of(text), "adjective")
+            for text in self.texts(f"{place}.adjectives", entry.get("adjectives"))
+        ]
+        forms += [
+            form
+            for text in self.texts(f"{place}.held_out", entry.get("held_out"))
+            for form in _forms(text, held_out=True)
+        ]
+        if not forms or not all(form.words for form in forms):
+            raise self.wrong(place, "without words", "forms or adjectives")
+        if entry.get("side") not in (None, "left", "right"):
+            raise self.wrong(f"{place}.side", entry["side"], "left or right")
+        if not isinstance(entry.get("paired", False), bool):
+            raise self.wrong(f"{place}.paired", entry["paired"], "true or false")
+        return Term(
+            id=id,
+            kind=kind,
+            name=self.text(f"{place}.name", entry.get("name", forms[0].text)),
+            forms=tuple(forms),
+            code=None if entry.get("code") is None else self.code(f"{place}.code", entry["code"]),
+            paired=entry.get("paired", False),
+            within=None if entry.get("within") is None else self.text(f"{place}.within", entry["within"]),
+            structures=self.texts(f"{place}.structures", entry.get("structures")),
+            side=entry.get("side"),
+        )
+
+    def code(self, place: str, entry: Any) -> Code:
+        fields = self.mapping(place, entry, set(Code.__dataclass_fields__))
+        return Code(**{name: self.text(f"{place}.{name}", fields.get(name)) for name in Code.__dataclass_fields__})
+
+    def phrases(self, place: str, entry: Any, manners: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        given = {} if entry is None else self.mapping(place, entry, set(manners))
+        return {manner: self.texts(f"{place}.{manner}", given.get(manner)) for manner in manners}
+
+    def mapping(self, place: str, value: Any, keys: set[str] | None = None) -> Mapping[str, Any]:
+        if not isinstance(value, Mapping):
+            raise self.wrong(place, value, "a mapping")
+        for key in value:
+            if not isinstance(key, str) or (keys is not None and key not in keys):
+                known = f"some of {', '.join(sorted(keys))}" if keys is not None else "names in quotes"
+                raise self.wrong(f"a key of {place}", key, known)
+        return value
+
+    def table(self, place: str, value: Any) -> dict[str, str]:
+        given = {} if value is None else self.mapping(place, value)
+        return {short: self.text(f"{place}.{short}", full) for short, full in given.items()}
+
+    def texts(self, place: str, value: Any) -> tuple[str, ...]:
+        """A list of texts; lists inside it are joined to it."""
+        if value is None:
+            return ()
+        if not isinstance(value, list):
+            raise self.wrong(place, value, "a list")
+        flat = [one for part in value for one in (part if isinstance(part, list) else [part])]
+        return tuple(self.text(f"an entry of {place}", one) for one in flat)
+
+    def text(self, place: str, value: Any) -> str:
+        # YAML reads an unquoted no, on or 112120 as something else than text.
+        if not isinstance(value, str) or not value.strip():
+            raise self.wrong(place, value, "a text (in quotes, where YAML reads something else)")
+        return value
+
+
+def _forms(text: str, *, held_out: bool = False) -> list[Form]:
+    """One or two forms of ``singular | plural``."""
+    singular, _, plural = (part.strip() for part in text.partition("|"))
+    forms = [Form(singular, words_of(singular), "singular", held_out)]
+    if plural:
+        forms.append(Form(plural, words_of(plural), "plural", held_out))
+    return forms
