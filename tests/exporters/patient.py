@@ -17,7 +17,7 @@ from tips_med.query import Lexicon
 from tips_med.scan import Provenance, Scan
 from tips_med.slabs import SlabSpec, working_grid
 
-NODULE_LPS = np.array([38.0, 16.0, 12.0])
+NODULE_LPS = np.array([38.0, 16.0, 14.0])
 NODULE_RADIUS_MM = 9.0
 CENTRE_LPS = np.array([0.0, 0.0, 0.0])
 

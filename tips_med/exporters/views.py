@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 from scipy import ndimage
+from skimage import measure
 
 from tips_med.geometry import grid_corners, index_from_crop, nearest_body_axes, spacing_mm, transform_points
 from tips_med.grounding import Grounding
@@ -123,8 +124,8 @@ def body_box(scan: Scan) -> Box:
         return whole
     steps = [max(1, round(4.0 / s)) for s in scan.spacing_mm]
     coarse = scan.voxels[:: steps[0], :: steps[1], :: steps[2]] > _BODY_HU
-    pieces, count = ndimage.label(ndimage.binary_opening(coarse, iterations=2))
-    if not count:
+    pieces = np.asarray(measure.label(ndimage.binary_opening(coarse, iterations=2), connectivity=1))
+    if not pieces.any():
         return whole
     largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
     points = transform_points(scan.lps_from_kji, np.argwhere(pieces == largest) * steps)
