@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tips_med.shapes import Affine, Fine, Patches, Tokens
+from tips_med.shapes import Affine, Fine, Patches, Pooled, Tokens
 from tips_med.slabs import SlabSpec, SlabStack
 
 Progress = Callable[[int, int], None]
@@ -42,7 +42,7 @@ class TextFeatures:
     """
 
     tokens: Tokens
-    pooled: Tokens
+    pooled: Pooled
     words: tuple[str, ...]
 
 
