@@ -55,7 +55,9 @@ def test_distillation_with_an_alignment_loss_lowers_both(student: CompactNet, ti
     towers, scan = load_tips(tips_folder, image={"slab_spec": TEACHER_SLABS}), phantom()
     slabs = make_slabs(scan, STUDENT_SLABS)
     shape = (len(slabs.pixels), slabs.pixels.shape[-2] // 8, slabs.pixels.shape[-1] // 8)
-    target, inside = teacher_patches(towers.image, scan, slabs.lps_from_pixel @ index_from_block((1, 8, 8)), shape)
+    target, inside = teacher_patches(
+        towers.image, scan, slabs.lps_from_pixel @ index_from_block((1.0, 8.0, 8.0)), shape
+    )
     assert target.shape == (*shape, 32)
     assert float(inside.float().mean()) > 0.9
     phrase = towers.text.embed(["left lung"])[0].pooled

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from tips_med.encoders.tips.image import NEIGHBOUR_SLABS, WINDOW_SLABS, TipsEncoder
 from tips_med.encoders.tips.weights import load_tips
@@ -104,7 +105,6 @@ def test_the_slabs_offered_fit_the_published_patch(spec: SlabSpec) -> None:
     [
         ({"slab_spec": SlabSpec()}, "6 channels"),
         ({"slab_spec": SlabSpec(windows_hu=((0.0, 1.0),))}, "patches of 8 px"),
-        ({"mode": "middle"}, "'middle'"),
         ({"window_px": 50}, "windows of 50 px"),
         ({"stride_px": 70}, "every 70 px"),
         ({"stride_px": 0}, "every 0 px"),
@@ -113,7 +113,24 @@ def test_the_slabs_offered_fit_the_published_patch(spec: SlabSpec) -> None:
 )
 def test_settings_that_do_not_fit_are_refused(arguments: dict[str, object], found: str, tips_folder: Path) -> None:
     with pytest.raises(ConfigError, match=found):
-        load_tips(tips_folder, **({"mode": arguments["mode"]} if "mode" in arguments else {"image": arguments}))  # type: ignore[arg-type]
+        load_tips(tips_folder, image=arguments)
+
+
+def test_an_unknown_mode_is_refused(tips_folder: Path) -> None:
+    # A TypeError where types are checked while the tests run.
+    with pytest.raises((ConfigError, TypeError), match="middle"):
+        load_tips(tips_folder, mode="middle")  # type: ignore[arg-type]
+
+
+def test_half_the_precision_gives_nearly_the_same_directions(tower: TipsEncoder, tips_folder: Path) -> None:
+    slabs = make_slabs(oblique_scan((24.0, 60.0, 80.0)), SPEC)
+    half = load_tips(tips_folder, dtype=torch.bfloat16, image={"slab_spec": SPEC})
+    cosine = functional.cosine_similarity(
+        half.image.encode(slabs).patches.float(), tower.encode(slabs).patches.float(), dim=-1
+    )
+    assert float(cosine.min()) > 0.99
+    assert half.temperature == pytest.approx(0.00478)
+    assert bool(torch.isfinite(half.text.embed(["left lung"])[0].pooled).all())
 
 
 def test_slabs_of_another_tower_are_refused(tower: TipsEncoder) -> None:

@@ -208,7 +208,7 @@ def test_a_missing_or_old_extra_is_one_clear_line(
 def test_saved_towers_load_again(tips_folder: Path, tmp_path: Path) -> None:
     towers = load_tips(tips_folder)
     with torch.no_grad():
-        towers.image.net.layernorm.bias += 0.5
+        towers.image.net.layernorm.bias.add_(0.5)
     again = load_tips(save_tips(towers, tmp_path / "tuned"))
     torch.testing.assert_close(again.image.net.layernorm.bias, towers.image.net.layernorm.bias)
     assert again.temperature == pytest.approx(towers.temperature)

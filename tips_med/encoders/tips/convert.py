@@ -65,7 +65,7 @@ def convert_npz(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OutputError("it holds something already", path=folder, expected="a new or an empty folder")
     model = model_from_npz(vision_npz, text_npz, heads=heads)
-    tokenizer = read_tokenizer(Path(tokenizer_model), model.config.text_config.vocab_size)
+    tokenizer = read_tokenizer(Path(tokenizer_model), model.text_model.config.vocab_size)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         # Written beside its place and then moved, so that a folder that is there is a whole one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from torch import nn
 
@@ -109,11 +109,13 @@ def merge_lora(tower: Tower) -> None:
     from_peft = peft().tuners.lora.LoraLayer if has_lora(tower.net) else None
     if from_peft is None:
         return
-    for name, module in list(tower.net.named_modules()):
-        if isinstance(module, from_peft):
-            module.merge(safe_merge=True)
-            parent, _, child = name.rpartition(".")
-            setattr(tower.net.get_submodule(parent), child, module.get_base_layer())
+    adapters: list[tuple[str, Any]] = [
+        (name, module) for name, module in tower.net.named_modules() if isinstance(module, from_peft)
+    ]
+    for name, adapter in adapters:
+        adapter.merge(safe_merge=True)
+        parent, _, child = name.rpartition(".")
+        setattr(tower.net.get_submodule(parent), child, adapter.get_base_layer())
     tower.net.requires_grad_(False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -79,9 +79,10 @@ class TipsEncoder(ImageTower):
         stride_px: int | None = None,
         batch: int = 4,
     ) -> None:
-        self.net, self.name, self.mode, self.batch = net.eval(), name, mode, batch
+        self.net, self.name, self.batch = net.eval(), name, batch
+        self.mode: PatchMode = mode
         self.slab_spec, self.modalities = slab_spec, modalities
-        self.patch = int(net.config.patch_size)
+        self.patch = _edge(net.config.patch_size)
         if mode not in get_args(PatchMode):
             raise ConfigError(f"the patch mode {mode!r}", expected=" or ".join(map(repr, get_args(PatchMode))))
         if batch < 1:
@@ -95,7 +96,7 @@ class TipsEncoder(ImageTower):
             )
         if slab_spec.patch != self.patch:
             raise ConfigError(f"slabs made for patches of {slab_spec.patch} px", expected=f"{self.patch}")
-        window_px = int(net.config.image_size) if window_px is None else window_px
+        window_px = _edge(net.config.image_size) if window_px is None else window_px
         # Rounded to whole patches, so that overlapping windows meet patch on patch: 448 px gives exactly 336.
         stride_px = max(1, round(window_px / self.patch * 0.75)) * self.patch if stride_px is None else stride_px
         if window_px < self.patch or window_px % self.patch or stride_px % self.patch or not 0 < stride_px <= window_px:
@@ -144,7 +145,7 @@ class TipsEncoder(ImageTower):
         size = (rows * self.patch, columns * self.patch)
         if size != tuple(pixels.shape[-2:]):
             pixels = functional.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=True)
-        return encode_windows(self.patch_tokens, pixels, self.side, self.stride, self.patch)
+        return encode_windows(lambda part: self.patch_tokens(part).float(), pixels, self.side, self.stride, self.patch)
 
     @torch.no_grad()
     def encode(self, slabs: SlabStack, progress: Progress | None = None) -> ImageFeatures:
@@ -166,7 +167,7 @@ class TipsEncoder(ImageTower):
                 progress(sum(map(len, parts)), total)
         patches = torch.cat(parts)
         y, x = slabs.pixels.shape[-2:]
-        pixel_from_patch = index_from_block((1, y / patches.shape[1], x / patches.shape[2]))
+        pixel_from_patch = index_from_block((1.0, y / patches.shape[1], x / patches.shape[2]))
         return ImageFeatures(patches, slabs.lps_from_pixel @ pixel_from_patch)
 
     @property
@@ -184,7 +185,7 @@ class TipsEncoder(ImageTower):
 
     def _value_patches(self, hidden: Tensor) -> Tensor:
         """The last block with every token's own value in place of attention: value, projection, scale, MLP, norm."""
-        layer = self.net.encoder.layer[-1]
+        layer: Any = self.net.encoder.layer[-1]
         own = layer.attention.o_proj(layer.attention.v_proj(layer.norm1(hidden)))
         hidden = hidden + layer.layer_scale1(own)
         hidden = hidden + layer.layer_scale2(layer.mlp(layer.norm2(hidden)))
@@ -194,3 +195,11 @@ class TipsEncoder(ImageTower):
         """[n token embedding] -> the patches among them, [n row col embedding]."""
         grid = pixels.shape[-2] // self.patch, pixels.shape[-1] // self.patch
         return tokens[:, self._first :].unflatten(1, grid)
+
+
+def _edge(pixels: int | list[int] | tuple[int, int]) -> int:
+    """The edge of a square, which a configuration may also state twice."""
+    edges = {pixels} if isinstance(pixels, int) else set(pixels)
+    if len(edges) != 1:
+        raise ConfigError(f"a model made for {sorted(edges)} pixels", expected="a square")
+    return edges.pop()

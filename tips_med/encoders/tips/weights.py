@@ -51,6 +51,7 @@ def load_tips(
     *,
     mode: PatchMode = "value",
     device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
     revision: str | None = None,
     image: dict[str, Any] | None = None,
     text: dict[str, Any] | None = None,
@@ -62,6 +63,7 @@ def load_tips(
             download one into the hub's cache, which is the only case in which the network is used.
         mode: Which patch embeddings the image tower gives.
         device: Where to run.
+        dtype: Of the weights while running; bfloat16 halves the memory, at some loss of precision.
         revision: Commit of a hub model; better pinned.
         image: More arguments of ``TipsEncoder``.
         text: More arguments of ``TipsTextTower``.
@@ -76,10 +78,10 @@ def load_tips(
     config = read_config(folder, files)
     model = load_model(folder, config)
     sha256 = _hash(files)
-    tokenizer = read_tokenizer(folder, config.text_config.vocab_size)
-    name = f"tips-{variant(config.vision_config.hidden_size)}-{mode}@{sha256[:8]}"
+    tokenizer = read_tokenizer(folder, model.text_model.config.vocab_size)
+    name = f"tips-{variant(model.vision_model.config.hidden_size)}-{mode}@{sha256[:8]}"
     temperature = float(model.temperature.detach())
-    model = model.to(device)
+    torch.nn.Module.to(model, torch.device(device), dtype)
     return TipsTowers(
         TipsEncoder(model.vision_model, name, mode=mode, **(image or {})),
         TipsTextTower(model.text_model, tokenizer, name, temperature, **(text or {})),
