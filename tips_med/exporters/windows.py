@@ -24,7 +24,7 @@ class Window:
         return self.level - self.width / 2, self.level + self.width / 2
 
     def __str__(self) -> str:
-        return f"W {self.width:.0f} L {self.level:.0f}".replace("-", "\N{MINUS SIGN}")
+        return f"W {self.width:.4g} L {self.level:.4g}".replace("-", "\N{MINUS SIGN}")
 
 
 LUNG = Window("lung window", 1500, -600)
