@@ -83,6 +83,11 @@ class Lexicon:
         return tuple(sorted({word for words in spoken for word in words}))
 
     @cached_property
+    def known_phrases(self) -> tuple[str, ...]:
+        """Every sequence of words that is known as one, sorted; abbreviations and other spellings not among them."""
+        return tuple(sorted(" ".join(words) for words in self._entries))
+
+    @cached_property
     def _suggestible(self) -> tuple[str, ...]:
         """Words that say something: the vocabulary but for function words."""
         return tuple(word for word in self.vocabulary if word not in self.content.function)

@@ -125,8 +125,10 @@ class _Writer:
         return self.finish(self.whole(slots, self.finding_somewhere(slots, noun), verb))
 
     def structure_alone(self, slots: Slots) -> str:
-        attributes = " ".join(self.adjective(id) for id in slots.attributes)
-        return _joined(attributes, self.place(slots, article=self.chance(0.3)), self.size_after(slots))
+        attributes = [self.adjective(id) for id in slots.attributes]
+        question = self.pick(["where is", "show", "outline"]) if self.chance(0.2) else ""
+        article = bool(question) or self.chance(0.3)
+        return _joined(question, *attributes, self.place(slots, article=article), self.size_after(slots))
 
     def finding_somewhere(self, slots: Slots, noun: Form) -> str:
         late = [id for id in slots.attributes if self.nouns(id) and self.chance(0.3)]
@@ -213,12 +215,10 @@ class _Writer:
         before: list[str] = []
         for term in locations:
             adjective = [form.text for form in term.forms if form.number == "adjective"]
-            if adjective and (adjectives or said is not None or not self.nouns(term.id)):
+            if adjective and (adjectives or not self.nouns(term.id) or (said is not None and self.chance(0.6))):
                 before.append(self.pick(adjective))
-            elif self.nouns(term.id):
-                nouns.append(self.noun(term, side == "both").text)
             else:
-                before.append(self.pick(adjective))
+                nouns.append(self.noun(term, side == "both").text)
         the = "the" if article and side != "both" else ""
         where = " and ".join(nouns)
         if said is None:
