@@ -15,7 +15,15 @@ from tests.encoders.tips.checkpoints import (
     write_npz,
 )
 from tips_med.encoders.tips.convert import convert_npz, model_from_npz, read_npz, rename
-from tips_med.encoders.tips.layout import text_layout, text_tensors, vision_layout, vision_tensors
+from tips_med.encoders.tips.layout import (
+    TextLayout,
+    VisionLayout,
+    text_layout,
+    text_tensors,
+    tips_config,
+    vision_layout,
+    vision_tensors,
+)
 from tips_med.encoders.tips.weights import load_tips
 from tips_med.errors import OutputError, WeightsError
 
@@ -43,6 +51,31 @@ def test_published_widths_know_their_heads(width: int, heads: int, hidden: int) 
         }
     )
     assert (layout.heads, layout.grid, layout.hidden) == (heads, 32, hidden)
+
+
+@pytest.mark.parametrize(
+    ("vision", "text", "published_millions"),
+    [
+        (VisionLayout(384, 12, 6, 1536, False, 1, 16, 14), TextLayout(384, 12, 6, 1536, 32000), (21.6, 33.6)),
+        (VisionLayout(768, 12, 12, 3072, False, 1, 16, 14), TextLayout(768, 12, 12, 3072, 32000), (85.7, 109.6)),
+        (VisionLayout(1024, 24, 16, 4096, False, 1, 16, 14), TextLayout(1024, 12, 16, 4096, 32000), (303.2, 183.9)),
+        (VisionLayout(1152, 27, 16, 4304, False, 1, 16, 14), TextLayout(1152, 27, 16, 4304, 32000), (412.4, 448.3)),
+        (VisionLayout(1536, 40, 24, 4096, True, 1, 16, 14), TextLayout(1536, 12, 24, 6144, 32000), (1100, 389.1)),
+    ],
+    ids=["s14", "b14", "l14", "so400m14", "g14"],
+)
+def test_published_variants_have_as_many_parameters_as_their_readme_says(
+    vision: VisionLayout, text: TextLayout, published_millions: tuple[float, float]
+) -> None:
+    found = [
+        sum(int(np.prod(each.shape)) for each in tensors.values()) / 1e6
+        for tensors in (vision_tensors(vision), text_tensors(text))
+    ]
+    # The README rounds g14's image tower to 1.1B, and counts a grid of 16 x 16.
+    assert found[0] == pytest.approx(published_millions[0], rel=0.04 if vision.swiglu else 2e-3)
+    assert found[1] == pytest.approx(published_millions[1], abs=0.06)
+    config = tips_config(vision, text, 0.005)
+    assert (config.vision_config.image_size, config.text_config.intermediate_size) == (224, text.hidden)
 
 
 def test_every_published_tensor_has_one_place_and_every_place_a_tensor(npz_pair: Pair) -> None:

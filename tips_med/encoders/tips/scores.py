@@ -32,23 +32,30 @@ def patch_probabilities(image: ImageFeatures, texts: Sequence[TextFeatures], tem
     return patch_logits(image, texts, temperature).softmax(dim=0)
 
 
-def zero_shot_head(width: int, temperature: float, cosine_at_half: float, fine_width: int = 1) -> AlignmentHead:
-    """An alignment head that gives TIPS's own scores: logit = (cosine - ``cosine_at_half``) / temperature.
+def zero_shot_head(
+    width: int, temperature: float, contrast: TextFeatures | None = None, cosine_margin: float = 0.0
+) -> AlignmentHead:
+    """An alignment head that gives TIPS's own scores, and is where fine-tuning begins.
 
-    For unit patches and unit pooled phrases. It ignores fine features, and is where fine-tuning begins.
+    The logit is (cosine with the phrase - cosine with the contrast - margin) / temperature: zero where a patch is as
+    much like the contrast as like what was asked for. For unit patches and unit pooled phrases; it has no use for fine
+    features. Its probabilities are not calibrated, and nothing is known of how well they separate findings.
 
     Args:
         width: Embedding size of both towers.
         temperature: From the checkpoint.
-        cosine_at_half: The cosine that is given the probability 0.5. No value of it is known to be right for
-            radiology: measure it on scans of your own.
-        fine_width: Features of a fine cell, for the shape only.
+        contrast: What everything else is called, such as the embedding of ``normal tissue``; without it the margin
+            alone decides, and cosines of TIPS have no natural zero.
+        cosine_margin: By how much the phrase must be nearer.
     """
-    head = AlignmentHead(width, width, fine_width)
+    head = AlignmentHead(width, width, 1)
+    scale = width**0.5 / temperature  # patch_scores divides by the square root of the width
     with torch.no_grad():
-        # patch_scores divides by the square root of the width.
-        head.to_patch.weight.copy_(torch.eye(width) * width**0.5 / temperature)
-        for zeroed in (head.to_patch.bias, head.to_fine.weight, head.to_fine.bias, head.bias.weight):
+        for zeroed in (head.to_fine.weight, head.to_fine.bias, head.bias.weight):
             zeroed.zero_()
-        head.bias.bias.fill_(-cosine_at_half / temperature)
+        head.to_patch.weight.copy_(torch.eye(width) * scale)
+        head.to_patch.bias.zero_()
+        if contrast is not None:
+            head.to_patch.bias.copy_(-scale * functional.normalize(contrast.pooled[0].float(), dim=-1))
+        head.bias.bias.fill_(-cosine_margin / temperature)
     return head
