@@ -13,7 +13,7 @@ import SimpleITK as sitk  # noqa: N813
 import torch
 
 from tips_med.errors import ReadError
-from tips_med.geometry import RAS_FROM_LPS, grid_corners, spacing_mm
+from tips_med.geometry import RAS_FROM_LPS, grid_corners, index_from_crop, spacing_mm
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, SlabPixels, Voxels
 
@@ -147,6 +147,29 @@ def make_slabs(scan: Scan, spec: SlabSpec | None = None) -> SlabStack:
     seen = np.isfinite(volume)
     volume[~seen] = -1024.0
     return SlabStack(stack_channels(torch.from_numpy(volume), spec), torch.from_numpy(seen), affine, spec)
+
+
+def crop_to_body(slabs: SlabStack, margin: int = 8) -> SlabStack:
+    """Leaves out the air around the body: whole patches, so that the affine moves by whole patches too.
+
+    Rows and columns are kept from the first to the last that holds a two-thousandth of all that is dense, so that a
+    table's edge or a wire does not widen the box.
+    """
+    low, high = slabs.spec.windows_hu[0]
+    dense = slabs.pixels[:, slabs.spec.neighbours] > (-500.0 - low) / (high - low)
+    patch = slabs.spec.patch
+    cut = []
+    for axis in (1, 2):
+        count = dense.sum(dim=(0, 3 - axis))
+        inside = torch.nonzero(count > 0.0005 * count.sum()).flatten()
+        if not len(inside):
+            return slabs
+        first = max(0, int(inside[0]) - margin) // patch * patch
+        last = min(dense.shape[axis], -(-(int(inside[-1]) + 1 + margin) // patch) * patch)
+        cut.append((first, last))
+    (y0, y1), (x0, x1) = cut
+    affine = slabs.lps_from_pixel @ index_from_crop((0, y0, x0))
+    return SlabStack(slabs.pixels[..., y0:y1, x0:x1], slabs.seen[:, y0:y1, x0:x1], affine, slabs.spec)
 
 
 def stack_channels(volume: torch.Tensor, spec: SlabSpec) -> SlabPixels:

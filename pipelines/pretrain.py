@@ -1,0 +1,155 @@
+"""Trains the compact model on findings painted into real scans."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import lightning
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+from torch.utils.data import DataLoader
+
+from tips_med.encoders.compact import CompactConfig
+from tips_med.encoders.words import WordsConfig
+from tips_med.errors import ConfigError
+from tips_med.model import ModelCard, save_model
+from tips_med.query import Lexicon
+from tips_med.readers import read_scan
+from tips_med.synthesis.anatomy import Anatomy, make_anatomy
+from tips_med.synthesis.scene import SceneSpec
+from tips_med.training.painted import PaintedScenes
+from tips_med.training.task import AlignmentTask, Recipe
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scan to paint into.
+
+    Attributes:
+        name: Of the anatomy.
+        scan: Path of the scan, relative to the data's root.
+        lungs: Path of a label map (1 right, 2 left); None where there is none.
+        votes: Path of a map of how many readers outlined a lesion.
+        outlined_from: Votes from which a voxel is lesion; between 1 and this it is disputed.
+        disputed: A sphere (x, y, z in LPS mm, radius in mm) around a lesion that nobody outlined.
+    """
+
+    name: str
+    scan: str
+    lungs: str | None = None
+    votes: str | None = None
+    outlined_from: int = 2
+    disputed: tuple[float, float, float, float] | None = None
+
+
+def pretrain(
+    data: Path,
+    out: Path,
+    cases: Sequence[Case],
+    card: ModelCard,
+    image: CompactConfig | None = None,
+    scenes: SceneSpec | None = None,
+    recipe: Recipe | None = None,
+    held_out: Sequence[str] = (),
+    batch: int = 3,
+    questions: int = 8,
+    workers: int = 1,
+    seed: int = 0,
+    threads: int = 2,
+) -> Path:
+    """Trains, or goes on where it stopped, and writes ``model.safetensors`` into ``out``.
+
+    Args:
+        data: Root of the cases' paths.
+        out: Folder for prepared anatomies, checkpoints, logs and the model.
+        cases: Scans to paint into.
+        card: What the model will say of itself; calibrate it afterwards.
+        image: Sizes of the image tower.
+        scenes: How scenes are made.
+        recipe: How to optimise.
+        held_out: Names of cases that are prepared but never trained on.
+        batch: Scenes a step.
+        questions: Questions a scene.
+        workers: Processes that paint.
+        seed: Of everything.
+        threads: Of the training process.
+
+    Returns:
+        The path of the model.
+    """
+    image, scenes, recipe = image or CompactConfig(), scenes or SceneSpec(), recipe or Recipe()
+    unknown = set(held_out) - {case.name for case in cases}
+    if unknown:
+        raise ConfigError(f"held out, but not among the cases: {', '.join(sorted(unknown))}")
+    anatomies = [prepare(case, data, out / "anatomies", image) for case in cases]
+    trained = [anatomy for anatomy in anatomies if anatomy.name not in held_out]
+    lexicon = Lexicon.load(card.lexicon)
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    task = AlignmentTask(image, WordsConfig(lexicon.vocabulary), recipe)
+    checkpoint = out / "last.ckpt"
+    start = _step_of(checkpoint) if checkpoint.exists() else 0
+    scenes_without_end = PaintedScenes(
+        trained, scenes, image.slabs, card.findings, lexicon, batch, questions, seed, start=start
+    )
+    loader = DataLoader(scenes_without_end, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+    trainer = lightning.Trainer(
+        accelerator="auto",
+        precision="bf16-mixed",
+        max_steps=recipe.steps,
+        gradient_clip_val=1.0,
+        logger=CSVLogger(out, name="log", version=0),
+        log_every_n_steps=20,
+        callbacks=[
+            EMAWeightAveraging(decay=0.998),
+            ModelCheckpoint(out, filename="last", every_n_train_steps=200, enable_version_counter=False),
+        ],
+        enable_model_summary=False,
+    )
+    trainer.fit(task, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    digest = hashlib.sha256(b"".join(anatomy.volume_hu.tobytes() for anatomy in trained)).hexdigest()
+    facts = {"steps": recipe.steps, "seed": seed, "data_sha256": digest, "anatomies": [a.name for a in trained]}
+    model = out / "model.safetensors"
+    save_model(model, task.image, task.text, task.head, ModelCard(**{**vars(card), "trained": facts}))
+    return model
+
+
+def prepare(case: Case, data: Path, folder: Path, image: CompactConfig) -> Anatomy:
+    """Brings one case onto the working grid, once."""
+    file = folder / f"{case.name}.safetensors"
+    if file.exists():
+        return Anatomy.load(file)
+    folder.mkdir(parents=True, exist_ok=True)
+    scan = read_scan(data / case.scan)
+    lungs = _labels(data / case.lungs) if case.lungs else None
+    votes = _labels(data / case.votes) if case.votes else np.zeros(scan.shape, np.uint8)
+    disputed = (votes > 0) & (votes < case.outlined_from)
+    if case.disputed is not None:
+        disputed |= _sphere(scan.shape, scan.lps_from_kji, case.disputed)
+    anatomy = make_anatomy(case.name, scan, image.slabs, lungs, votes >= case.outlined_from, disputed)
+    anatomy.save(file)
+    return anatomy
+
+
+def _labels(path: Path) -> np.ndarray:
+    return np.nan_to_num(read_scan(path).voxels).round().astype(np.uint8)
+
+
+def _sphere(
+    shape: tuple[int, int, int], lps_from_kji: np.ndarray, sphere: tuple[float, float, float, float]
+) -> np.ndarray:
+    k, j, i = np.indices(shape, dtype=np.float32)
+    place = np.stack([k, j, i], axis=-1) @ lps_from_kji[:3, :3].T.astype(np.float32) + lps_from_kji[:3, 3]
+    return np.linalg.norm(place - np.asarray(sphere[:3]), axis=-1) <= sphere[3]
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"])

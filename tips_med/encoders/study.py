@@ -1,0 +1,135 @@
+"""A scan that has been encoded: everything that costs is done, and any number of questions may follow."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from tips_med.encoders.base import ImageFeatures
+from tips_med.errors import OutputError, ReadError
+from tips_med.scan import Provenance, Scan
+
+FORMAT = "tips_med-study-1"
+_NOT_MEASURED = -32768
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedStudy:
+    """Features of a scan, with the scan.
+
+    Attributes:
+        scan: What was encoded.
+        features: What the image tower knows of it.
+        seen: Where the scan measured something, on the fine grid (or the patch grid of towers without one).
+        encoder: Name of the image tower.
+        weights_sha256: Of the model; only the same weights may ask.
+        cache: Maps that several queries need (the lungs), by name; never saved.
+    """
+
+    scan: Scan
+    features: ImageFeatures
+    seen: torch.Tensor
+    encoder: str
+    weights_sha256: str
+    cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def save(self, path: str | Path) -> Path:
+        """Writes the study as one safetensors file, whole or not at all.
+
+        CT values are stored as int16 when that loses nothing. No patient identity is stored beyond the UIDs that
+        results must refer to.
+
+        Raises:
+            OutputError: It cannot be written there.
+        """
+        path = Path(path)
+        affines = {"lps_from_kji": self.scan.lps_from_kji, "lps_from_patch": self.features.lps_from_patch}
+        tensors = {"voxels": _packed(self.scan.voxels), "patches": self.features.patches.contiguous()}
+        tensors["seen"] = self.seen.to(torch.uint8)
+        if self.features.fine is not None:
+            tensors["fine"] = self.features.fine.contiguous()
+            affines["lps_from_fine"] = self.features.lps_from_fine
+        tensors |= {name: torch.from_numpy(np.ascontiguousarray(affine)) for name, affine in affines.items()}
+        metadata = {
+            "format": FORMAT,
+            "modality": self.scan.modality,
+            "unit": self.scan.unit,
+            "encoder": self.encoder,
+            "weights_sha256": self.weights_sha256,
+            "provenance": json.dumps(asdict(self.scan.provenance)),
+        }
+        partial = path.with_name(path.name + ".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, partial, metadata)
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise OutputError(f"cannot be written ({error})", path=path, remedy="choose another place") from error
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> EncodedStudy:
+        """Reads what ``save`` wrote.
+
+        Raises:
+            ReadError: It is not an encoded study, or is damaged.
+        """
+        path = Path(path)
+        try:
+            with safe_open(path, framework="pt") as stored:
+                metadata = stored.metadata() or {}
+                if metadata.get("format") != FORMAT:
+                    raise ReadError("not an encoded study", path=path, remedy="make one with tips-med encode")
+                tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (not a dict)
+            provenance = json.loads(metadata["provenance"])
+            lists = {key: tuple(value) for key, value in provenance.items() if isinstance(value, list)}
+            scan = Scan(
+                _unpacked(tensors["voxels"]),
+                tensors["lps_from_kji"].numpy(),
+                metadata["modality"],
+                metadata["unit"],
+                Provenance(**{**provenance, **lists}),
+            )
+            fine = tensors.get("fine")
+            features = ImageFeatures(
+                tensors["patches"],
+                tensors["lps_from_patch"].numpy(),
+                fine,
+                tensors["lps_from_fine"].numpy() if fine is not None else None,
+            )
+            return cls(scan, features, tensors["seen"].bool(), metadata["encoder"], metadata["weights_sha256"])
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise ReadError(f"not a readable study ({error})", path=path, remedy="encode the scan again") from error
+
+
+def is_study(path: str | Path) -> bool:
+    """True for a file that is named like an encoded study; whether it is one shows when it is loaded."""
+    path = Path(path)
+    return path.suffix == ".safetensors" and path.is_file()
+
+
+def _packed(voxels: np.ndarray) -> torch.Tensor:
+    missing = np.isnan(voxels)
+    whole = np.where(missing, 0, voxels)
+    if np.abs(whole).max(initial=0) < 32768 and np.array_equal(whole, np.rint(whole)):
+        packed = whole.astype(np.int16)
+        packed[missing] = _NOT_MEASURED
+        return torch.from_numpy(packed)
+    return torch.from_numpy(np.ascontiguousarray(voxels))
+
+
+def _unpacked(stored: torch.Tensor) -> np.ndarray:
+    if stored.dtype != torch.int16:
+        return stored.numpy()
+    packed = stored.numpy()
+    voxels = packed.astype(np.float32)
+    voxels[packed == _NOT_MEASURED] = np.nan
+    return voxels

@@ -1,0 +1,186 @@
+"""Encode once, ask many times."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import torch
+
+from tips_med.encoders.base import Progress, TextFeatures
+from tips_med.encoders.study import EncodedStudy
+from tips_med.errors import ModalityError, QueryError, WeightsError
+from tips_med.geometry import transform_points
+from tips_med.grounding.answer import Grounding, Presence
+from tips_med.grounding.instances import find_instances
+from tips_med.grounding.presence import evidence, judge
+from tips_med.grounding.regions import Lungs, allowed, lungs_of
+from tips_med.grounding.wording import sentence
+from tips_med.model import GroundingModel, load_model
+from tips_med.query import Lexicon, Query
+from tips_med.scan import Scan
+from tips_med.shapes import Heat
+from tips_med.slabs import crop_to_body, make_slabs
+
+LEAST_ML = 0.02
+"""Pieces smaller than this are not reported: a nodule of 3 mm has 0.014 ml."""
+
+
+@cache
+def default_model() -> GroundingModel:
+    """The shipped model, loaded once."""
+    return load_model()
+
+
+@cache
+def lexicon_named(name: str) -> Lexicon:
+    """A lexicon, loaded once."""
+    return Lexicon.load(name)
+
+
+def encode(scan: Scan, model: GroundingModel | None = None, progress: Progress | None = None) -> EncodedStudy:
+    """Does everything that costs, before any question is known.
+
+    Args:
+        scan: What to encode.
+        model: The shipped one when None.
+        progress: Called with (slabs done, slabs in all).
+
+    Raises:
+        ModalityError: The model was not trained on scans of this kind.
+        ReadError: The scan is larger than any body.
+    """
+    model = model or default_model()
+    known = model.image.modalities
+    if known and scan.modality not in known:
+        raise ModalityError(
+            f"the scan is {scan.modality}",
+            expected=f"{' or '.join(known)}, which the model {model.card.name!r} was trained on",
+            remedy="choose a model for this modality (--model)",
+        )
+    slabs = crop_to_body(make_slabs(scan, model.image.slab_spec))
+    features = model.image.encode(slabs, progress)
+    seen = slabs.seen
+    if features.fine is None:
+        patch = slabs.spec.patch
+        seen = torch.nn.functional.avg_pool2d(seen[:, None].float(), patch)[:, 0] >= 0.5
+    return EncodedStudy(scan, features, seen, model.image.name, model.sha256)
+
+
+def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel | None = None) -> Grounding:
+    """Answers one query.
+
+    Args:
+        study: An encoded study (or a scan, which is encoded first).
+        query: Free text, or a parsed query.
+        model: The shipped one when None; must be the one that encoded the study.
+
+    Raises:
+        QueryError: Nothing in the query is understood, or the model was not trained to find it.
+        WeightsError: The study was encoded by another model.
+    """
+    model = model or default_model()
+    if isinstance(study, Scan):
+        study = encode(study, model)
+    if study.weights_sha256 != model.sha256:
+        raise WeightsError(
+            f"the study was encoded by weights {study.weights_sha256[:12]}",
+            expected=model.sha256[:12],
+            remedy="encode the scan again, or name that model with --model",
+            code="other-weights",
+        )
+    understood = understand(query, model)
+    text = model.text.embed([understood.phrase])[0]
+    heat = _heat(study, text.pooled, model)
+    lps_from_heat = study.features.lps_from_fine
+    if lps_from_heat is None:
+        lps_from_heat = study.features.lps_from_patch
+    lungs = _lungs(study, model)
+    term = understood.finding.id if understood.finding else understood.structure.id if understood.structure else ""
+    calibration = model.card.calibration_of(term)
+    if lungs.seen:
+        heat = np.where(allowed(understood, lungs) | np.isnan(heat), heat, np.float32(0))
+    logit, peak = evidence(heat)
+    presence = judge(logit, calibration, understood, assessable=lungs.seen)
+    labels, instances = np.zeros(study.scan.shape, np.uint8), ()
+    if presence.state != "absent":
+        labels, instances = find_instances(
+            heat, lps_from_heat, study.scan, lungs if lungs.seen else None, calibration.threshold, LEAST_ML,
+            calibration.least_score,
+        )  # fmt: skip
+    peak_lps = instances[0].peak_lps if instances else tuple(float(v) for v in transform_points(lps_from_heat, peak)[0])
+    return Grounding(
+        query=understood,
+        scan=study.scan,
+        presence=presence,
+        heat=heat,
+        lps_from_heat=lps_from_heat,
+        labels=labels,
+        instances=instances,
+        peak_lps=peak_lps,
+        token_heat=_token_heat(study, understood, text, model),
+        sentence=sentence(understood, presence, instances, lungs),
+        model=model.identity,
+    )
+
+
+def understand(query: str | Query, model: GroundingModel) -> Query:
+    """Parses a query and checks that the model was trained to find what it asks for.
+
+    Raises:
+        QueryError: It was not, or nothing was understood.
+    """
+    parsed = lexicon_named(model.card.lexicon).parse(query) if isinstance(query, str) else query
+    asked = parsed.finding or parsed.structure
+    known = model.card.findings if parsed.finding else model.card.structures
+    if known and (asked is None or asked.id not in known):
+        lexicon = lexicon_named(model.card.lexicon)
+        names = [lexicon.term(term).name for term in (*model.card.findings, *model.card.structures)]
+        raise QueryError(
+            f"the query {parsed.text!r} asks for {asked.name if asked else 'nothing in particular'}",
+            expected=f"what the model {model.card.name!r} was trained to find: {', '.join(names)}",
+            remedy="ask for one of these, or name another model with --model",
+            code="not-trained",
+        )
+    return parsed
+
+
+def _heat(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> Heat:
+    """Probabilities of one text embedding, [slab y x]; NaN where nothing was seen."""
+    heat = _logits(study, text, model).sigmoid()
+    heat[~study.seen] = torch.nan
+    return heat.numpy()
+
+
+@torch.inference_mode()
+def _logits(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> torch.Tensor:
+    features = study.features
+    if features.fine is None:
+        return model.head.patch_scores(text, features.patches.float())[0]
+    parts = []
+    for patches, fine in zip(features.patches.split(16), features.fine.split(16)):
+        parts.append(model.head.fine_scores(text, patches.float(), fine.float())[0])
+    return torch.cat(parts)
+
+
+def _lungs(study: EncodedStudy, model: GroundingModel) -> Lungs:
+    """The lungs of a study, found once and kept with it."""
+    if "lungs" not in study.cache:
+        right, left = (_heat(study, text.pooled, model) for text in model.text.embed(["right lung", "left lung"]))
+        affine = study.features.lps_from_fine
+        study.cache["lungs"] = lungs_of(right, left, affine if affine is not None else study.features.lps_from_patch)
+    return study.cache["lungs"]
+
+
+def _token_heat(study: EncodedStudy, query: Query, text: TextFeatures, model: GroundingModel) -> dict[str, Heat]:
+    """For every part of the query that means something, its own map: the mean of its words' scores."""
+    maps: dict[str, Heat] = {}
+    for number, span in enumerate(query.spans):
+        rows = [n for n, word in enumerate(query.words) if word.span == number]
+        if rows and span.role not in ("function", "measurement"):
+            logits = sum(_logits(study, text.tokens[row : row + 1], model) for row in rows) / len(rows)
+            assert isinstance(logits, torch.Tensor)  # rows is not empty
+            heat = logits.sigmoid()
+            heat[~study.seen] = torch.nan
+            maps[span.text] = heat.numpy()
+    return maps

@@ -1,0 +1,173 @@
+"""From a map to pieces with measurements, on the scan's own grid."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial.distance import pdist
+
+from tips_med.geometry import grid_corners, transform_points, voxel_volume_mm3
+from tips_med.grounding.answer import Instance
+from tips_med.grounding.regions import Lungs, place_of
+from tips_med.scan import Scan
+from tips_med.shapes import Affine, Heat, Labels
+from tips_med.slabs import resample
+
+EIGHTEEN = ndimage.generate_binary_structure(3, 2)
+"""Voxels that share a face or an edge."""
+
+MOST = 50
+"""Pieces kept, the best scored first."""
+
+
+def mask_on_scan(heat: Heat, lps_from_heat: Affine, scan: Scan, threshold: float) -> tuple[np.ndarray, tuple[int, int, int]]:
+    """Where a map reaches a threshold, on the scan's grid, only within the box that it does so.
+
+    Args:
+        heat: Probability, [slab y x], NaN where nothing was seen.
+        lps_from_heat: Its place.
+        scan: Whose grid to use.
+        threshold: Between 0 and 1.
+
+    Returns:
+        The interpolated map in that box, [k j i], and the box's first index.
+    """
+    hot = np.argwhere(np.nan_to_num(heat) >= min(threshold, 0.3))
+    if not len(hot):
+        return np.zeros((0, 0, 0), np.float32), (0, 0, 0)
+    low, high = hot.min(axis=0), hot.max(axis=0)
+    box = lps_from_heat.copy()
+    box[:3, 3] = transform_points(lps_from_heat, low)[0]
+    size = tuple(int(n) for n in high - low + 1)
+    index = transform_points(np.linalg.inv(scan.lps_from_kji), grid_corners(box, (size[0], size[1], size[2])))
+    first = np.clip(np.floor(index.min(axis=0)).astype(int) - 1, 0, np.array(scan.shape) - 1)
+    last = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, 0, np.array(scan.shape) - 1)
+    shape = last - first + 1
+    place = scan.lps_from_kji.copy()
+    place[:3, 3] = transform_points(scan.lps_from_kji, first)[0]
+    part = resample(np.nan_to_num(heat), lps_from_heat, place, (int(shape[0]), int(shape[1]), int(shape[2])))
+    return np.nan_to_num(part), (int(first[0]), int(first[1]), int(first[2]))
+
+
+def find_instances(
+    heat: Heat,
+    lps_from_heat: Affine,
+    scan: Scan,
+    lungs: Lungs | None,
+    threshold: float,
+    least_ml: float,
+    least_score: float,
+) -> tuple[Labels, tuple[Instance, ...]]:
+    """Labels and measures the pieces of a map.
+
+    Args:
+        heat: Probability, [slab y x].
+        lps_from_heat: Its place.
+        scan: Whose grid to label.
+        lungs: To name sides and thirds with; None when the scan has none.
+        threshold: Of the map.
+        least_ml: Pieces smaller than this are dropped.
+        least_score: And pieces whose highest probability is lower than this.
+
+    Returns:
+        The labels on the scan's grid, [k j i], and the pieces, in the order of their labels.
+    """
+    labels = np.zeros(scan.shape, np.uint8)
+    part, first = mask_on_scan(heat, lps_from_heat, scan, threshold)
+    if not part.size:
+        return labels, ()
+    pieces, count = ndimage.label(part >= threshold, EIGHTEEN)
+    if not count:
+        return labels, ()
+    numbers = np.arange(1, count + 1)
+    ml = voxel_volume_mm3(scan.lps_from_kji) / 1000
+    volume = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * ml
+    highest = np.atleast_1d(ndimage.maximum(part, pieces, numbers))
+    kept = numbers[(volume >= least_ml) & (highest >= least_score)]
+    boxes = ndimage.find_objects(pieces)
+    scored = sorted(((float(part[boxes[n - 1]][pieces[boxes[n - 1]] == n].mean()), n) for n in kept), reverse=True)
+    view = labels[tuple(slice(f, f + s) for f, s in zip(first, part.shape))]
+    found = []
+    for label, (score, n) in enumerate(scored[:MOST], start=1):
+        box = boxes[n - 1]
+        mask = pieces[box] == n
+        view[box][mask] = label
+        at = tuple(f + s.start for f, s in zip(first, box))
+        found.append(_measure(label, score, mask, (at[0], at[1], at[2]), part[box], scan, lungs, lps_from_heat, heat))
+    return labels, tuple(found)
+
+
+def _measure(
+    label: int,
+    score: float,
+    mask: np.ndarray,
+    first: tuple[int, int, int],
+    probability: np.ndarray,
+    scan: Scan,
+    lungs: Lungs | None,
+    lps_from_heat: Affine,
+    heat: Heat,
+) -> Instance:
+    inside = np.argwhere(mask) + first
+    values = scan.voxels[tuple(inside.T)]
+    peak = np.unravel_index(np.where(mask, probability, -1).argmax(), mask.shape)
+    peak_lps = transform_points(scan.lps_from_kji, np.add(peak, first))[0]
+    centroid = transform_points(scan.lps_from_kji, inside.mean(axis=0))[0]
+    side, region = None, ""
+    if lungs is not None:
+        side, region = _place(inside, scan, lungs, lps_from_heat, heat.shape)
+    low, high = int(inside[:, 0].min()), int(inside[:, 0].max())
+    uids = scan.provenance.instance_uids[low : high + 1]
+    return Instance(
+        label=label,
+        side=side,
+        region=region,
+        volume_ml=len(inside) * voxel_volume_mm3(scan.lps_from_kji) / 1000,
+        long_axis_mm=long_axis_mm(mask, scan.lps_from_kji),
+        slices=(low, high),
+        instance_uids=tuple(uids),
+        mean_hu=float(np.nanmean(values)) if np.isfinite(values).any() else float("nan"),
+        score=score,
+        peak_lps=tuple(float(v) for v in peak_lps),
+        centroid_lps=tuple(float(v) for v in centroid),
+    )
+
+
+def _place(inside: np.ndarray, scan: Scan, lungs: Lungs, lps_from_heat: Affine, shape: tuple[int, ...]):  # noqa: ANN202
+    """Side and region of a piece: the side by most of its voxels, the third by its middle."""
+    some = inside[:: max(1, len(inside) // 20_000)]
+    fine = transform_points(np.linalg.inv(lps_from_heat) @ scan.lps_from_kji, some)
+    index = np.clip(np.rint(fine).astype(int), 0, np.array(shape) - 1)
+    sides = lungs.side[tuple(index.T)]
+    counts = np.bincount(sides, minlength=3)
+    if counts[1:].sum() == 0:
+        return None, "outside the lungs"
+    label = int(counts[1:].argmax()) + 1
+    share = counts[label] / counts[1:].sum()
+    own = index[sides == label]
+    middle = own[np.argsort(own[:, 0])[len(own) // 2]]
+    side, region = place_of(lungs, (int(middle[0]), int(middle[1]), int(middle[2])))
+    return (side, region) if share > 0.8 else ("both", "both lungs")
+
+
+def long_axis_mm(mask: np.ndarray, lps_from_kji: Affine) -> float:
+    """The longest distance within one slice, from voxel edge to voxel edge, in mm (RECIST 1.1, Eisenhauer 2009).
+
+    Args:
+        mask: [k j i].
+        lps_from_kji: Its place; only directions and spacings matter.
+    """
+    plane_mm = lps_from_kji[:3, 1:3]
+    longest = 0.0
+    for plane in mask:
+        points = np.argwhere(plane)
+        if not len(points):
+            continue
+        corners = (points[:, None] + np.array([[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]])).reshape(-1, 2)
+        try:
+            corners = corners[ConvexHull(corners).vertices]
+        except QhullError:  # cannot be: a single voxel already has an area
+            continue
+        longest = max(longest, float(pdist(corners @ plane_mm.T).max()))
+    return longest

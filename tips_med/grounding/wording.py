@@ -1,0 +1,76 @@
+"""The answer as a sentence that a radiologist might have dictated."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tips_med.grounding.answer import Instance, Presence
+from tips_med.grounding.regions import APPROXIMATE, Lungs
+from tips_med.query import Query
+
+
+def sentence(query: Query, presence: Presence, instances: Sequence[Instance], lungs: Lungs) -> str:
+    """Says what was found, where, and what the answer cannot be held to."""
+    parts = [_finding(query, presence, instances, lungs)]
+    if presence.holds is not None:
+        parts.append(f"The statement {query.text!r} {'holds' if presence.holds else 'does not hold'}.")
+    lobes = [location.name for location in query.locations if location.id in APPROXIMATE]
+    if lobes and lungs.seen:
+        parts.append(f"The {' and '.join(lobes)} was taken by height in the lung, not by its fissures.")
+    unchecked = [a.name for a in query.attributes if a.id not in CHECKED]
+    if unchecked and presence.state != "absent":
+        parts.append(f"{_list(unchecked).capitalize()} was not checked.")
+    if query.unknown_words:
+        parts.append(f"Not understood: {', '.join(query.unknown_words)}.")
+    return " ".join(parts)
+
+
+CHECKED = ("solid", "part_solid", "ground_glass", "spiculated")
+"""Attributes that the shipped model saw in training, true and false."""
+
+
+def subject_of(query: Query) -> str:
+    """What was asked for, in the lexicon's own words: ``ground-glass opacity, left lung``."""
+    name = query.finding.name if query.finding else query.structure.name if query.structure else query.text
+    words = [attribute.name for attribute in query.attributes] + [name]
+    where = []
+    if query.side:
+        where.append("both sides" if query.side == "both" else query.side)
+    where += [location.name for location in query.locations]
+    text = " ".join(words)
+    if not query.finding and query.side in ("left", "right"):
+        return " ".join([query.side, text])
+    return f"{text} ({', '.join(where)})" if where else text
+
+
+def _finding(query: Query, presence: Presence, instances: Sequence[Instance], lungs: Lungs) -> str:
+    subject = _capital(subject_of(query))
+    sure = f"probability {presence.probability:.2f}"
+    if not lungs.seen:
+        return f"{subject}: cannot be judged, no lung is seen in this scan."
+    if presence.state == "absent":
+        return f"{subject}: not found ({sure})."
+    head = f"{subject}: {'present' if presence.state == 'present' else 'unsure'} ({sure})"
+    if not instances:
+        return f"{head}, not outlined."
+    best = instances[0]
+    total = sum(i.volume_ml for i in instances)
+    size = f"{_number(best.volume_ml)} ml, long axis {best.long_axis_mm:.0f} mm"
+    place = f"slices {best.slices[0] + 1} to {best.slices[1] + 1}"
+    if not query.finding:
+        return f"{head}, {_number(total)} ml, slices {best.slices[0] + 1} to {best.slices[1] + 1}."
+    if len(instances) == 1:
+        return f"{head} in the {best.region}, {size}, {place}."
+    return f"{head}, {len(instances)} places, {_number(total)} ml in all; surest in the {best.region}, {size}, {place}."
+
+
+def _number(ml: float) -> str:
+    return f"{ml:.0f}" if ml >= 100 else f"{ml:.1f}" if ml >= 1 else f"{ml:.2f}"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _list(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

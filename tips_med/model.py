@@ -1,0 +1,180 @@
+"""A model: two towers, a head, and what is known of them, in one safetensors file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tips_med.alignment import AlignmentHead
+from tips_med.encoders.base import ImageTower, TextTower
+from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
+from tips_med.encoders.words import WordsConfig, WordsNet, WordsTextTower
+from tips_med.errors import WeightsError
+from tips_med.slabs import SlabSpec
+
+FORMAT = "tips_med-compact-1"
+SHIPPED = "chest_ct"
+_WEIGHTS = Path(__file__).resolve().parent / "weights"
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From a map to a probability of presence, and to a mask.
+
+    The evidence of a map is the logit of its probability, averaged over a small ball, at its highest. Presence is
+    ``sigmoid(slope * evidence + intercept)`` (Platt 1999), fitted per finding on scenes that were not trained on.
+
+    Attributes:
+        slope: Of the evidence.
+        intercept: Added to it.
+        absent_below: Calibrated probability under which the answer is absent.
+        present_above: And above which it is present.
+        threshold: Of the map's probability, for the mask.
+        least_score: A piece of the mask whose highest probability is lower than this is dropped.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    absent_below: float = 0.35
+    present_above: float = 0.65
+    threshold: float = 0.5
+    least_score: float = 0.5
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model knows of itself; it travels in the weights' metadata.
+
+    Attributes:
+        name: Short, for reports.
+        findings: Terms of the lexicon that it was trained to find.
+        structures: And structures.
+        lexicon: Which lexicon its words come from.
+        licence: Of the weights.
+        data: What it was trained on, in a sentence each.
+        calibration: By finding; ``""`` for all others.
+        trained: Steps, seed and the hash of the training data.
+    """
+
+    name: str
+    findings: tuple[str, ...]
+    structures: tuple[str, ...] = ("lung",)
+    lexicon: str = "chest_ct"
+    licence: str = "Apache-2.0"
+    data: tuple[str, ...] = ()
+    calibration: dict[str, Calibration] = field(default_factory=dict)
+    trained: dict[str, Any] = field(default_factory=dict)
+
+    def calibration_of(self, term: str) -> Calibration:
+        """The calibration of a term, or the general one."""
+        return self.calibration.get(term, self.calibration.get("", Calibration()))
+
+
+@dataclass(frozen=True, eq=False)
+class GroundingModel:
+    """What encodes scans and answers queries.
+
+    Attributes:
+        image: The image tower.
+        text: The text tower.
+        head: Scores one against the other (``patch_scores``, ``fine_scores``).
+        card: What it knows of itself.
+        sha256: Of the weights; the first twelve hexadecimal digits stand in every result.
+    """
+
+    image: ImageTower
+    text: TextTower
+    head: AlignmentHead
+    card: ModelCard
+    sha256: str
+
+    @property
+    def identity(self) -> str:
+        """Name and short hash: ``compact chest CT (1a2b3c4d5e6f)``."""
+        return f"{self.card.name} ({self.sha256[:12]})"
+
+
+def save_model(path: Path, image: CompactNet, text: WordsNet, head: AlignmentHead, card: ModelCard) -> None:
+    """Writes networks in half precision, with their sizes, words and card in the file's metadata."""
+    tensors: dict[str, Tensor] = {}
+    for part, net in (("image", image), ("text", text), ("head", head)):
+        tensors |= {f"{part}.{key}": value.detach().cpu().half().contiguous() for key, value in net.state_dict().items()}
+    metadata = {
+        "format": FORMAT,
+        "image": json.dumps(dataclasses.asdict(image.config)),
+        "text": json.dumps(dataclasses.asdict(text.config)),
+        "card": json.dumps(dataclasses.asdict(card)),
+    }
+    partial = path.with_name(path.name + ".partial")
+    save_file(tensors, partial, metadata)
+    partial.replace(path)
+
+
+def load_model(path: str | Path | None = None, device: torch.device | str = "cpu") -> GroundingModel:
+    """Loads a model.
+
+    Args:
+        path: A safetensors file that ``save_model`` wrote; the shipped weights when None.
+        device: Where to run it.
+
+    Raises:
+        WeightsError: The file is missing, damaged, or of another kind of model.
+    """
+    file = Path(path) if path is not None else _WEIGHTS / f"{SHIPPED}.safetensors"
+    if not file.is_file():
+        raise WeightsError("no such file", path=file, remedy="give the path of a model's .safetensors file")
+    try:
+        with safe_open(file, framework="pt") as stored:
+            metadata = stored.metadata() or {}
+            tensors = {key: stored.get_tensor(key).float() for key in stored.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"not a readable safetensors file ({error})", path=file) from error
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"weights of format {metadata.get('format', 'unknown')!r}", path=file, expected=repr(FORMAT), code="format"
+        )
+    try:
+        image = CompactNet(_image_config(json.loads(metadata["image"])))
+        text = WordsNet(_words_config(json.loads(metadata["text"])))
+        card = card_from_dict(json.loads(metadata["card"]))
+        head = AlignmentHead(text.config.width, image.config.patch_width, image.config.fine_width)
+        for part, net in (("image", image), ("text", text), ("head", head)):
+            _fill(net, {key[len(part) + 1 :]: value for key, value in tensors.items() if key.startswith(part + ".")})
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"its metadata and its tensors do not fit together ({error})", path=file) from error
+    image.to(device=device, memory_format=torch.channels_last)
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    return GroundingModel(CompactImageTower(image), WordsTextTower(text.to(device)), head.eval(), card, digest)
+
+
+def card_from_dict(raw: dict[str, Any]) -> ModelCard:
+    """A card from JSON."""
+    raw = dict(raw)
+    raw["calibration"] = {term: Calibration(**values) for term, values in raw.get("calibration", {}).items()}
+    for key in ("findings", "structures", "data"):
+        raw[key] = tuple(raw.get(key, ()))
+    return ModelCard(**raw)
+
+
+def _fill(net: nn.Module, tensors: dict[str, Tensor]) -> None:
+    net.load_state_dict(tensors, strict=True)
+
+
+def _image_config(raw: dict[str, Any]) -> CompactConfig:
+    slabs = dict(raw.pop("slabs"))
+    slabs["windows_hu"] = tuple((low, high) for low, high in slabs["windows_hu"])
+    slabs["spacing_mm"] = tuple(slabs["spacing_mm"])
+    return CompactConfig(slabs=SlabSpec(**slabs), **{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+
+
+def _words_config(raw: dict[str, Any]) -> WordsConfig:
+    return WordsConfig(**{**raw, "vocabulary": tuple(raw["vocabulary"])})

@@ -1,0 +1,122 @@
+"""Anatomies to paint into: scans on the working grid, with what is known of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+from scipy import ndimage
+
+from tips_med.encoders.compact import mass_middle
+from tips_med.scan import Scan
+from tips_med.slabs import SlabSpec, resample, working_grid
+
+RIGHT, LEFT = 1, 2
+"""Labels of the lungs, and of the sides of a body everywhere in this package."""
+
+
+@dataclass(frozen=True, eq=False)
+class Anatomy:
+    """A body on the working grid.
+
+    Attributes:
+        name: For logs and manifests.
+        volume_hu: [slab y x], int16; -1024 where nothing was measured.
+        lungs: 1 right, 2 left, 0 elsewhere, [slab y x]; None where nobody labelled them.
+        lesions: Numbers the outlined real lesions from 1, [slab y x].
+        lesion_mm: The long axis of each of them, in mm.
+        ignored: Where a real lesion may be that nobody outlined or that readers disagree on: not trained on.
+        spacing_mm: Between slabs, rows and columns.
+    """
+
+    name: str
+    volume_hu: np.ndarray
+    lungs: np.ndarray | None
+    lesions: np.ndarray
+    lesion_mm: tuple[float, ...]
+    ignored: np.ndarray
+    spacing_mm: tuple[float, float, float]
+
+    @property
+    def middle_yx(self) -> tuple[float, float]:
+        """The middle of the body in pixels, as the compact tower finds it."""
+        return mass_middle(self.volume_hu > -250)
+
+    def save(self, path: Path) -> None:
+        """Writes everything as one safetensors file."""
+        arrays = {"volume_hu": self.volume_hu, "lesions": self.lesions, "ignored": self.ignored.astype(np.uint8)}
+        arrays["spacing_mm"] = np.array(self.spacing_mm)
+        arrays["lesion_mm"] = np.array(self.lesion_mm, np.float64)
+        if self.lungs is not None:
+            arrays["lungs"] = self.lungs
+        save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, path, {"name": self.name})
+
+    @classmethod
+    def load(cls, path: Path) -> Anatomy:
+        """Reads what ``save`` wrote."""
+        arrays = load_file(path)
+        row, column, depth = (float(s) for s in arrays["spacing_mm"])
+        return cls(
+            path.stem,
+            arrays["volume_hu"],
+            arrays.get("lungs"),
+            arrays["lesions"],
+            tuple(float(mm) for mm in arrays["lesion_mm"]),
+            arrays["ignored"].astype(bool),
+            (row, column, depth),
+        )
+
+
+def make_anatomy(
+    name: str,
+    scan: Scan,
+    spec: SlabSpec,
+    lungs: np.ndarray | None = None,
+    lesions: np.ndarray | None = None,
+    disputed: np.ndarray | None = None,
+) -> Anatomy:
+    """Brings a scan and its labels onto the working grid.
+
+    Args:
+        name: For logs and manifests.
+        scan: The scan; labels are on its grid, [k j i].
+        spec: Whose spacing to use.
+        lungs: 1 right, 2 left.
+        lesions: Where real lesions are outlined.
+        disputed: Where one may be.
+    """
+    affine, shape = working_grid(scan, spec)
+    volume = resample(scan.voxels, scan.lps_from_kji, affine, shape)
+
+    def carry(mask: np.ndarray) -> np.ndarray:
+        # Interpolated and cut at a half: smoother than nearest neighbour where the scan's slices are thick.
+        return np.nan_to_num(resample(mask.astype(np.float32), scan.lps_from_kji, affine, shape)) >= 0.5
+
+    grid_lungs = None
+    if lungs is not None:
+        grid_lungs = np.where(carry(lungs == LEFT), LEFT, np.where(carry(lungs == RIGHT), RIGHT, 0)).astype(np.uint8)
+    outlined = carry(lesions) if lesions is not None else np.zeros(shape, bool)
+    labels, count = ndimage.label(outlined, np.ones((3, 3, 3)))
+    maybe = carry(disputed) if disputed is not None else np.zeros(shape, bool)
+    sizes = tuple(_long_axis_mm(labels == n, spec.spacing_mm) for n in range(1, count + 1))
+    return Anatomy(
+        name,
+        np.nan_to_num(volume, nan=-1024).clip(-1024, 3071).astype(np.int16),
+        grid_lungs,
+        labels.astype(np.uint8),
+        sizes,
+        maybe & ~outlined,
+        spec.spacing_mm,
+    )
+
+
+def _long_axis_mm(mask: np.ndarray, spacing_mm: tuple[float, float, float]) -> float:
+    """The longest distance within one slab, between pixel centres plus one pixel."""
+    longest = 0.0
+    for plane in mask:
+        points = np.argwhere(plane) * np.asarray(spacing_mm[1:])
+        if len(points) > 1:
+            longest = max(longest, float(np.linalg.norm(points[:, None] - points, axis=-1).max()))
+    return longest + spacing_mm[2]

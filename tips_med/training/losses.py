@@ -1,0 +1,51 @@
+"""Losses for dense alignment of phrases with patches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def map_loss(logits: Tensor, target: Tensor, known: Tensor, hardest: float = 0.01) -> Tensor:
+    """Sigmoid cross-entropy, the same over its hardest cells, and soft Dice where there is something to find.
+
+    The hardest cells are what false positives are made of: a mean over a body of empty voxels hides them.
+
+    Args:
+        logits: [map slab y x].
+        target: 0 to 1, the same shape.
+        known: 1 where the target counts, 0 where nobody knows; the same shape.
+        hardest: The share of cells that counts as hard.
+
+    Returns:
+        One loss a map, [map].
+    """
+    cells = functional.binary_cross_entropy_with_logits(logits, target, reduction="none") * known
+    flat = cells.flatten(1)
+    mean = flat.sum(1) / known.flatten(1).sum(1).clamp(min=1)
+    hard = flat.topk(max(1, int(hardest * flat.shape[1])), dim=1).values.mean(1)
+    share = logits.sigmoid() * known
+    wanted = target * known
+    overlap = (share * wanted).flatten(1).sum(1)
+    size = wanted.flatten(1).sum(1)
+    dice = 1 - (2 * overlap + 1) / (share.flatten(1).sum(1) + size + 1)
+    return 4 * mean + 0.3 * hard + torch.where(size > 0, dice, torch.zeros_like(dice))
+
+
+def patch_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Sigmoid cross-entropy of patch scores against how much of each patch the mask covers.
+
+    Args:
+        logits: [map slab row col].
+        target: On the fine grid, [map slab y x].
+        known: On the fine grid.
+
+    Returns:
+        One loss a map, [map].
+    """
+    size = target.shape[-1] // logits.shape[-1]
+    weight = functional.avg_pool2d(known, size)
+    cover = functional.avg_pool2d(target * known, size) / weight.clamp(min=1e-3)
+    cells = functional.binary_cross_entropy_with_logits(logits, cover.clamp(0, 1), reduction="none") * weight
+    return cells.flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=1)

@@ -1,0 +1,106 @@
+"""Painted scenes and their questions, without end, as batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from tips_med.query import Lexicon
+from tips_med.slabs import SlabSpec, stack_channels
+from tips_med.synthesis.anatomy import Anatomy
+from tips_med.synthesis.scene import Scene, SceneSpec, make_scene, pick_anatomy
+from tips_med.training.questions import Question, ask
+
+
+@dataclass(eq=False)
+class Batch:
+    """Scenes with their questions.
+
+    Attributes:
+        pixels: [scene slab channel y x].
+        offset_mm: Of the first pixel from the middle of the body, (y, x), [scene 2].
+        phrases: Every question's phrase, scene after scene, ``questions`` a scene.
+        target: [scene map slab y x], uint8; the maps of the phrases, then those of one word of each.
+        known: 1 where the target counts, like ``target``.
+        word: Which word of the phrase the word map is of, [scene question].
+    """
+
+    pixels: Tensor
+    offset_mm: Tensor
+    phrases: list[str]
+    target: Tensor
+    known: Tensor
+    word: Tensor
+
+
+class PaintedScenes(IterableDataset[Batch]):
+    """Batches of painted scenes, deterministic from a seed for a given number of workers.
+
+    Args:
+        anatomies: Bodies to paint into.
+        scenes: How.
+        slabs: How slabs are cut; channels come from it.
+        findings: Terms asked for.
+        lexicon: The language.
+        batch: Scenes a batch.
+        questions: Questions a scene.
+        seed: Of everything.
+        start: Batches to leave out, for resuming.
+    """
+
+    def __init__(
+        self,
+        anatomies: Sequence[Anatomy],
+        scenes: SceneSpec,
+        slabs: SlabSpec,
+        findings: tuple[str, ...],
+        lexicon: Lexicon,
+        batch: int = 3,
+        questions: int = 8,
+        seed: int = 0,
+        start: int = 0,
+    ) -> None:
+        self.anatomies, self.scenes, self.slabs = anatomies, scenes, slabs
+        self.findings, self.lexicon = findings, lexicon
+        self.batch, self.questions, self.seed, self.start = batch, questions, seed, start
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        step, count = (worker.id, worker.num_workers) if worker is not None else (0, 1)
+        step += self.start
+        while True:
+            yield self.make(step)
+            step += count
+
+    def make(self, step: int) -> Batch:
+        """The batch of one step, whatever came before it."""
+        rng = np.random.default_rng([self.seed, step])
+        made = []
+        for _ in range(self.batch):
+            scene = make_scene(pick_anatomy(self.anatomies, rng), self.scenes, rng)
+            made.append((scene, ask(scene, self.findings, self.lexicon, rng, self.questions)))
+        return collate(made, self.slabs)
+
+
+def collate(made: Sequence[tuple[Scene, list[Question]]], slabs: SlabSpec) -> Batch:
+    """Puts scenes of one shape, with equally many questions each, into a batch."""
+    volumes = torch.stack([torch.from_numpy(scene.volume_hu) for scene, _ in made])
+    targets, known = [], []
+    for scene, questions in made:
+        nothing = np.zeros(scene.volume_hu.shape, bool)
+        words = [(q.word_target, q.word_unknown) if q.word_target is not None else (nothing, ~nothing) for q in questions]
+        targets.append(np.stack([q.target for q in questions] + [target for target, _ in words]))
+        known.append(~np.stack([q.unknown for q in questions] + [unknown for _, unknown in words]))
+    return Batch(
+        stack_channels(volumes, slabs),
+        torch.tensor([scene.offset_mm for scene, _ in made], dtype=torch.float32),
+        [question.phrase for _, questions in made for question in questions],
+        torch.from_numpy(np.stack(targets).view(np.uint8)),
+        torch.from_numpy(np.stack(known).view(np.uint8)),
+        torch.tensor([[question.word for question in questions] for _, questions in made]),
+    )

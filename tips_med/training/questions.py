@@ -1,0 +1,133 @@
+"""Questions about a scene, with the map that answers each: the pairs that dense alignment learns from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from tips_med.query import Lexicon, Query
+from tips_med.synthesis.anatomy import LEFT, RIGHT
+from tips_med.synthesis.language import Slots, describe
+from tips_med.synthesis.scene import Scene, names
+
+SIDES = {"left": LEFT, "right": RIGHT}
+ATTRIBUTED = ("solid", "part_solid", "ground_glass", "spiculated")
+"""Attributes that the painters know to be true or false of a nodule or mass."""
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """A phrase and its map, and one of the phrase's words and its own map.
+
+    Attributes:
+        phrase: Words of the vocabulary, separated by single spaces.
+        target: Where it is, bool [slab y x]; all False when the scene has no such thing.
+        unknown: Where nobody knows: not scored.
+        word: Index of a word of the phrase.
+        word_target: Where that word's own meaning is; None for a word with no place of its own.
+        word_unknown: Likewise.
+    """
+
+    phrase: str
+    target: np.ndarray
+    unknown: np.ndarray
+    word: int = 0
+    word_target: np.ndarray | None = None
+    word_unknown: np.ndarray | None = None
+
+
+def ask(scene: Scene, findings: tuple[str, ...], lexicon: Lexicon, rng: np.random.Generator, n: int) -> list[Question]:
+    """Makes ``n`` questions about a scene: of what is there, of the wrong side of it, and of what is not there.
+
+    Args:
+        scene: What is true.
+        findings: Terms that may be asked for.
+        lexicon: The language.
+        rng: The only source of chance.
+        n: How many.
+    """
+    there = [(name, painted) for painted in scene.findings for name in sorted(names(painted)) if name in findings]
+    questions = []
+    for turn in range(n):
+        kind = rng.random()
+        if turn < 2 and scene.lungs is not None:
+            side = [None, "left", "right"][int(rng.integers(3))]
+            slots = Slots(finding=None, structure="lung", side=side)
+        elif there and (kind < 0.55 or turn < 2 + len(there)):
+            name, painted = there[(turn - 2) % len(there)]
+            swap = rng.random()
+            side = None if swap < 0.35 else painted.side
+            if swap > 0.8:
+                side = "left" if painted.side == "right" else "right"
+            slots = _finding_slots(name, side, _attribute(name, painted, rng), rng)
+        else:
+            slots = _finding_slots(str(rng.choice(findings)), [None, "left", "right"][int(rng.integers(3))], None, rng)
+        questions.append(_question(scene, slots, lexicon, rng))
+    return questions
+
+
+def _attribute(name: str, painted: object, rng: np.random.Generator) -> str | None:
+    told = [a for a in getattr(painted, "attributes", ()) if a in ATTRIBUTED and name in ("nodule", "mass")]
+    return str(rng.choice(told)) if told and rng.random() < 0.3 else None
+
+
+def _finding_slots(finding: str, side: str | None, attribute: str | None, rng: np.random.Generator) -> Slots:
+    structure = "lung" if finding not in ("pleural_effusion", "pneumothorax") and rng.random() < 0.5 else None
+    return Slots(
+        finding=finding, structure=structure, side=side, attributes=(attribute,) if attribute is not None else ()
+    )
+
+
+@lru_cache(maxsize=50_000)
+def _parse(lexicon: Lexicon, text: str) -> Query:
+    return lexicon.parse(text)
+
+
+def _question(scene: Scene, slots: Slots, lexicon: Lexicon, rng: np.random.Generator) -> Question:
+    query = _parse(lexicon, describe(slots, rng, lexicon))
+    target, unknown = answer(scene, slots)
+    word = int(rng.integers(len(query.words)))
+    span = query.spans[query.words[word].span]
+    meaning = meaning_of(scene, span.role, span.term_id)
+    word_target, word_unknown = meaning if meaning is not None else (None, None)
+    return Question(query.phrase, target, unknown, word, word_target, word_unknown)
+
+
+def answer(scene: Scene, slots: Slots) -> tuple[np.ndarray, np.ndarray]:
+    """Where what is asked for is, and where nobody knows."""
+    if slots.finding is None:
+        if scene.lungs is None:
+            return np.zeros(scene.ignored.shape, bool), np.ones(scene.ignored.shape, bool)
+        lungs = scene.lungs > 0 if slots.side in (None, "both") else scene.lungs == SIDES[slots.side]
+        return lungs, scene.ignored
+    side = None if slots.side == "both" else slots.side
+    attribute = slots.attributes[0] if slots.attributes else None
+    unknown = scene.unknown(slots.finding)
+    if attribute is not None:
+        # Nobody described the real lesions.
+        for painted in scene.findings:
+            if not painted.attributes and slots.finding in names(painted):
+                unknown = unknown | painted.mask
+    return scene.where(slots.finding, side, attribute) & ~unknown, unknown
+
+
+def meaning_of(scene: Scene, role: str, term: str | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """Where a single word's own meaning is in a scene; None when a word has no place, or nobody knows it."""
+    if role == "finding" and term is not None:
+        return scene.where(term), scene.unknown(term)
+    if role == "structure" and term == "lung" and scene.lungs is not None:
+        return scene.lungs > 0, scene.ignored
+    if role == "side" and term in SIDES:
+        return _half(scene, SIDES[term]), scene.ignored
+    return None
+
+
+def _half(scene: Scene, side: int) -> np.ndarray:
+    """The left or right half of the body: the lungs as they are labelled, the rest by the middle line."""
+    x_mm = scene.offset_mm[1] + scene.spacing_mm[2] * np.arange(scene.volume_hu.shape[2])
+    half = (scene.volume_hu > -250) & ((x_mm > 0) if side == LEFT else (x_mm < 0))
+    if scene.lungs is not None:
+        half = (half & (scene.lungs == 0)) | (scene.lungs == side)
+    return half

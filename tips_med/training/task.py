@@ -1,0 +1,89 @@
+"""Dense alignment as a LightningModule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import lightning
+import torch
+from torch import Tensor
+
+from tips_med.alignment import AlignmentHead
+from tips_med.encoders.compact import CompactConfig, CompactNet
+from tips_med.encoders.words import WordsConfig, WordsNet
+from tips_med.training.losses import map_loss, patch_loss
+from tips_med.training.painted import Batch
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the networks are optimised.
+
+    Attributes:
+        steps: Of the whole training; the learning rate falls to nought at the last one (cosine).
+        warmup: Steps over which it rises.
+        learning_rate: At its highest.
+        weight_decay: Of AdamW, for weights of two and more dimensions.
+        word_weight: Of the maps of single words beside those of phrases.
+        patch_weight: Of the patch scores beside the fine maps.
+    """
+
+    steps: int = 4000
+    warmup: int = 100
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    word_weight: float = 0.3
+    patch_weight: float = 0.5
+
+
+class AlignmentTask(lightning.LightningModule):
+    """The compact towers and their head, trained on scenes and questions.
+
+    Args:
+        image: Sizes of the image tower.
+        text: Sizes and words of the text tower.
+        recipe: How to optimise.
+    """
+
+    def __init__(self, image: CompactConfig, text: WordsConfig, recipe: Recipe) -> None:
+        super().__init__()
+        self.image = CompactNet(image).to(memory_format=torch.channels_last)
+        self.text = WordsNet(text)
+        self.head = AlignmentHead(text.width, image.patch_width, image.fine_width)
+        self.recipe = recipe
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """One loss over all questions of all scenes."""
+        scenes, questions = batch.word.shape
+        patches, fine = self.image(batch.pixels, batch.offset_mm)
+        tokens, pooled = self.text(self.text.indices(batch.phrases).to(self.device))
+        one_word = tokens[torch.arange(len(tokens), device=self.device), batch.word.flatten()]
+        text = torch.cat([pooled.unflatten(0, (scenes, questions)), one_word.unflatten(0, (scenes, questions))], dim=1)
+        target, known = batch.target.float().flatten(0, 1), batch.known.float().flatten(0, 1)
+        logits = self.head.fine_scores(text, patches, fine).float().flatten(0, 1)
+        coarse = self.head.patch_scores(text, patches).float().flatten(0, 1)
+        dense, patch = map_loss(logits, target, known), patch_loss(coarse, target, known)
+        # A word without a place of its own has nothing known and must not water the mean down.
+        weight = torch.ones(scenes, 2 * questions, device=self.device)
+        weight[:, questions:] = self.recipe.word_weight
+        weight = weight.flatten() * (known.flatten(1).amax(1) > 0)
+        total = weight.sum().clamp(min=1)
+        self.log("dense", (dense * weight).sum() / total, prog_bar=True)
+        self.log("patch", (patch * weight).sum() / total, prog_bar=True)
+        return ((dense + self.recipe.patch_weight * patch) * weight).sum() / total
+
+    def configure_optimizers(self):  # noqa: ANN201, D102 (Lightning's own signature)
+        decayed = [p for p in self.parameters() if p.ndim > 1]
+        plain = [p for p in self.parameters() if p.ndim <= 1]
+        optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=self.recipe.learning_rate,
+            betas=(0.9, 0.98),
+        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _rate(self, step: int) -> float:
+        rising = min(1.0, (step + 1) / self.recipe.warmup)
+        return rising * max(0.0, 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.recipe.steps))))
