@@ -1,5 +1,7 @@
 """Configurations are found by name, and by nothing else."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -24,6 +26,16 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 def test_a_name_is_never_a_path(name: str) -> None:
     with pytest.raises(ConfigError):
         config_path("lexicons", name)
+
+
+def test_an_installed_wheel_holds_them_inside_the_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    inside = tmp_path / "tips_med" / "radiology_configs"
+    (inside / "lexicons").mkdir(parents=True)
+    (inside / "lexicons" / "inside.yaml").write_text("name: inside")
+    monkeypatch.setattr("tips_med.configs._ROOTS", (inside, tmp_path / "radiology_configs"))
+
+    assert config_names("lexicons") == ("inside",)
+    assert config_path("lexicons", "inside") == inside / "lexicons" / "inside.yaml"
 
 
 def test_an_unknown_kind_has_no_names() -> None:

@@ -62,7 +62,9 @@ def test_ones_own_lexicon_is_loaded_by_its_path(tmp_path: Path) -> None:
         ("structures: [brain]", "structures: [brian]", "a structure of frontal_lobe is 'brian'"),
         ("structures: [brain]", "side: top", "terms.location.frontal_lobe.side is 'top'; expected left or right"),
         ("    left:", "    brain:", "terms.side is 'brain'; expected every id once"),
-        ("{before:", "{between:", "a key of negation is 'between'; expected some of after, before"),
+        ("paired: true", "within: brain", "terms.structure.brain.within is 'brain'; expected no circle"),
+        ("    left:", "    port:", "a side is 'port'; expected one of left, right, both"),
+        ("{before:", "{between:", "a key of negation is 'between'; expected some of after, bare, before"),
         ("    brain:", "    skull: {forms: [brain]}\n    brain:", "'brain' stands for two terms of kind structure"),
     ],
 )

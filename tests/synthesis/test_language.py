@@ -34,7 +34,8 @@ def random_slots(rng: np.random.Generator) -> Slots:
     if kind < 0.1:
         return Slots(None, str(rng.choice(["lung", "kidney"])), side)
     if kind < 0.3:
-        finding, structure, locations = str(rng.choice(["pleural_effusion", "pneumothorax"])), None, ()
+        finding, structure = str(rng.choice(["pleural_effusion", "pneumothorax"])), None
+        locations = (str(rng.choice(["apex", "base"])),) if rng.random() < 0.3 else ()
     elif kind < 0.5:
         finding, structure, locations = str(rng.choice(["cyst", "lesion"])), str(rng.choice(["liver", "kidney"])), ()
     else:

@@ -1,7 +1,7 @@
 """The language of queries: terms with their codes, and what a text means by them."""
 
 from tips_med.lexicon.book import Lexicon
-from tips_med.lexicon.terms import Code, Form, Kind, Term
-from tips_med.lexicon.understanding import PhraseWord, Query, Role, Side, Span
+from tips_med.lexicon.terms import Code, Form, Kind, Side, Term
+from tips_med.lexicon.understanding import PhraseWord, Query, Role, Span
 
 __all__ = ["Code", "Form", "Kind", "Lexicon", "PhraseWord", "Query", "Role", "Side", "Span", "Term"]

@@ -108,7 +108,7 @@ class Lexicon:
 
     def suggest(self, word: str, count: int = 3) -> tuple[str, ...]:
         """Gives the known words that are written most like an unknown one, the nearest first; maybe none."""
-        return tuple(difflib.get_close_matches(word.lower(), self._suggestible, n=count, cutoff=0.7))
+        return tuple(difflib.get_close_matches(word.lower(), self._suggestible, n=count, cutoff=0.78))
 
 
 def _entries(content: Content) -> Mapping[tuple[str, ...], tuple[Entry, ...]]:

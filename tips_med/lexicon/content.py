@@ -10,11 +10,11 @@ from typing import Any, cast, get_args
 import yaml
 
 from tips_med.errors import ConfigError
-from tips_med.lexicon.terms import Code, Form, Kind, Term
+from tips_med.lexicon.terms import Code, Form, Kind, Side, Term
 from tips_med.lexicon.tokens import words_of
 
 _TERM_KEYS = {"name", "code", "forms", "adjectives", "held_out", "paired", "within", "structures", "side"}
-_NEGATION = ("before", "predicate", "after", "hedged", "exclusion")
+_NEGATION = ("before", "bare", "predicate", "after", "hedged", "exclusion")
 _HEDGE = ("before", "predicate", "after")
 
 
@@ -25,7 +25,7 @@ class Content:
     Attributes:
         name: Of the lexicon.
         terms: By id, in the order of the file.
-        negation: Phrases by manner: ``before``, ``predicate``, ``after``, ``hedged`` and ``exclusion``.
+        negation: Phrases by manner: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` and ``exclusion``.
         hedge: Phrases by manner: ``before``, ``predicate`` and ``after``.
         not_understood: Phrases that are reported as not understood although their words are known.
         abbreviations: What each stands for.
@@ -100,10 +100,19 @@ class _Reader:
             for other in (*term.structures, *((term.within,) if term.within else ())):
                 if other not in terms or terms[other].kind != "structure":
                     raise self.wrong(f"a structure of {term.id}", other, "the id of a structure")
+        for term in terms.values():
+            outer, around = term.within, {term.id}
+            while outer is not None:
+                if outer in around:
+                    raise self.wrong(f"terms.{term.kind}.{term.id}.within", term.within, "no circle of structures")
+                around.add(outer)
+                outer = terms[outer].within
         return terms
 
     def term(self, kind: Kind, id: str, entry: Any) -> Term:
         place = f"terms.{kind}.{id}"
+        if kind == "side" and id not in get_args(Side):
+            raise self.wrong("a side", id, f"one of {', '.join(get_args(Side))}")
         entry = self.mapping(place, entry, _TERM_KEYS)
         forms = [form for text in self.texts(f"{place}.forms", entry.get("forms")) for form in _forms(text)]
         forms += [

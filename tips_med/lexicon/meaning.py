@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tips_med.errors import QueryError
-from tips_med.lexicon.terms import Term
-from tips_med.lexicon.understanding import Query, Role, Side
+from tips_med.lexicon.terms import Side, Term
+from tips_med.lexicon.understanding import Query, Role
 
 _QUALIFIERS = ("side", "location", "attribute")
 _JOINTS = {"and", "or", "/"}
@@ -24,8 +24,8 @@ class Match:
         start: Index of the first character in the text as typed.
         end: Index after the last one.
         term: The term they name.
-        manner: Of a negation or hedge: ``before``, ``predicate``, ``after``, ``hedged`` or ``exclusion``; of a
-            function word: ``filler`` or nothing.
+        manner: Of a negation or hedge: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or ``exclusion``; of
+            a function word: ``filler`` or nothing.
         attribute: What they mean beside another finding.
         size_mm: Of a measurement.
     """
@@ -58,8 +58,8 @@ def resolve(query: Query, matches: Sequence[Match], terms: Mapping[str, Term]) -
     _refuse_nothing(query, matches)
     negated = _negated(text, matches)
     locations = _terms(matches, "location")
-    structure = _structure(text, _terms(matches, "structure"), locations, terms)
     finding = _finding(text, _terms(matches, "finding"))
+    structure = _structure(text, _terms(matches, "structure"), locations, finding, terms)
     if finding is None and structure is None:
         raise QueryError(
             f"{text!r} names no finding and no structure",
@@ -111,9 +111,16 @@ def _finding(text: str, findings: tuple[Term, ...]) -> Term | None:
 
 
 def _structure(
-    text: str, named: tuple[Term, ...], locations: tuple[Term, ...], terms: Mapping[str, Term]
+    text: str,
+    named: tuple[Term, ...],
+    locations: tuple[Term, ...],
+    finding: Term | None,
+    terms: Mapping[str, Term],
 ) -> Term | None:
-    """The most specific of the structures named, or else the one that a location is part of."""
+    """The most specific of the structures named, or else the one that a location is part of.
+
+    A location tells no structure where the finding has one of its own: a pneumothorax at the apex is not in the lung.
+    """
     specific = [one for one in named if not any(one.id in _around(other, terms) for other in named)]
     if len(specific) > 1:
         raise QueryError(
@@ -127,6 +134,8 @@ def _structure(
         if not location.structures:
             continue
         implied = terms[location.structures[0]]
+        if structure is None and finding is not None and finding.within is not None:
+            continue
         if structure is None or structure.id in _around(implied, terms):
             structure = implied
         elif structure.id not in location.structures:
@@ -194,10 +203,10 @@ def _negated(text: str, matches: Sequence[Match]) -> bool:
     finding_before = any(match.role == "finding" for match in matches[:at])
     after = next((match for match in matches[at + 1 :] if match.role not in ("function", "hedge")), None)
     of_a_qualifier = (
-        negation.manner == "before"
+        negation.manner in ("before", "bare")
         and after is not None
         and after.role in _QUALIFIERS
-        and (finding_before or negation.words[-1] == "not")
+        and (finding_before or negation.manner == "bare")
     )
     if negation.manner == "exclusion" or of_a_qualifier:
         raise QueryError(

@@ -38,8 +38,8 @@ class Entry:
     Attributes:
         role: What it does in a query.
         term: The term it names, if it names one.
-        manner: Of a negation or hedge: ``before``, ``predicate``, ``after``, ``hedged`` or ``exclusion``; of a
-            function word: ``filler`` if it is left out of the phrase.
+        manner: Of a negation or hedge: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or ``exclusion``; of
+            a function word: ``filler`` if it is left out of the phrase.
     """
 
     role: Role

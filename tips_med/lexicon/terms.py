@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Kind = Literal["finding", "structure", "side", "location", "attribute"]
+Side = Literal["left", "right", "both"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ class Term:
         forms: All the ways to write it, the usual one first.
         code: None when no code is known for certain.
         paired: Whether the body has a left and a right one (structures).
-        within: The structure that it is part of (structures).
+        within: The structure that it is part of (structures), or that it always lies in (findings): an effusion at the
+            lung base is not in the lung.
         structures: Where a location can be; the first is meant when the query names none. Empty: anywhere.
         side: The only side that has it: the lingula is of the left lung (locations).
     """

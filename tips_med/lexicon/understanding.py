@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tips_med.lexicon.terms import Term
+from tips_med.lexicon.terms import Side, Term
 
-Side = Literal["left", "right", "both"]
 Role = Literal[
     "finding",
     "structure",
