@@ -1,0 +1,49 @@
+"""``read_scan``: a path to a ``Scan``, or a refusal that names its reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tips_med.errors import ReadError
+from tips_med.readers.catalog import scan_files
+from tips_med.readers.dicom import read_catalog
+from tips_med.readers.sources import dicom_files, image_format
+from tips_med.scan import Scan
+
+
+def read_scan(
+    path: str | Path,
+    *,
+    series: str | None = None,
+    phase: int | None = None,
+    fill_gaps: bool = False,
+    untilt: bool = False,
+) -> Scan:
+    """Reads one volume, rightly placed in the patient or not at all.
+
+    Args:
+        path: A folder of DICOM files (searched with its subfolders), a DICOM file, a DICOMDIR, a zip archive of DICOM
+            files, or a NIfTI (``.nii``, ``.nii.gz``), NRRD (``.nrrd``) or MetaImage (``.mha``) file. One slice of a
+            classic series stands for its series: the files beside it are read.
+        series: Series Instance UID to read, where the path holds several series.
+        phase: Which volume to read, from 1, where the series holds several (times, echoes, reconstructions).
+        fill_gaps: Leave missing slices empty (NaN) instead of refusing.
+        untilt: Resample a tilted stack to an orthogonal grid instead of refusing.
+
+    Returns:
+        The scan: float32 [k j i], NaN where nothing was measured. DICOM slices run along
+        cross(row direction, column direction); other formats keep the order of their data.
+
+    Raises:
+        ReadError: for whatever cannot be read without guessing; ``code`` names the reason.
+    """
+    path = Path(path)
+    kind = image_format(path) if not path.is_dir() else None
+    if kind is not None and path.exists():
+        from tips_med.readers.images import read_image
+
+        if series is not None:
+            raise ReadError("is no DICOM, so it has no series to choose", path=path, code="no-such-series")
+        return read_image(path, kind, phase=phase)
+    with dicom_files(path) as files:
+        return read_catalog(scan_files(files), series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)

@@ -1,0 +1,171 @@
+"""The files behind a path: a folder, a file, a DICOMDIR, a zip archive."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import pydicom
+
+from tips_med.errors import ReadError
+from tips_med.readers.headers import looks_like_dicom
+
+logger = logging.getLogger(__name__)
+
+MAX_ZIP_BYTES = 16 << 30
+MAX_ZIP_MEMBERS = 100_000
+MAX_ZIP_RATIO = 100
+"""An archive that grows by more than this, past the first 64 MiB, is taken for a bomb; DICOM deflates to a third."""
+
+IMAGE_SUFFIXES = {".nii": "nifti", ".nii.gz": "nifti", ".nrrd": "nrrd", ".mha": "metaimage"}
+
+
+@dataclass(frozen=True)
+class DicomFiles:
+    """Files that may be DICOM, in a stable order; ``single`` is the one slice that was named, if one was."""
+
+    root: Path
+    paths: tuple[Path, ...]
+    single: Path | None = None
+    notes: tuple[str, ...] = ()
+
+
+def image_format(path: Path) -> str | None:
+    """``nifti``, ``nrrd`` or ``metaimage`` by the file's name, None for anything else."""
+    name = path.name.lower()
+    return next((kind for suffix, kind in IMAGE_SUFFIXES.items() if name.endswith(suffix)), None)
+
+
+@contextmanager
+def dicom_files(path: Path) -> Iterator[DicomFiles]:
+    """The files to look for DICOM in; an archive's are unpacked to a folder that lasts as long as the context.
+
+    Raises:
+        ReadError: ``not-found``, ``empty-folder``, ``not-a-scan``, or what ``zip`` and DICOMDIR refuse.
+    """
+    if not path.exists():
+        raise ReadError("does not exist", path=path, code="not-found", remedy="check the path")
+    if path.is_dir():
+        paths = tuple(sorted(p for p in path.rglob("*") if p.is_file()))
+        if not paths:
+            raise ReadError("is an empty folder", path=path, code="empty-folder")
+        yield DicomFiles(path, paths)
+    elif zipfile.is_zipfile(path):
+        with tempfile.TemporaryDirectory(prefix="tips-med-") as folder:
+            yield DicomFiles(path, _unzip(path, Path(folder)))
+    else:
+        yield _from_file(path)
+
+
+def _from_file(path: Path) -> DicomFiles:
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(4096)
+    except OSError as error:
+        raise ReadError("cannot be opened", path=path, code="unreadable-file") from error
+    if not looks_like_dicom(start):
+        raise ReadError(
+            "is no format that can be read",
+            path=path,
+            expected="DICOM (a folder, a file, a DICOMDIR or a zip archive), .nii, .nii.gz, .nrrd or .mha",
+            code="not-a-scan",
+        )
+    if b"1.2.840.10008.1.3.10" in start:
+        return _from_dicomdir(path)
+    return DicomFiles(path, (path,), single=path)
+
+
+def _from_dicomdir(path: Path) -> DicomFiles:
+    """The files that a DICOMDIR refers to (PS3.3 F.3); one that is not there is a refusal."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            records = pydicom.dcmread(path).DirectoryRecordSequence
+            ids = [record.get("ReferencedFileID") for record in records]
+    except Exception as error:  # pydicom raises whatever the damaged bytes lead it to
+        raise ReadError("is a DICOMDIR that cannot be parsed", path=path, code="damaged-file") from error
+    root = path.parent.resolve()
+    paths, missing = [], 0
+    for parts in ids:
+        if not parts:
+            continue
+        parts = [parts] if isinstance(parts, str) else [str(part) for part in parts]
+        file = _existing(root.joinpath(*parts))
+        if any(part in ("..", ".") or "/" in part or "\0" in part for part in parts) or not file.is_relative_to(root):
+            raise ReadError("refers to files outside its own folder", path=path, code="unsafe-archive")
+        if file.is_file():
+            paths.append(file)
+        else:
+            missing += 1
+    if missing or not paths:
+        raise ReadError(
+            f"refers to {missing} file(s) that are not there" if missing else "refers to no file",
+            path=path,
+            remedy="copy the whole medium, or name the folder instead of the DICOMDIR",
+            code="missing-file",
+        )
+    return DicomFiles(path, tuple(paths))
+
+
+def _existing(path: Path) -> Path:
+    """The path itself, or in lower case, as some operating systems copy discs."""
+    if path.is_file():
+        return path
+    lower = path.parent.parent / path.parent.name.lower() / path.name.lower()
+    return lower if lower.is_file() else path
+
+
+def _unzip(path: Path, folder: Path) -> tuple[Path, ...]:
+    """Members of an archive, written under numbered names, so that no member's name reaches the file system."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [member for member in archive.infolist() if not member.is_dir()]
+            _check_members(path, members)
+            free = shutil.disk_usage(folder).free
+            if sum(member.file_size for member in members) > free:
+                raise ReadError("needs more room than is left on the disk", path=path, code="too-large")
+            return tuple(_extract(archive, member, folder / f"{n:06d}") for n, member in enumerate(members))
+    except ReadError:
+        raise
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
+        raise ReadError(f"is an archive that cannot be unpacked ({error})", path=path, code="damaged-archive") from error
+    except Exception as error:  # zlib.error, lzma errors and whatever a damaged archive leads to
+        raise ReadError("is a damaged archive", path=path, code="damaged-archive") from error
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    unsafe = [m.filename for m in members if ".." in PurePosixPath(m.filename.replace("\\", "/")).parts]
+    unsafe += [m.filename for m in members if m.filename.startswith(("/", "\\")) or ":" in m.filename[:3]]
+    if unsafe:
+        raise ReadError("holds members whose names lead outside it", path=path, code="unsafe-archive")
+    if any(member.flag_bits & 1 for member in members):
+        raise ReadError("is encrypted", path=path, remedy="unpack it first", code="encrypted-archive")
+    total = sum(member.file_size for member in members)
+    packed = sum(member.compress_size for member in members)
+    bomb = total > (64 << 20) and total > MAX_ZIP_RATIO * max(packed, 1)
+    if bomb or total > MAX_ZIP_BYTES or len(members) > MAX_ZIP_MEMBERS:
+        raise ReadError(
+            f"would unpack to {total / 2**30:.3g} GiB in {len(members)} files from {packed / 2**20:.3g} MiB",
+            path=path,
+            remedy="unpack it yourself if you trust it, and name the folder",
+            code="too-large",
+        )
+
+
+def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> Path:
+    """Writes one member, never more of it than the archive's directory says."""
+    left = member.file_size
+    with archive.open(member) as source, open(target, "wb") as sink:
+        while block := source.read(min(1 << 20, left + 1)):
+            left -= len(block)
+            if left < 0:
+                raise zipfile.BadZipFile("a member is longer than the directory says")
+            sink.write(block)
+    return target

@@ -1,0 +1,68 @@
+"""Whether the values are what the modality promises: units, and the air of a CT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from tips_med.errors import ReadError
+from tips_med.readers.headers import Frame
+
+AIR_HU = (-1100.0, -850.0)
+"""Where the air around and inside a patient lies on a calibrated scanner; -1000 by definition."""
+
+_SAMPLE = 2_000_000
+_WORTH_TELLING = 0.005
+
+
+def unit_of(modality: str, frame: Frame) -> str:
+    """``HU`` for CT, the Units of PET (``BQML``), else what Rescale Type says; empty when unspecified."""
+    stated = frame.rescale_type.strip().upper()
+    if stated in ("US", ""):
+        return "HU" if modality == "CT" else ""
+    return stated
+
+
+def check_values(voxels: np.ndarray, modality: str, unit: str, frame: Frame, path: Path) -> list[str]:
+    """Notes on values that are unlike the modality's, from a sample of the voxels.
+
+    Raises:
+        ReadError: ``no-rescale``: a CT that does not say how its values become HU, and whose air is not near -1000.
+            ``no-values``: nothing but padding.
+    """
+    step = max(1, round((voxels.size / _SAMPLE) ** (1 / 3)))
+    sample = voxels[::step, ::step, ::step]
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        sample = voxels[np.isfinite(voxels)]
+    if not sample.size:
+        raise ReadError("every pixel is padding: there are no values", path=path, code="no-values")
+    if modality != "CT" or unit != "HU":
+        return []
+    share = _share(sample, *AIR_HU)
+    if frame.slope is None or frame.intercept is None:
+        if share < _WORTH_TELLING:
+            raise ReadError(
+                "is a CT without Rescale Slope or Intercept, and no air is found near -1000",
+                path=path,
+                expected="a rescaling to Hounsfield units",
+                remedy="export the series again from its source",
+                code="no-rescale",
+            )
+        return ["No Rescale Slope or Intercept: the stored values were taken as HU, since their air is near -1000."]
+    intercept = frame.intercept or 0.0
+    twice = -1000.0 + intercept
+    if intercept <= -500 and (doubled := _share(sample, twice - 150, twice + 150)) > 0.05 and share < doubled:
+        return [
+            f"{doubled:.0%} of the values lie near {twice:g} HU, the intercept ({intercept:g}) below air: "
+            "the file seems to hold HU already, so that they were rescaled twice."
+        ]
+    if share < _WORTH_TELLING:
+        low = float(np.percentile(sample, 1))
+        return [f"No air near -1000 HU (the lowest 1% of values lie below {low:.0f}): check that these are HU."]
+    return []
+
+
+def _share(sample: np.ndarray, low: float, high: float) -> float:
+    return float(np.mean((sample >= low) & (sample <= high)))

@@ -1,0 +1,199 @@
+"""Which volumes a series holds: localizers set aside, times, echoes and reconstructions told apart."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from tips_med.errors import ReadError
+from tips_med.readers.headers import SPLITTERS, Frame
+from tips_med.readers.stacking import ORIENTATION_TOLERANCE
+
+_CLOCKS = ("TriggerTime", "AcquisitionTime", "ContentTime", "FrameReferenceTime")
+
+
+@dataclass(frozen=True)
+class Volume:
+    """Frames that belong to one volume, and what tells it from the series' other volumes (empty when alone)."""
+
+    label: str
+    frames: tuple[Frame, ...]
+
+
+def split_volumes(frames: Sequence[Frame]) -> tuple[list[Volume], list[str]]:
+    """The volumes of one series, in the order that ``phase`` counts, and notes.
+
+    Frames that differ in size, spacing, orientation, frame of reference, kernel or stack are never one volume. Where
+    positions then still repeat, the first attribute (or pair of attributes) of ``headers.SPLITTERS`` under which no
+    position repeats tells the volumes apart. Where nothing does, the frames stay together for ``build_stack`` to
+    judge: they are copies, or a refusal.
+    """
+    notes = []
+    kept = [frame for frame in frames if not frame.localizer]
+    if kept and len(kept) < len(frames):
+        notes.append(f"{len(frames) - len(kept)} localizer image(s) inside the series left out.")
+    elif not kept:
+        kept = list(frames)
+    volumes = []
+    for label, group in _by_stack(kept):
+        parts = _by_attribute(group)
+        volumes += [Volume(", ".join(filter(None, (label, name))), tuple(part)) for name, part in parts]
+    return volumes, notes
+
+
+def pick_volume(volumes: list[Volume], phase: int | None, path: object) -> Volume:
+    """The volume that ``phase`` (from 1) names, or the only one.
+
+    Raises:
+        ReadError: ``several-phases`` without a choice; ``no-such-phase``.
+    """
+    if phase is not None:
+        if not 1 <= phase <= len(volumes):
+            raise ReadError(
+                f"the series holds {len(volumes)} volume(s), there is no number {phase}",
+                path=path,  # type: ignore[arg-type]
+                expected=f"a number from 1 to {len(volumes)}",
+                code="no-such-phase",
+            )
+        return volumes[phase - 1]
+    if len(volumes) == 1:
+        return volumes[0]
+    listed = "; ".join(f"{n}: {v.label} ({len(v.frames)} slices)" for n, v in enumerate(volumes[:12], 1))
+    more = "; ..." if len(volumes) > 12 else ""
+    raise ReadError(
+        f"the series holds {len(volumes)} volumes ({listed}{more})",
+        path=path,  # type: ignore[arg-type]
+        expected="one volume",
+        remedy="choose one with --phase N (phase=N)",
+        code="several-phases",
+    )
+
+
+def _by_stack(frames: Sequence[Frame]) -> list[tuple[str, list[Frame]]]:
+    groups: list[list[Frame]] = []
+    buckets: dict[object, list[int]] = defaultdict(list)
+    for frame in frames:
+        layout = frame.layout
+        exact = (frame.stack, layout.rows if layout else 0, layout.columns if layout else 0)
+        for index in buckets[exact]:
+            if _same_plane(groups[index][0], frame):
+                groups[index].append(frame)
+                break
+        else:
+            buckets[exact].append(len(groups))
+            groups.append([frame])
+    groups.sort(key=lambda group: -len(group))
+    if len(groups) == 1:
+        return [("", groups[0])]
+    return [(_differences([g[0] for g in groups], group[0]), group) for group in groups]
+
+
+def _same_plane(a: Frame, b: Frame) -> bool:
+    return _near(a.orientation, b.orientation, ORIENTATION_TOLERANCE) and _near(
+        a.pixel_spacing_mm, b.pixel_spacing_mm, 1e-4
+    )
+
+
+def _near(a: Sequence[float] | None, b: Sequence[float] | None, tolerance: float) -> bool:
+    if a is None or b is None:
+        return a is b
+    return bool(np.abs(np.subtract(a, b)).max() <= tolerance)
+
+
+def _differences(heads: list[Frame], own: Frame) -> str:
+    """In what this group differs from the others, in words."""
+
+    def facts(frame: Frame) -> dict[str, str]:
+        layout = frame.layout
+        found = dict(frame.stack)
+        found["size"] = f"{layout.rows} x {layout.columns}" if layout else "none"
+        found["pixel spacing"] = " x ".join(f"{x:g}" for x in frame.pixel_spacing_mm or ()) or "none"
+        found["orientation"] = "\\".join(f"{x:.4g}" for x in frame.orientation or ()) or "none"
+        return found
+
+    every = [facts(head) for head in heads]
+    mine = facts(own)
+    names = [name for name in mine if len({fact.get(name) for fact in every}) > 1]
+    return ", ".join(f"{name} {mine[name]}" for name in names)
+
+
+def _by_attribute(frames: list[Frame]) -> list[tuple[str, list[Frame]]]:
+    whole = [("", frames)]
+    if any(frame.position_mm is None for frame in frames):
+        return whole
+    places = _place_numbers(frames)
+    most = max(Counter(places).values())
+    if most == 1:
+        return whole
+    present = [name for name in SPLITTERS if len({frame.splitters.get(name) for frame in frames}) > 1]
+    for names in [*((n,) for n in present), *combinations(present, 2)]:
+        found = _split(frames, places, most, lambda frame, names=names: tuple(frame.splitters.get(n) for n in names))
+        if found is not None:
+            keys = sorted(found, key=lambda key: tuple((isinstance(v, str), v if v is not None else "") for v in key))
+            return [
+                (", ".join(f"{n} {_shown(v)}" for n, v in zip(names, key, strict=True)), found[key]) for key in keys
+            ]
+    return _by_clock(frames, places, most) or whole
+
+
+def _shown(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _place_numbers(frames: list[Frame]) -> list[int]:
+    """The same number for frames at the same position (within 0.01 mm)."""
+    positions = np.array([frame.position_mm for frame in frames], dtype=np.float64)
+    keys: dict[tuple[int, ...], int] = {}
+    order = np.lexsort(positions.T)
+    numbers = [0] * len(frames)
+    for n in order:
+        cell = tuple(np.rint(positions[n] / 0.02).astype(np.int64).tolist())
+        numbers[n] = keys.setdefault(cell, len(keys))
+    return numbers
+
+
+def _split(
+    frames: list[Frame], places: list[int], most: int, key: Callable[[Frame], tuple[object, ...]]
+) -> dict[tuple, list[Frame]] | None:
+    """Groups by ``key``, if there are as many as positions repeat and none repeats a position."""
+    groups: dict[tuple, list[Frame]] = defaultdict(list)
+    taken: dict[tuple, set[int]] = defaultdict(set)
+    for frame, place in zip(frames, places, strict=True):
+        value = key(frame)
+        if place in taken[value] or (value not in groups and len(groups) == most):
+            return None
+        taken[value].add(place)
+        groups[value].append(frame)
+    return groups if len(groups) == most else None
+
+
+def _by_clock(frames: list[Frame], places: list[int], most: int) -> list[tuple[str, list[Frame]]] | None:
+    """Rounds of a series whose slices each have their own time: the n-th visit of every position.
+
+    Accepted only when every position is visited equally often and one round ends before the next begins.
+    """
+    if set(Counter(places).values()) != {most}:
+        return None
+    for clock in _CLOCKS:
+        times = [_seconds(frame.splitters.get(clock)) for frame in frames]
+        if any(time is None for time in times) or len(set(times)) <= most:
+            continue
+        visits: dict[int, list[int]] = defaultdict(list)
+        for n in sorted(range(len(frames)), key=lambda n: times[n]):  # type: ignore[arg-type, return-value]
+            visits[places[n]].append(n)
+        rounds = [[visit[r] for visit in visits.values()] for r in range(most)]
+        ends = [(min(times[n] for n in r), max(times[n] for n in r)) for r in rounds]  # type: ignore[type-var]
+        if all(a[1] < b[0] for a, b in zip(ends, ends[1:], strict=False)):  # type: ignore[operator]
+            return [(f"{clock} from {ends[r][0]:g}", [frames[n] for n in rounds[r]]) for r in range(most)]
+    return None
+
+
+def _seconds(value: str | float | None) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
