@@ -7,13 +7,14 @@ The patient is defined in LPS, in mm, and scanned on any grid: a body of 40 HU, 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tips_med.geometry import transform_points
 from tips_med.grounding import Grounding, Instance, Presence
-from tips_med.query import Lexicon
+from tips_med.query import Lexicon, Query
 from tips_med.scan import Provenance, Scan
 from tips_med.slabs import SlabSpec, working_grid
 
@@ -46,6 +47,17 @@ def patient_hu(lps: np.ndarray) -> np.ndarray:
     return np.where(np.linalg.norm(lps - NODULE_LPS, axis=-1) < NODULE_RADIUS_MM, 30.0, hu).astype(np.float32)
 
 
+@cache
+def ask(text: str) -> Query:
+    """What is asked, as the lexicon that ships understands it."""
+    return _lexicon().parse(text)
+
+
+@cache
+def _lexicon() -> Lexicon:
+    return Lexicon.load("chest_ct")
+
+
 def grid_points(lps_from_index: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     """The place of every cell, [k j i 3]."""
     index = np.indices(shape).reshape(3, -1).T
@@ -57,7 +69,8 @@ def make_scan(direction: str = "axial", modality: str = "CT") -> Scan:
     spacing, size_mm = np.array([4.0, 2.0, 2.5]), np.array([112.0, 170.0, 180.0])
     if direction in ("sagittal", "coronal"):
         size_mm = np.array([180.0, 112.0, 170.0]) if direction == "sagittal" else np.array([170.0, 112.0, 180.0])
-    shape = tuple(int(n) for n in size_mm / spacing)
+    slices, rows, columns = (int(n) for n in size_mm / spacing)
+    shape = slices, rows, columns
     affine = np.eye(4)
     affine[:3, :3] = DIRECTIONS[direction] * spacing
     affine[:3, 3] = CENTRE_LPS - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
@@ -74,7 +87,7 @@ def make_grounding(
     With ``second``, also a smaller one in the right lung.
     """
     scan = scan or make_scan()
-    query = Lexicon.load("chest_ct").parse(text)
+    query = ask(text)
     lps_from_heat, shape = working_grid(scan, SlabSpec(spacing_mm=(4.0, 3.0, 3.0), patch=4))
     points = grid_points(lps_from_heat, shape)
     heat = np.exp(-((np.linalg.norm(points - NODULE_LPS, axis=-1) / 12) ** 2)).astype(np.float32)

@@ -30,7 +30,7 @@ def titles(figure: Figure) -> list[str]:
 def test_nodule_is_where_it_is_in_every_orientation(any_scan: Scan) -> None:
     figure = draw_figure(make_grounding(any_scan))
     axes = figure.axes[0]
-    picture = axes.images[0].get_array()
+    picture = np.asarray(axes.images[0].get_array())
     left, right, bottom, top = axes.images[0].get_extent()
     assert left < right, "x runs to the patient's left, so the patient's right is on the left of the picture"
     assert bottom > top, "y runs to the back, downwards"
@@ -39,7 +39,7 @@ def test_nodule_is_where_it_is_in_every_orientation(any_scan: Scan) -> None:
     row = round((NODULE_LPS[1] - top) / (bottom - top) * rows - 0.5)
     assert picture[row, column] > -100
     assert picture[row, columns - 1 - column] < -700, "the other lung has no nodule there"
-    heat = axes.images[1].get_array()
+    heat = np.asarray(axes.images[1].get_array())
     peak = np.unravel_index(np.argmax(heat), heat.shape)
     x, y = left + (peak[1] + 0.5) / columns * (right - left), top + (peak[0] + 0.5) / rows * (bottom - top)
     assert np.hypot(x - NODULE_LPS[0], y - NODULE_LPS[1]) < 5
@@ -48,7 +48,7 @@ def test_nodule_is_where_it_is_in_every_orientation(any_scan: Scan) -> None:
 def test_coronal_view_has_the_head_on_top(any_scan: Scan) -> None:
     figure = draw_figure(make_grounding(any_scan))
     axes = next(a for a in figure.axes if a.get_title(loc="left").startswith("Coronal"))
-    picture = axes.images[0].get_array()
+    picture = np.asarray(axes.images[0].get_array())
     left, right, bottom, top = axes.images[0].get_extent()
     assert top > bottom
     row = round((top - NODULE_LPS[2]) / (top - bottom) * picture.shape[0] - 0.5)
@@ -65,7 +65,7 @@ def test_a_millimetre_is_as_long_across_as_down(direction: str) -> None:
     for axes in figure.axes:
         if axes.images and axes.get_title(loc="left"):
             left, right, bottom, top = axes.images[0].get_extent()
-            rows, columns = axes.images[0].get_array().shape[:2]
+            rows, columns = np.asarray(axes.images[0].get_array()).shape[:2]
             assert (right - left) / columns == pytest.approx(abs(top - bottom) / rows)
             assert axes.get_aspect() == 1
 

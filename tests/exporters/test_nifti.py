@@ -21,10 +21,10 @@ TOLERANCE_MM = 0.01
 
 def nibabel_samples(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """Where nibabel puts every voxel (LPS) and its value, in the order of the file."""
-    image = nib.load(path)
+    image = nib.Nifti1Image.from_filename(path)
     values = np.asanyarray(image.dataobj)
     index = np.indices(values.shape).reshape(3, -1).T
-    return transform_points(image.affine, index) * [-1, -1, 1], values.ravel()
+    return transform_points(np.asarray(image.affine), index) * [-1, -1, 1], values.ravel()
 
 
 def simpleitk_samples(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +64,7 @@ def test_mask_lies_on_the_finding(any_scan: Scan, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
 def test_both_placements_say_the_same(direction: str, tmp_path: Path) -> None:
-    image = nib.load(write_mask(make_grounding(make_scan(direction)), tmp_path / "mask.nii.gz"))
+    image = nib.Nifti1Image.from_filename(write_mask(make_grounding(make_scan(direction)), tmp_path / "mask.nii.gz"))
     assert int(image.header["qform_code"]) == int(image.header["sform_code"]) == 1
     np.testing.assert_allclose(image.get_qform(), image.get_sform(), atol=TOLERANCE_MM)
     assert image.header.get_xyzt_units()[0] == "mm"
@@ -76,13 +76,13 @@ def test_sheared_grid_has_no_quaternion(tmp_path: Path) -> None:
     shear[1, 0] = 0.2
     scan = make_scan()
     scan = replace(scan, lps_from_kji=scan.lps_from_kji @ shear)
-    image = nib.load(write_mask(make_grounding(scan), tmp_path / "mask.nii.gz"))
+    image = nib.Nifti1Image.from_filename(write_mask(make_grounding(scan), tmp_path / "mask.nii.gz"))
     assert int(image.header["qform_code"]) == 0
     assert int(image.header["sform_code"]) == 1
 
 
 def test_not_seen_stays_nan(tmp_path: Path) -> None:
-    image = nib.load(write_heat(make_grounding(), tmp_path / "heat.nii.gz"))
+    image = nib.Nifti1Image.from_filename(write_heat(make_grounding(), tmp_path / "heat.nii.gz"))
     values = np.asanyarray(image.dataobj)
     assert values.dtype == np.float32
     assert np.isnan(values[0, 0, 0])
@@ -97,8 +97,8 @@ def test_labels_only_for_several_instances(tmp_path: Path) -> None:
     assert names == ["heat.nii.gz", "mask.nii.gz"]
     names = [p.name for p in NiftiExporter().export(make_grounding(second=True), two)]
     assert names == ["heat.nii.gz", "mask.nii.gz", "labels.nii.gz"]
-    assert set(np.unique(np.asanyarray(nib.load(two / "labels.nii.gz").dataobj))) == {0, 1, 2}
-    assert set(np.unique(np.asanyarray(nib.load(two / "mask.nii.gz").dataobj))) == {0, 1}
+    assert set(np.unique(np.asanyarray(nib.Nifti1Image.from_filename(two / "labels.nii.gz").dataobj))) == {0, 1, 2}
+    assert set(np.unique(np.asanyarray(nib.Nifti1Image.from_filename(two / "mask.nii.gz").dataobj))) == {0, 1}
 
 
 def test_same_answer_same_bytes(tmp_path: Path) -> None:

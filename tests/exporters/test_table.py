@@ -31,7 +31,7 @@ def test_every_instance_has_its_row() -> None:
     measured = [row[3:] for row in rows if row[3]]
     assert measured == [
         [f"{grounding.instances[0].volume_ml:.2f}", "18.0", "15-19", "30", "0.90"],
-        [f"{grounding.instances[1].volume_ml:.2f}", "12.0", "6-8", "-850", "0.45"],
+        [f"{grounding.instances[1].volume_ml:.2f}", "12.0", "7-8", "-850", "0.45"],
     ]
     assert " ".join(row[2] for row in rows).startswith("middle third of the left lung")
     assert [row[1] for row in rows if row[1]] == ["present 0.93"]
