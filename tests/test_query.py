@@ -129,6 +129,9 @@ def test_what_a_finding_is_like(text: str, finding: str, attributes: list[str]) 
         "w/o effusion",
         "pleural effusion isn't visible",
         "no acute pleural effusion",
+        "no large, loculated pleural effusion",
+        "pleural effusion: no evidence",
+        "no left pleural effusion > 3.2 cm",
     ],
 )
 def test_negation(text: str) -> None:
@@ -246,6 +249,10 @@ def test_unknown_words_come_with_the_nearest_known_ones() -> None:
         ("nodule, not calcified", "negated-qualifier", "shuts out 'calcified'"),
         ("mass without spiculation", "negated-qualifier", "shuts out 'spiculation'"),
         ("nodules in both lungs except the left apex", "negated-qualifier", "shuts out 'left'"),
+        ("CT without contrast, lung nodule", "negated-qualifier", "shuts out 'contrast'"),
+        ("No fever. Left lung nodule", "negated-qualifier", "shuts out 'fever'"),
+        ("left pleural effusion, no fever", "negated-qualifier", "shuts out 'fever'"),
+        ("nodule in the left lung, no right", "negated-qualifier", "shuts out 'right'"),
         ("5 mm nodule, 8 mm", "several-sizes", "2 sizes"),
         ("nodule " * 50, "query-too-long", "350 characters; expected at most 300"),
     ],

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from tips_med.errors import QueryError
 from tips_med.lexicon.terms import Side, Term
 from tips_med.lexicon.understanding import Query, Role
 
-_QUALIFIERS = ("side", "location", "attribute")
+_SUBJECTS: tuple[Role, ...] = ("finding", "structure")
+_QUALIFIERS: tuple[Role, ...] = ("side", "location", "attribute")
+_MEANT: tuple[Role, ...] = (*_SUBJECTS, *_QUALIFIERS, "measurement", "unknown")
 _JOINTS = {"and", "or", "/"}
 _SIDES: dict[str, Side] = {"left": "left", "right": "right", "both": "both"}
 
@@ -199,27 +202,36 @@ def _negated(text: str, matches: Sequence[Match]) -> bool:
     if not negations:
         return False
     at = negations[0]
-    negation = matches[at]
-    finding_before = any(match.role == "finding" for match in matches[:at])
-    after = next((match for match in matches[at + 1 :] if match.role not in ("function", "hedge")), None)
-    of_a_qualifier = (
-        negation.manner in ("before", "bare")
-        and after is not None
-        and after.role in _QUALIFIERS
-        and (finding_before or negation.manner == "bare")
-    )
-    if negation.manner == "exclusion" or of_a_qualifier:
+    manner, after = matches[at].manner, _next(matches, at, _MEANT)
+    if manner == "exclusion" or (
+        manner in ("before", "bare") and after and not _of_a_subject(text, matches, at, after)
+    ):
         raise QueryError(
-            f"{text!r} shuts out {_typed(text, after) if after else 'something'}",
-            expected="a negated finding, or none",
-            remedy="name the side, the place or the kind that is meant instead",
+            f"{text!r} shuts out {repr(text[after.start : after.end]) if after else 'something'}",
+            expected="a negation of what is looked for, or none",
+            remedy="leave that part out, or name the side, the place or the kind that is meant instead",
             code="negated-qualifier",
         )
     return True
 
 
-def _typed(text: str, match: Match) -> str:
-    return repr(text[match.start : match.end])
+def _of_a_subject(text: str, matches: Sequence[Match], at: int, after: Match) -> bool:
+    """Whether a negation that something follows is of what is looked for: not so in "mass without spiculation"."""
+    if after.role in _QUALIFIERS and matches[at].manner == "bare":
+        return False
+    if any(match.role in _SUBJECTS for match in matches[:at]):
+        return False
+    subject = _next(matches, at, _SUBJECTS)
+    if subject is None:
+        return True
+    between = matches[at : matches.index(subject, at) + 1]
+    gaps = "".join(text[one.end : other.start] for one, other in pairwise(between))
+    aside = "," in gaps and any(match.role == "unknown" for match in between)
+    return not aside and not any(mark in gaps for mark in ".;:")
+
+
+def _next(matches: Sequence[Match], at: int, roles: Sequence[Role]) -> Match | None:
+    return next((match for match in matches[at + 1 :] if match.role in roles), None)
 
 
 def _size(text: str, matches: Sequence[Match]) -> float | None:
