@@ -52,7 +52,7 @@ class Series:
 
     def describe(self) -> str:
         """One short phrase for messages; no patient identity."""
-        extra = f" \"{self.head.description}\"" if self.head.description else ""
+        extra = f' "{self.head.description}"' if self.head.description else ""
         kind = "localizer" if self.is_image and self.is_localizer else class_name(self.head.sop_class_uid)
         return f"{self.uid} ({kind}{extra}, {len(self.frames)} images)"
 

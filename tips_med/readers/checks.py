@@ -40,7 +40,9 @@ def check_frame(frame: Frame, path: Path, modality: str) -> None:
     _check_orientation(frame, path)
     spacing = frame.pixel_spacing_mm
     if spacing is None:
-        raise ReadError("Pixel Spacing is missing", path=path, remedy="export the series again", code="no-pixel-spacing")
+        raise ReadError(
+            "Pixel Spacing is missing", path=path, remedy="export the series again", code="no-pixel-spacing"
+        )
     if not all(1e-3 <= x <= 100 for x in spacing):
         raise ReadError(
             f"Pixel Spacing is {spacing[0]:g} x {spacing[1]:g}",

@@ -9,14 +9,12 @@ from tips_med.readers.checks import check_frames
 from tips_med.readers.pixels import PixelReader, fill_values
 from tips_med.readers.stacking import Stack, build_stack
 from tips_med.readers.straighten import straighten
-from tips_med.readers.values import check_values, unit_of
+from tips_med.readers.values import check_values, clear_undeclared_padding, unit_of
 from tips_med.readers.volumes import pick_volume, split_volumes
 from tips_med.scan import Provenance, Scan
 
 
-def read_catalog(
-    catalog: Catalog, *, series: str | None, phase: int | None, fill_gaps: bool, untilt: bool
-) -> Scan:
+def read_catalog(catalog: Catalog, *, series: str | None, phase: int | None, fill_gaps: bool, untilt: bool) -> Scan:
     """The one volume that the choices leave.
 
     Raises:
@@ -27,11 +25,11 @@ def read_catalog(
         stack, more = plan(chosen, reader, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
         voxels = _read_voxels(stack, reader)
     affine = stack.lps_from_kji
-    notes += [*more, *stack.notes]
+    unit = unit_of(chosen.modality, stack.first)
+    notes += [*more, *stack.notes, *clear_undeclared_padding(voxels, chosen.modality, unit)]
     if stack.tilt_deg:
         voxels, affine = straighten(voxels, affine)
         notes.append(f"Straightened: the slices were tilted by {stack.tilt_deg:.3g} degrees.")
-    unit = unit_of(chosen.modality, stack.first)
     notes += check_values(voxels, chosen.modality, unit, stack.first, chosen.folder)
     return Scan(voxels, affine, chosen.modality, unit, _provenance(chosen, stack, notes))
 

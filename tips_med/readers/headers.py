@@ -279,7 +279,10 @@ def inflate(path: Path, stream: BinaryIO) -> tuple[bytes, int]:
     data = inflater.decompress(stream.read(), MAX_INFLATED_BYTES)
     if inflater.unconsumed_tail:
         raise ReadError(
-            f"inflates to more than {MAX_INFLATED_BYTES >> 20} MiB", path=path, code="too-large", remedy="check the file"
+            f"inflates to more than {MAX_INFLATED_BYTES >> 20} MiB",
+            path=path,
+            code="too-large",
+            remedy="check the file",
         )
     if not inflater.eof:
         raise ReadError("is cut short: its deflated data set does not end", path=path, code="truncated-file")

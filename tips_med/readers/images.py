@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 
 from tips_med.errors import ReadError
 from tips_med.geometry import RAS_FROM_LPS, grid_corners, spacing_mm
@@ -95,7 +95,9 @@ def _volumes(path: Path, shape: tuple[int, ...], phase: int | None) -> tuple[int
         )
     if phase is not None and not 1 <= phase <= count:
         raise ReadError(
-            f"holds {count} volume(s), there is no number {phase}", path=path, expected=f"a number from 1 to {count}",
+            f"holds {count} volume(s), there is no number {phase}",
+            path=path,
+            expected=f"a number from 1 to {count}",
             code="no-such-phase",
         )
     return tuple(int(n) for n in np.unravel_index((phase or 1) - 1, shape[3:] or (1,), order="F"))[: len(shape) - 3]
@@ -134,7 +136,8 @@ def _nifti_affine(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], 
         raise ReadError("has an unknown unit of length", path=path, expected="mm", code="bad-affine")
     _check_affine(path, affine)
     if sform is not None and qform is not None:
-        apart = np.linalg.norm(grid_corners(sform, shape[:3]) - grid_corners(qform, shape[:3]), axis=1).max()
+        grid = (shape[0], shape[1], shape[2])
+        apart = np.linalg.norm(grid_corners(sform, grid) - grid_corners(qform, grid), axis=1).max()
         if not np.isfinite(apart) or apart > 0.5 * spacing_mm(affine).min():
             raise ReadError(
                 f"its sform (code {int(s_code)}) and qform (code {int(q_code)}) place the corners up to "
@@ -147,8 +150,11 @@ def _nifti_affine(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], 
     pixdim = np.asarray(header["pixdim"][1:4], dtype=np.float64)
     if not np.allclose(pixdim, spacing_mm(affine), rtol=0.01, atol=1e-3):
         notes.append(
-            "Voxel sizes in the header (" + " x ".join(f"{x:.4g}" for x in pixdim) + ") differ from the affine's ("
-            + " x ".join(f"{x:.4g}" for x in spacing_mm(affine)) + "); the affine was taken."
+            "Voxel sizes in the header ("
+            + " x ".join(f"{x:.4g}" for x in pixdim)
+            + ") differ from the affine's ("
+            + " x ".join(f"{x:.4g}" for x in spacing_mm(affine))
+            + "); the affine was taken."
         )
     if scale != 1.0:
         affine = np.diag([scale, scale, scale, 1.0]) @ affine
@@ -162,7 +168,9 @@ def _check_affine(path: Path, affine: np.ndarray) -> None:
     if not spacing.all() or volume < 1e-2 * np.prod(spacing) or spacing.max() > 1e3 or spacing.min() < 1e-4:
         raise ReadError("its affine is singular or absurd", path=path, code="bad-affine", remedy="check the header")
     if np.abs(affine[:3, 3]).max() > 1e6:
-        raise ReadError("its affine places it a kilometre away", path=path, code="bad-affine", remedy="check the header")
+        raise ReadError(
+            "its affine places it a kilometre away", path=path, code="bad-affine", remedy="check the header"
+        )
 
 
 def _read_itk(path: Path, kind: str, phase: int | None) -> Scan:

@@ -11,8 +11,8 @@ from typing import BinaryIO
 
 import numpy as np
 import pydicom
-from pydicom.pixels import get_decoder
-from pydicom.pixels.decoders.base import Decoder
+from pydicom.pixels.decoders.base import Decoder, get_decoder
+from pydicom.uid import UID
 
 from tips_med.errors import ReadError
 from tips_med.readers.codestreams import check_codestream
@@ -97,7 +97,9 @@ class PixelReader:
             raise ReadError("is cut short", path=layout.path, code="truncated-file", remedy="copy the file again")
         if layout.big_endian and layout.bits_allocated == 8 and layout.vr == "OW":
             data = np.frombuffer(data + b"\0" * (len(data) % 2), ">u2").astype("<u2").tobytes()[: len(data)]
-        dtype = np.dtype(f"{'>' if layout.big_endian else '<'}{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}")
+        dtype = np.dtype(
+            f"{'>' if layout.big_endian else '<'}{'i' if layout.signed else 'u'}{layout.bits_allocated // 8}"
+        )
         pixels = np.frombuffer(data, dtype).reshape(layout.rows, layout.columns)
         return pixels.astype(dtype.newbyteorder("=")) if layout.big_endian else pixels
 
@@ -113,7 +115,9 @@ class PixelReader:
             pixels, _ = decoder.as_array(dataset, index=index, raw=True, decoding_plugin=plugin)
         if pixels.shape != (layout.rows, layout.columns):
             raise ReadError(
-                f"decodes to {pixels.shape}", path=layout.path, expected=f"{layout.rows} x {layout.columns}",
+                f"decodes to {pixels.shape}",
+                path=layout.path,
+                expected=f"{layout.rows} x {layout.columns}",
                 code="damaged-pixels",
             )
         return pixels
@@ -125,7 +129,7 @@ def _decoder(layout: PixelLayout) -> tuple[Decoder, str]:
     package = _PACKAGES.get(syntax)
     if package is None and syntax != _RLE:
         raise ReadError(
-            f"its pixels are compressed as {pydicom.uid.UID(syntax).name}, which is not supported",
+            f"its pixels are compressed as {UID(syntax).name}, which is not supported",
             path=layout.path,
             remedy="decompress it first, for example with dcmdjpeg or gdcmconv --raw",
             code="unsupported-compression",
@@ -134,7 +138,7 @@ def _decoder(layout: PixelLayout) -> tuple[Decoder, str]:
     plugin = "pydicom" if package is None else _PLUGINS[package]
     if plugin not in decoder.available_plugins:
         raise ReadError(
-            f"its pixels are compressed as {pydicom.uid.UID(syntax).name}, for which no decoder is installed",
+            f"its pixels are compressed as {UID(syntax).name}, for which no decoder is installed",
             path=layout.path,
             remedy=f"pip install {package}",
             code="codec-missing",

@@ -135,7 +135,9 @@ def _unzip(path: Path, folder: Path) -> tuple[Path, ...]:
     except ReadError:
         raise
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
-        raise ReadError(f"is an archive that cannot be unpacked ({error})", path=path, code="damaged-archive") from error
+        raise ReadError(
+            f"is an archive that cannot be unpacked ({error})", path=path, code="damaged-archive"
+        ) from error
     except Exception as error:  # zlib.error, lzma errors and whatever a damaged archive leads to
         raise ReadError("is a damaged archive", path=path, code="damaged-archive") from error
 

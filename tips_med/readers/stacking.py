@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -232,7 +233,7 @@ def _step(
     return step, tilt
 
 
-def _folder(frames: list[Frame]) -> object:
+def _folder(frames: list[Frame]) -> Path | None:
     path = frames[0].path
     return path.parent if path is not None and frames[0].number == 0 else path
 

@@ -64,5 +64,31 @@ def check_values(voxels: np.ndarray, modality: str, unit: str, frame: Frame, pat
     return []
 
 
+def clear_undeclared_padding(voxels: np.ndarray, modality: str, unit: str) -> list[str]:
+    """Sets to NaN what a CT holds outside its field of view without saying so, in place; gives a note when it did.
+
+    Scanners fill the corners with a value far below air (-2048, -3024) and do not always declare it in Pixel Padding
+    Value. It is taken as padding only when it is the lowest value, at or below -1500 HU, a hundred HU apart from every
+    other value, and the rest holds air near -1000 and soft tissue near 0 as a calibrated CT does.
+    """
+    if modality != "CT" or unit != "HU":
+        return []
+    step = max(1, round((voxels.size / _SAMPLE) ** (1 / 3)))
+    sample = voxels[::step, ::step, ::step]
+    sample = sample[np.isfinite(sample)]
+    lowest = float(sample.min()) if sample.size else 0.0
+    if lowest > -1500:
+        return []
+    rest = sample[sample > lowest]
+    padded = 1 - rest.size / sample.size
+    if padded < _WORTH_TELLING or not rest.size or rest.min() < lowest + 100:
+        return []
+    if _share(rest, *AIR_HU) < _WORTH_TELLING or _share(rest, -150, 200) < 0.05:
+        return []
+    for plane in voxels:
+        plane[plane == lowest] = np.nan
+    return [f"{padded:.0%} of the voxels hold {lowest:g} HU, far below air: taken as padding (NaN)."]
+
+
 def _share(sample: np.ndarray, low: float, high: float) -> float:
     return float(np.mean((sample >= low) & (sample <= high)))

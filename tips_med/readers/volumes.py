@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from pathlib import Path
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def split_volumes(frames: Sequence[Frame]) -> tuple[list[Volume], list[str]]:
     return volumes, notes
 
 
-def pick_volume(volumes: list[Volume], phase: int | None, path: object) -> Volume:
+def pick_volume(volumes: list[Volume], phase: int | None, path: Path) -> Volume:
     """The volume that ``phase`` (from 1) names, or the only one.
 
     Raises:
@@ -55,7 +56,7 @@ def pick_volume(volumes: list[Volume], phase: int | None, path: object) -> Volum
         if not 1 <= phase <= len(volumes):
             raise ReadError(
                 f"the series holds {len(volumes)} volume(s), there is no number {phase}",
-                path=path,  # type: ignore[arg-type]
+                path=path,
                 expected=f"a number from 1 to {len(volumes)}",
                 code="no-such-phase",
             )
@@ -66,7 +67,7 @@ def pick_volume(volumes: list[Volume], phase: int | None, path: object) -> Volum
     more = "; ..." if len(volumes) > 12 else ""
     raise ReadError(
         f"the series holds {len(volumes)} volumes ({listed}{more})",
-        path=path,  # type: ignore[arg-type]
+        path=path,
         expected="one volume",
         remedy="choose one with --phase N (phase=N)",
         code="several-phases",

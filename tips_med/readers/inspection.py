@@ -1,0 +1,229 @@
+"""What a path holds, what is wrong with each series, and which one would be read: no pixels are decoded."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from tips_med.errors import ReadError
+from tips_med.geometry import axis_letters, spacing_mm
+from tips_med.readers.catalog import Catalog, Series, pick_series, scan_files
+from tips_med.readers.dicom import plan
+from tips_med.readers.objects import class_name
+from tips_med.readers.pixels import PixelReader
+from tips_med.readers.reading import read_scan
+from tips_med.readers.sources import dicom_files, image_format
+from tips_med.readers.stacking import Stack
+from tips_med.readers.volumes import Volume, split_volumes
+
+_RECOVERIES = {"missing-slice": "fill_gaps", "gantry-tilt": "untilt"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why something is refused, and what recovers it."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True)
+class VolumeReport:
+    """One volume of a series.
+
+    Attributes:
+        phase: Its number, from 1, as ``read_scan(phase=...)`` counts.
+        label: What tells it from the others; empty when alone.
+        shape: Slices, rows, columns; None where they cannot be stacked.
+        spacing_mm: Between slices, rows, columns.
+        orientation: Where slices, rows and columns run to: ``SPL`` for a plain axial scan.
+        problems: Each would have to be recovered for it to be read; empty when nothing is wrong.
+        notes: What would be said in the scan's provenance.
+    """
+
+    phase: int
+    label: str
+    images: int
+    shape: tuple[int, int, int] | None
+    spacing_mm: tuple[float, float, float] | None
+    orientation: str | None
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class SeriesReport:
+    """One series.
+
+    Attributes:
+        readable: Whether it would be read as it is, once chosen.
+    """
+
+    uid: str
+    kind: str
+    modality: str
+    description: str
+    files: int
+    volumes: tuple[VolumeReport, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def readable(self) -> bool:
+        """Whether it would be read as it is, without any further option."""
+        return not self.problems and len(self.volumes) == 1 and not self.volumes[0].problems
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What a path holds.
+
+    Attributes:
+        path: What was inspected.
+        series: One report a series; a file that is not DICOM counts as one.
+        would_read: UID of the series (the path, for other formats) that ``read_scan(path)`` would read; None if none.
+        reason: Why that one, or why none.
+        other_files: How many files are not DICOM.
+        damaged: Files that begin as DICOM and cannot be parsed.
+    """
+
+    path: str
+    series: tuple[SeriesReport, ...]
+    would_read: str | None
+    reason: str
+    other_files: int = 0
+    damaged: tuple[Problem, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, ``readable`` of every series included."""
+        plain = asdict(self)
+        for entry, report in zip(plain["series"], self.series, strict=True):
+            entry["readable"] = report.readable
+        return plain
+
+    def rows(self) -> list[dict[str, str]]:
+        """One row of texts for every volume, for a table: the keys are the headings."""
+        rows = []
+        for report in self.series:
+            for volume in report.volumes or (None,):
+                rows.append(_row(report, volume, self.would_read))
+        return rows
+
+
+def _row(report: SeriesReport, volume: VolumeReport | None, would_read: str | None) -> dict[str, str]:
+    problems = list(report.problems) + (list(volume.problems) if volume else [])
+    several = len(report.volumes) > 1
+    return {
+        "read": "yes" if report.uid == would_read else "",
+        "series": report.uid,
+        "kind": report.kind,
+        "description": report.description,
+        "images": str(volume.images if volume else report.files),
+        "phase": f"{volume.phase} of {len(report.volumes)}: {volume.label}" if volume and several else "",
+        "size": " x ".join(map(str, volume.shape)) if volume and volume.shape else "",
+        "spacing (mm)": " x ".join(f"{x:.4g}" for x in volume.spacing_mm) if volume and volume.spacing_mm else "",
+        "orientation": (volume.orientation or "") if volume else "",
+        "problem": "; ".join(f"{p.code}: {p.text}" for p in problems),
+    }
+
+
+def inspect_path(path: str | Path) -> Inspection:
+    """Lists what is at a path, and which series would be read and why.
+
+    Geometry is judged as ``read_scan`` judges it. Pixels are read only where slices share a position, so a file with
+    damaged compressed pixels is not noticed here.
+
+    Raises:
+        ReadError: where there is nothing to inspect: ``not-found``, ``empty-folder``, ``not-a-scan``, or what an
+            archive or a DICOMDIR is refused for.
+    """
+    path = Path(path)
+    if image_format(path) is not None and path.is_file():
+        return _inspect_image(path)
+    with dicom_files(path) as files:
+        catalog = scan_files(files)
+        reports = tuple(_series_report(series) for series in catalog.series)
+        would_read, reason = _choice(catalog, reports)
+        return Inspection(
+            path=str(path),
+            series=reports,
+            would_read=would_read,
+            reason=reason,
+            other_files=len(catalog.other_files),
+            damaged=tuple(_problem(error) for error in catalog.damaged),
+        )
+
+
+def _problem(error: ReadError) -> Problem:
+    return Problem(error.code, str(error))
+
+
+def _choice(catalog: Catalog, reports: tuple[SeriesReport, ...]) -> tuple[str | None, str]:
+    try:
+        chosen, notes = pick_series(catalog, None)
+    except ReadError as error:
+        return None, str(error)
+    report = next(report for report in reports if report.uid == chosen.uid)
+    if report.readable:
+        return chosen.uid, " ".join(["It is the only series of slices.", *notes])
+    problems = [*report.problems, *(p for volume in report.volumes for p in volume.problems)]
+    return None, problems[0].text if problems else "the series holds several volumes: choose one with --phase N"
+
+
+def _series_report(series: Series) -> SeriesReport:
+    localizer = series.is_image and series.is_localizer
+    kind = "localizer" if localizer else class_name(series.head.sop_class_uid)
+    head = series.head
+    facts = (series.uid, kind, series.modality, head.description, len(series.headers))
+    if not series.is_image or localizer:
+        return SeriesReport(*facts, problems=(Problem("localizer" if localizer else "not-a-volume", f"a {kind}"),))
+    volumes, _ = split_volumes(series.frames)
+    reports = tuple(_volume_report(series, volume, n, len(volumes)) for n, volume in enumerate(volumes, 1))
+    problems = ()
+    if len(volumes) > 1:
+        text = f"holds {len(volumes)} volumes: choose one with --phase N (phase=N)"
+        problems = (Problem("several-phases", text),)
+    return SeriesReport(*facts, volumes=reports, problems=problems)
+
+
+def _volume_report(series: Series, volume: Volume, number: int, count: int) -> VolumeReport:
+    """Tries to stack the volume, recovering what can be recovered, to learn of every problem in turn."""
+    problems: list[Problem] = []
+    options = {"fill_gaps": False, "untilt": False}
+    stack: Stack | None = None
+    notes: list[str] = []
+    with PixelReader() as reader:
+        while stack is None:
+            try:
+                stack, notes = plan(series, reader, phase=number if count > 1 else None, **options)
+            except ReadError as error:
+                problems.append(_problem(error))
+                option = _RECOVERIES.get(error.code)
+                if option is None or options[option]:
+                    break
+                options[option] = True
+    if stack is None:
+        return VolumeReport(number, volume.label, len(volume.frames), None, None, None, tuple(problems))
+    k, j, i = (float(s) for s in spacing_mm(stack.lps_from_kji))
+    return VolumeReport(
+        phase=number,
+        label=volume.label,
+        images=len(volume.frames),
+        shape=stack.shape,
+        spacing_mm=(k, j, i),
+        orientation=axis_letters(stack.lps_from_kji),
+        problems=tuple(problems),
+        notes=(*notes, *stack.notes),
+    )
+
+
+def _inspect_image(path: Path) -> Inspection:
+    kind = image_format(path) or ""
+    try:
+        scan = read_scan(path)
+    except ReadError as error:
+        report = SeriesReport(str(path), kind, "OT", "", 1, problems=(_problem(error),))
+        return Inspection(str(path), (report,), None, str(error))
+    volume = VolumeReport(1, "", 1, scan.shape, scan.spacing_mm, scan.orientation, notes=scan.provenance.notes)
+    report = SeriesReport(str(path), kind, scan.modality, "", 1, volumes=(volume,))
+    return Inspection(str(path), (report,), str(path), "It is the file that was named.")

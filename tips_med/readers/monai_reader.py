@@ -1,0 +1,78 @@
+"""The strict reader as a MONAI ``ImageReader``: ``LoadImaged(keys, reader=ScanReader())``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config.type_definitions import PathLike as MonaiPath
+from monai.data.image_reader import ImageReader
+from monai.utils.enums import MetaKeys, SpaceKeys
+
+from tips_med.errors import ReadError
+from tips_med.geometry import RAS_FROM_LPS
+from tips_med.readers.reading import read_scan
+from tips_med.readers.sources import image_format
+from tips_med.scan import Scan
+
+_KJI_FROM_IJK = np.eye(4)[[2, 1, 0, 3]]
+
+
+class ScanReader(ImageReader):
+    """Reads with ``read_scan``; gives data [i j k] and an affine from (i, j, k) to RAS in mm, as MONAI's readers do.
+
+    Padding and gaps are NaN: follow with a transform that fills them if the network cannot take NaN.
+
+    Args:
+        phase: As for ``read_scan``; likewise the next two.
+        fill_gaps: Leave missing slices empty.
+        untilt: Resample a tilted stack.
+        series: Series Instance UID, or None for the only one.
+    """
+
+    def __init__(
+        self, *, series: str | None = None, phase: int | None = None, fill_gaps: bool = False, untilt: bool = False
+    ) -> None:
+        super().__init__()
+        self._options: dict[str, Any] = {"series": series, "phase": phase, "fill_gaps": fill_gaps, "untilt": untilt}
+
+    def verify_suffix(self, filename: Sequence[MonaiPath] | MonaiPath) -> bool:
+        """Whether the path is one that this reader may try: a folder, a zip, DICOM, NIfTI, NRRD or MetaImage."""
+        names = [filename] if isinstance(filename, (str, PathLike)) else list(filename)
+        paths = [Path(str(name)) for name in names]
+        return all(
+            path.is_dir() or image_format(path) is not None or path.suffix.lower() in ("", ".dcm", ".zip", ".ima")
+            for path in paths
+        )
+
+    def read(self, data: Sequence[MonaiPath] | MonaiPath, **kwargs: Any) -> Scan:
+        """Reads one volume.
+
+        Raises:
+            ReadError: as ``read_scan``; ``several-paths`` when more than one path is given.
+        """
+        names = [data] if isinstance(data, (str, PathLike)) else list(data)
+        if len(names) != 1:
+            raise ReadError(
+                f"{len(names)} paths were given", expected="one (name the folder of a series)", code="several-paths"
+            )
+        return read_scan(str(names[0]), **{**self._options, **kwargs})
+
+    def get_data(self, img: Scan) -> tuple[np.ndarray, dict[str, Any]]:
+        """The array [i j k] and its metadata."""
+        ras_from_ijk = RAS_FROM_LPS @ img.lps_from_kji @ _KJI_FROM_IJK
+        array = img.voxels.transpose(2, 1, 0)
+        meta: dict[str, Any] = {
+            MetaKeys.AFFINE: ras_from_ijk,
+            MetaKeys.ORIGINAL_AFFINE: ras_from_ijk.copy(),
+            MetaKeys.SPACE: SpaceKeys.RAS,
+            MetaKeys.SPATIAL_SHAPE: np.array(array.shape),
+            MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
+            "modality": img.modality,
+            "unit": img.unit,
+            "notes": list(img.provenance.notes),
+        }
+        return array, meta
