@@ -100,7 +100,9 @@ def pretrain(
     scenes_without_end = PaintedScenes(
         trained, scenes, image.slabs, card.findings, lexicon, batch, questions, seed, start=start
     )
-    loader = DataLoader(scenes_without_end, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None)
+    loader = DataLoader(
+        scenes_without_end, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
+    )
     trainer = lightning.Trainer(
         accelerator="auto",
         precision="bf16-mixed",

@@ -1,0 +1,55 @@
+"""Where is it? A radiologist's words go in; voxels, slices, side, volume and an honest answer come out.
+
+    >>> import tips_med
+    >>> scan = tips_med.read_scan("chest.nii.gz")
+    >>> study = tips_med.encode(scan)
+    >>> answer = tips_med.ground(study, "mass in the left lung")
+    >>> answer.presence.state, answer.peak_lps
+
+Research use only, not a medical device.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tips_med.encoders.study import EncodedStudy
+    from tips_med.errors import TipsMedError
+    from tips_med.exporters import write_answers
+    from tips_med.grounding import Grounding, encode, ground
+    from tips_med.model import GroundingModel, load_model
+    from tips_med.query import Lexicon, Query
+    from tips_med.readers import inspect_path, read_scan
+    from tips_med.scan import Scan
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "EncodedStudy": "tips_med.encoders.study",
+    "Grounding": "tips_med.grounding",
+    "GroundingModel": "tips_med.model",
+    "Lexicon": "tips_med.query",
+    "Query": "tips_med.query",
+    "Scan": "tips_med.scan",
+    "TipsMedError": "tips_med.errors",
+    "encode": "tips_med.grounding",
+    "ground": "tips_med.grounding",
+    "inspect_path": "tips_med.readers",
+    "load_model": "tips_med.model",
+    "read_scan": "tips_med.readers",
+    "write_answers": "tips_med.exporters",
+}
+
+__all__ = [
+    "EncodedStudy", "Grounding", "GroundingModel", "Lexicon", "Query", "Scan", "TipsMedError",
+    "encode", "ground", "inspect_path", "load_model", "read_scan", "write_answers",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for, so that ``import tips_med`` does not wait for torch."""
+    if name in _HOME:
+        return getattr(import_module(_HOME[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

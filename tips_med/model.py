@@ -107,7 +107,9 @@ def save_model(path: Path, image: CompactNet, text: WordsNet, head: AlignmentHea
     """Writes networks in half precision, with their sizes, words and card in the file's metadata."""
     tensors: dict[str, Tensor] = {}
     for part, net in (("image", image), ("text", text), ("head", head)):
-        tensors |= {f"{part}.{key}": value.detach().cpu().half().contiguous() for key, value in net.state_dict().items()}
+        tensors |= {
+            f"{part}.{key}": value.detach().cpu().half().contiguous() for key, value in net.state_dict().items()
+        }
     metadata = {
         "format": FORMAT,
         "image": json.dumps(dataclasses.asdict(image.config)),

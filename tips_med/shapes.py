@@ -10,14 +10,31 @@ y, x       of a fine cell, in the same directions
 token      a word of the query
 =========  ==============================================================
 
-``jaxtyping`` checks them with beartype while the tests run (see ``tests/conftest.py``), and costs nothing otherwise.
+``jaxtyping`` checks them with beartype while the tests run (see ``tests/conftest.py``); without it, which is how the
+package is usually installed, they are plain arrays and tensors.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, UInt8
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Float32, Float64, UInt8
+else:
+    try:
+        from jaxtyping import Bool, Float, Float32, Float64, UInt8
+    except ModuleNotFoundError:
+
+        class _Plain:
+            """Stands in for jaxtyping: ``Float[Array, "axes"]`` is ``Array``."""
+
+            def __class_getitem__(cls, array_and_axes: tuple[Any, str]) -> Any:
+                return array_and_axes[0]
+
+        Bool = Float = Float32 = Float64 = UInt8 = _Plain
 
 Affine = Float64[np.ndarray, "4 4"]
 """Maps indices (or points), as a column with a 1 appended, into a frame; ``lps_from_kji`` maps (k, j, i, 1)."""

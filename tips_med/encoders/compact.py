@@ -220,7 +220,9 @@ class CompactImageTower(ImageTower):
             for part, skips in zip(deep.split(self.chunk), _consume(levels)):
                 some_patches, some_fine = self.net.ascend(part, skips)
                 patches.append(some_patches.half().cpu())
-                fine.append(some_fine[:, y0 : y0 + slabs.pixels.shape[-2], x0 : x0 + slabs.pixels.shape[-1]].half().cpu())
+                fine.append(
+                    some_fine[:, y0 : y0 + slabs.pixels.shape[-2], x0 : x0 + slabs.pixels.shape[-1]].half().cpu()
+                )
                 done += len(part)
                 if progress:
                     progress(done, total)

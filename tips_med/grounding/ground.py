@@ -11,7 +11,7 @@ from tips_med.encoders.base import Progress, TextFeatures
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ModalityError, QueryError, WeightsError
 from tips_med.geometry import transform_points
-from tips_med.grounding.answer import Grounding, Presence
+from tips_med.grounding.answer import Grounding
 from tips_med.grounding.instances import find_instances
 from tips_med.grounding.presence import evidence, judge
 from tips_med.grounding.regions import Lungs, allowed, lungs_of
@@ -19,8 +19,8 @@ from tips_med.grounding.wording import sentence
 from tips_med.model import GroundingModel, load_model
 from tips_med.query import Lexicon, Query
 from tips_med.scan import Scan
-from tips_med.shapes import Heat
-from tips_med.slabs import crop_to_body, make_slabs
+from tips_med.shapes import Affine, Heat
+from tips_med.slabs import SlabStack, crop_to_body, make_slabs
 
 LEAST_ML = 0.02
 """Pieces smaller than this are not reported: a nodule of 3 mm has 0.014 ml."""
@@ -51,14 +51,52 @@ def encode(scan: Scan, model: GroundingModel | None = None, progress: Progress |
         ReadError: The scan is larger than any body.
     """
     model = model or default_model()
+    check_modality(scan, model)
+    return encode_slabs(scan, crop_to_body(make_slabs(scan, model.image.slab_spec)), model, progress)
+
+
+def check_modality(scan: Scan, model: GroundingModel) -> None:
+    """Refuses a scan of a kind that the model was not trained on.
+
+    A NIfTI file does not say what it is; one whose values look like Hounsfield units is taken for CT.
+
+    Raises:
+        ModalityError: The scan is of another modality, or does not say and does not look like CT.
+    """
     known = model.image.modalities
-    if known and scan.modality not in known:
+    if not known or scan.modality in known:
+        return
+    expected = f"{' or '.join(known)}, which the model {model.card.name!r} was trained on"
+    if scan.modality != "OT":
         raise ModalityError(
-            f"the scan is {scan.modality}",
-            expected=f"{' or '.join(known)}, which the model {model.card.name!r} was trained on",
-            remedy="choose a model for this modality (--model)",
+            f"the scan is {scan.modality}", expected=expected, remedy="choose a model for this modality (--model)"
         )
-    slabs = crop_to_body(make_slabs(scan, model.image.slab_spec))
+    if "CT" not in known or not looks_like_hounsfield(scan):
+        raise ModalityError(
+            "the file does not say what kind of scan it is, and its values do not look like Hounsfield units "
+            f"({_range(scan)})",
+            expected=expected,
+            remedy="if it is CT, rescale it to Hounsfield units, or read the DICOM series instead",
+        )
+
+
+def looks_like_hounsfield(scan: Scan) -> bool:
+    """True when a scan holds air near -1000 and soft tissue near 0 to 100, as every CT of a body does."""
+    values = scan.voxels[:: max(1, scan.shape[0] // 16), ::4, ::4]
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return False
+    air, tissue = (values < -800).mean(), ((values > -200) & (values < 200)).mean()
+    return bool(air > 0.01 and tissue > 0.05 and np.percentile(values, 99.9) < 4096 and np.percentile(values, 0.1) > -3100)
+
+
+def _range(scan: Scan) -> str:
+    finite = scan.voxels[np.isfinite(scan.voxels)]
+    return f"from {finite.min():.0f} to {finite.max():.0f}" if finite.size else "none was measured"
+
+
+def encode_slabs(scan: Scan, slabs: SlabStack, model: GroundingModel, progress: Progress | None = None) -> EncodedStudy:
+    """The second half of ``encode``, for slabs that were cut in some other way."""
     features = model.image.encode(slabs, progress)
     seen = slabs.seen
     if features.fine is None:
@@ -91,15 +129,8 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
         )
     understood = understand(query, model)
     text = model.text.embed([understood.phrase])[0]
-    heat = _heat(study, text.pooled, model)
-    lps_from_heat = study.features.lps_from_fine
-    if lps_from_heat is None:
-        lps_from_heat = study.features.lps_from_patch
-    lungs = _lungs(study, model)
-    term = understood.finding.id if understood.finding else understood.structure.id if understood.structure else ""
-    calibration = model.card.calibration_of(term)
-    if lungs.seen:
-        heat = np.where(allowed(understood, lungs) | np.isnan(heat), heat, np.float32(0))
+    heat, lps_from_heat, lungs = probability_map(study, understood, text, model)
+    calibration = model.card.calibration_of(term_of(understood))
     logit, peak = evidence(heat)
     presence = judge(logit, calibration, understood, assessable=lungs.seen)
     labels, instances = np.zeros(study.scan.shape, np.uint8), ()
@@ -122,6 +153,25 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
         sentence=sentence(understood, presence, instances, lungs),
         model=model.identity,
     )
+
+
+def probability_map(
+    study: EncodedStudy, query: Query, text: TextFeatures, model: GroundingModel
+) -> tuple[Heat, Affine, Lungs]:
+    """The map of a query, nought where its side and location rule it out; its place; and the lungs of the study."""
+    heat = _heat(study, text.pooled, model)
+    lps_from_heat = study.features.lps_from_fine
+    if lps_from_heat is None:
+        lps_from_heat = study.features.lps_from_patch
+    lungs = _lungs(study, model)
+    if lungs.seen:
+        heat = np.where(allowed(query, lungs) | np.isnan(heat), heat, np.float32(0))
+    return heat, lps_from_heat, lungs
+
+
+def term_of(query: Query) -> str:
+    """The term that a query's answer is calibrated for."""
+    return query.finding.id if query.finding else query.structure.id if query.structure else ""
 
 
 def understand(query: str | Query, model: GroundingModel) -> Query:

@@ -21,7 +21,9 @@ MOST = 50
 """Pieces kept, the best scored first."""
 
 
-def mask_on_scan(heat: Heat, lps_from_heat: Affine, scan: Scan, threshold: float) -> tuple[np.ndarray, tuple[int, int, int]]:
+def mask_on_scan(
+    heat: Heat, lps_from_heat: Affine, scan: Scan, threshold: float
+) -> tuple[np.ndarray, tuple[int, int, int]]:
     """Where a map reaches a threshold, on the scan's grid, only within the box that it does so.
 
     Args:
@@ -134,7 +136,7 @@ def _measure(
     )
 
 
-def _place(inside: np.ndarray, scan: Scan, lungs: Lungs, lps_from_heat: Affine, shape: tuple[int, ...]):  # noqa: ANN202
+def _place(inside: np.ndarray, scan: Scan, lungs: Lungs, lps_from_heat: Affine, shape: tuple[int, ...]):
     """Side and region of a piece: the side by most of its voxels, the third by its middle."""
     some = inside[:: max(1, len(inside) // 20_000)]
     fine = transform_points(np.linalg.inv(lps_from_heat) @ scan.lps_from_kji, some)

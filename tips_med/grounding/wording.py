@@ -56,9 +56,9 @@ def _finding(query: Query, presence: Presence, instances: Sequence[Instance], lu
     best = instances[0]
     total = sum(i.volume_ml for i in instances)
     size = f"{_number(best.volume_ml)} ml, long axis {best.long_axis_mm:.0f} mm"
-    place = f"slices {best.slices[0] + 1} to {best.slices[1] + 1}"
+    place = f"slices {best.slices[0]} to {best.slices[1]}"
     if not query.finding:
-        return f"{head}, {_number(total)} ml, slices {best.slices[0] + 1} to {best.slices[1] + 1}."
+        return f"{head}, {_number(total)} ml, {place}."
     if len(instances) == 1:
         return f"{head} in the {best.region}, {size}, {place}."
     return f"{head}, {len(instances)} places, {_number(total)} ml in all; surest in the {best.region}, {size}, {place}."

@@ -21,7 +21,7 @@ class SceneSpec:
     """How scenes are made.
 
     Attributes:
-        shape: Of a scene, (slab, y, x); a whole anatomy undeformed when None.
+        shape: Of a scene, (slab, y, x); a whole anatomy when None.
         weights: How often each finding is painted.
         empty: How many scenes have no painted finding at all, 0 to 1.
         most: Findings painted at most.
@@ -141,11 +141,6 @@ def _cut(
     """A deformed piece: volume, lungs, lesions, ignored, and where its corner is from the body's middle."""
     middle = np.array(anatomy.middle_yx)
     step = np.array(anatomy.spacing_mm[1:])
-    if spec.shape is None:
-        lungs = None if anatomy.lungs is None else anatomy.lungs.copy()
-        y, x = -middle * step
-        volume = anatomy.volume_hu.astype(np.float32)
-        return volume, lungs, anatomy.lesions, anatomy.ignored, (float(y), float(x))
     mirror = rng.random() < spec.mirrored
     angle = np.deg2rad(rng.normal(0, 6))
     zoom = np.exp(rng.uniform(-0.16, 0.16) + rng.normal(0, 0.03, 2))
@@ -156,27 +151,29 @@ def _cut(
     if mirror:
         matrix[:, 2] *= -1
     # The body's middle lies near the middle of the scene; both are told to the network, one with a small lie.
-    at = np.array(spec.shape[1:]) / 2 - 0.5 + rng.uniform(-14, 14, 2)
-    source = np.array([_slab(anatomy, rng), *middle])
-    shift = source - matrix @ np.array([spec.shape[0] / 2 - 0.5, *at])
+    shape = spec.shape or _whole(anatomy)
+    at = np.array(shape[1:]) / 2 - 0.5 + rng.uniform(-14, 14, 2)
+    slab = _slab(anatomy, rng) if spec.shape else len(anatomy.volume_hu) / 2 - 0.5
+    source = np.array([slab, *middle])
+    shift = source - matrix @ np.array([shape[0] / 2 - 0.5, *at])
 
     def sample(array: np.ndarray, order: int, outside: float) -> np.ndarray:
         return ndimage.affine_transform(
-            array, matrix, shift, spec.shape, order=order, mode="constant", cval=outside, prefilter=False
+            array, matrix, shift, shape, order=order, mode="constant", cval=outside, prefilter=False
         )
 
     # Slabs beyond the scan's ends repeat the last one, as the tower's own channels do.
-    rows = np.clip(np.rint(matrix[0, 0] * np.arange(spec.shape[0]) + shift[0]), 0, len(anatomy.volume_hu) - 1)
+    rows = np.clip(np.rint(matrix[0, 0] * np.arange(shape[0]) + shift[0]), 0, len(anatomy.volume_hu) - 1)
     low, high = int(rows.min()), int(rows.max()) + 1
     shift[0] -= low
     piece = slice(max(0, low - 1), high + 1)
     shift[0] += low - piece.start
     volume = sample(anatomy.volume_hu[piece].astype(np.float32), 1, np.nan)
     missing = np.isnan(volume)
-    for slab in range(1, spec.shape[0]):
+    for slab in range(1, shape[0]):
         if missing[slab].all():
             volume[slab] = volume[slab - 1]
-    for slab in range(spec.shape[0] - 2, -1, -1):
+    for slab in range(shape[0] - 2, -1, -1):
         if np.isnan(volume[slab]).all():
             volume[slab] = volume[slab + 1]
     ended = missing.all(axis=(1, 2))
@@ -192,6 +189,12 @@ def _cut(
     lie = rng.normal(0, 6, 2)
     y, x = -at * step + lie
     return volume, lungs, lesions, ignored, (float(y), float(x))
+
+
+def _whole(anatomy: Anatomy) -> tuple[int, int, int]:
+    """A shape that holds the whole anatomy, with whole tokens of the deepest level in y and x."""
+    slabs, rows, columns = anatomy.volume_hu.shape
+    return slabs, -(-rows // 16) * 16, -(-columns // 16) * 16
 
 
 def _slab(anatomy: Anatomy, rng: np.random.Generator) -> float:

@@ -93,7 +93,9 @@ def collate(made: Sequence[tuple[Scene, list[Question]]], slabs: SlabSpec) -> Ba
     targets, known = [], []
     for scene, questions in made:
         nothing = np.zeros(scene.volume_hu.shape, bool)
-        words = [(q.word_target, q.word_unknown) if q.word_target is not None else (nothing, ~nothing) for q in questions]
+        words = [
+            (q.word_target, q.word_unknown) if q.word_target is not None else (nothing, ~nothing) for q in questions
+        ]
         targets.append(np.stack([q.target for q in questions] + [target for target, _ in words]))
         known.append(~np.stack([q.unknown for q in questions] + [unknown for _, unknown in words]))
     return Batch(

@@ -73,7 +73,7 @@ class AlignmentTask(lightning.LightningModule):
         self.log("patch", (patch * weight).sum() / total, prog_bar=True)
         return ((dense + self.recipe.patch_weight * patch) * weight).sum() / total
 
-    def configure_optimizers(self):  # noqa: ANN201, D102 (Lightning's own signature)
+    def configure_optimizers(self):  # noqa: D102 (Lightning's own signature)
         decayed = [p for p in self.parameters() if p.ndim > 1]
         plain = [p for p in self.parameters() if p.ndim <= 1]
         optimizer = torch.optim.AdamW(

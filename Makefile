@@ -1,0 +1,37 @@
+# Two commands do everything: `make demo` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint figures clean
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tips_med needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMP): $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[figures]'
+	touch $@
+
+$(VENV)/.tests: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[figures,codecs,tips,test,dev]'
+	touch $@
+
+demo: $(STAMP)  ## ask the bundled scan two questions
+	$(BIN)/tips-med ground sample "mass in the left lung" "ground-glass opacity left lung" --out out/demo
+
+test: $(VENV)/.tests  ## everything: lint, types, layers, spelling, tests
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+	$(BIN)/pyright
+	$(BIN)/pytest
+
+lint: $(VENV)/.tests
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) out build dist

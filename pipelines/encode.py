@@ -1,0 +1,55 @@
+"""Encodes a scan once, so that any number of questions may follow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tips_med.errors import OutputError
+from tips_med.grounding import encode as encode_scan
+from tips_med.models import open_model
+from tips_med.progress import Steps, silent
+from tips_med.readers import read_scan
+from tips_med.sample import sample_path
+
+
+def encode(
+    scan: str,
+    out: Path,
+    model: str | None = None,
+    device: str = "auto",
+    series: str | None = None,
+    phase: int | None = None,
+    fill_gaps: bool = False,
+    untilt: bool = False,
+    steps: Steps = silent,
+) -> Path:
+    """Encodes a scan into a study file that ``ground`` takes in place of the scan.
+
+    Args:
+        scan: A DICOM folder, a DICOM or NIfTI file, or ``sample``.
+        out: The study file to write, ending in .safetensors. It holds the scan's voxels and features, and UIDs.
+        model: A file of weights, or tips:FOLDER; the shipped model if left out.
+        device: auto, cpu or cuda.
+        series: Series Instance UID to read, where there are several.
+        phase: Which time or phase of a 4-D series, from 0.
+        fill_gaps: Interpolate missing slices, and say so.
+        untilt: Resample a tilted gantry's slices to an upright grid, and say so.
+        steps: Told of progress; the command line shows a bar.
+
+    Returns:
+        The path of the study.
+    """
+    out = Path(out)
+    if out.suffix != ".safetensors":
+        raise OutputError("a study file must end in .safetensors", path=out, remedy=f"name it {out.stem}.safetensors")
+    if out.is_dir():
+        raise OutputError("is a folder", path=out, expected="a file to write")
+    with steps("loading the model"):
+        opened = open_model(model, device)
+    with steps("reading the scan"):
+        source = sample_path() if scan == "sample" else scan
+        volume = read_scan(source, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
+    with steps("encoding") as progress:
+        study = encode_scan(volume, opened, progress)
+    with steps("writing"):
+        return study.save(out)

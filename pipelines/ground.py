@@ -1,0 +1,76 @@
+"""Asks a scan where something is."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+from tips_med.encoders.study import EncodedStudy, is_study
+from tips_med.exporters.folder import check_writable, write_answers
+from tips_med.grounding import Grounding
+from tips_med.grounding import encode as encode_scan
+from tips_med.grounding import ground as answer
+from tips_med.grounding.ground import understand
+from tips_med.models import open_model
+from tips_med.progress import Steps, silent
+from tips_med.readers import read_scan
+from tips_med.sample import sample_path
+
+
+def ground(
+    scan: str,
+    query: Sequence[str],
+    out: Path,
+    model: str | None = None,
+    device: str = "auto",
+    series: str | None = None,
+    phase: int | None = None,
+    fill_gaps: bool = False,
+    untilt: bool = False,
+    steps: Steps = silent,
+) -> list[Grounding]:
+    """Asks a scan, and writes the answers into a folder.
+
+    Args:
+        scan: A DICOM folder, a DICOM or NIfTI file, a study made by ``encode``, or ``sample``.
+        query: What to look for, in words; several queries cost one encoding.
+        out: Folder for report.json and, for each query, maps, mask and figure. Earlier results in it are replaced.
+        model: A file of weights, or tips:FOLDER; the shipped model if left out.
+        device: auto, cpu or cuda.
+        series: Series Instance UID to read, where there are several.
+        phase: Which time or phase of a 4-D series, from 0.
+        fill_gaps: Interpolate missing slices, and say so.
+        untilt: Resample a tilted gantry's slices to an upright grid, and say so.
+        steps: Told of progress; the command line shows a bar.
+
+    Returns:
+        One answer a query, in the order asked.
+    """
+    check_writable(out)
+    with steps("loading the model"):
+        opened = open_model(model, device)
+        queries = [understand(text, opened) for text in query]
+    if is_study(scan):
+        with steps("reading the study"):
+            study = EncodedStudy.load(scan)
+    else:
+        with steps("reading the scan"):
+            volume = read_scan(
+                sample_path() if scan == "sample" else scan,
+                series=series,
+                phase=phase,
+                fill_gaps=fill_gaps,
+                untilt=untilt,
+            )
+        with steps("encoding") as progress:
+            study = encode_scan(volume, opened, progress)
+    answers = []
+    with steps("asking") as progress:
+        for n, asked in enumerate(queries, start=1):
+            answers.append(answer(study, asked, opened))
+            progress(n, len(queries))
+    about = dataclasses.asdict(opened.card) | {"name": opened.card.name, "weights_sha256": opened.sha256}
+    with steps("writing") as progress:
+        write_answers(answers, out, about, progress=progress)
+    return answers

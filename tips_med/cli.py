@@ -1,0 +1,168 @@
+"""The command line: runs one pipeline. Answers go to standard output, everything else to standard error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser, Namespace
+from rich.console import Console
+
+import tips_med
+from tips_med.configs import config_path
+from tips_med.errors import ConfigError, TipsMedError
+
+FIXABLE = 2
+"""Exit code for what the user can put right."""
+
+_POSITIONAL = {"ground": ("scan", "query"), "encode": ("scan",), "inspect": ("path",)}
+_COMMANDS = {
+    "ground": "where is it? ask a scan, or an encoded study",
+    "encode": "encode a scan once, to ask it many times",
+    "inspect": "what is in a folder, and what would be read",
+    "pretrain": "train the compact model on painted findings",
+    "calibrate": "fit when a model says present, absent or unsure",
+}
+
+
+def recipe(name: str) -> Any:
+    """A pipeline's function: from the installed package, or from beside it in a source checkout."""
+    try:
+        module = import_module(f"tips_med.pipelines.{name}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("tips_med.pipelines", f"tips_med.pipelines.{name}"):
+            raise
+        module = import_module(f"pipelines.{name}")
+    return getattr(module, name)
+
+
+def build_parser(command: str | None = None) -> ArgumentParser:
+    """The parser; only the named command's own arguments are imported, so that the rest stays quick."""
+    parser = ArgumentParser(prog="tips-med", description="Where is it? Research use only, not a medical device.")
+    parser.add_argument("--version", action="version", version=f"tips-med {tips_med.__version__}")
+    commands = parser.add_subcommands(required=True, metavar="COMMAND")
+    for name, about in _COMMANDS.items():
+        sub = ArgumentParser(description=about[0].upper() + about[1:] + ".")
+        if name == command:
+            _add_arguments(sub, name)
+        commands.add_subcommand(name, sub, help=about)
+    return parser
+
+
+def _add_arguments(parser: ArgumentParser, name: str) -> None:
+    function = recipe(name)
+    positional = _POSITIONAL.get(name, ())
+    parser.add_argument("--config", action="config", help="YAML with any of these arguments, or a known name")
+    parser.add_argument("--quiet", action="store_true", help="no progress, and no log but errors")
+    if "scan" in positional:
+        parser.add_argument("scan", type=str, help="DICOM folder, DICOM or NIfTI file, encoded study, or sample")
+    if "query" in positional:
+        parser.add_argument("query", type=str, nargs="+", help="what to look for, in words")
+    if "path" in positional:
+        parser.add_argument("path", type=str, help="a file or folder")
+    parser.add_function_arguments(function, as_group=False, skip={*positional, "steps"})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0 when it did what was asked, 2 for what the user can put right.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    command = next((a for a in arguments if a in _COMMANDS), None)
+    errors = Console(stderr=True)
+    try:
+        parser = build_parser(command)
+        chosen = parser.parse_args(_named_configs(arguments))
+        return _run(str(chosen.subcommand), chosen[chosen.subcommand], errors)
+    except TipsMedError as error:
+        errors.print(f"tips-med: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
+        return FIXABLE
+    except KeyboardInterrupt:
+        errors.print("tips-med: stopped")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _run(command: str, chosen: Namespace, errors: Console) -> int:
+    import inspect as signatures
+
+    from tips_med.progress import shown_on, silent
+
+    quiet = bool(chosen.pop("quiet"))
+    chosen.pop("config", None)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.ERROR if quiet else logging.INFO, format="%(levelname)s %(message)s"
+    )
+    warnings.filterwarnings("ignore" if quiet else "default", module="(?!tips_med)")
+    function = recipe(command)
+    arguments = dict(vars(_instantiated(command, chosen)))
+    if "steps" in signatures.signature(function).parameters:
+        arguments["steps"] = silent if quiet or not sys.stderr.isatty() else shown_on(errors)
+    _show(command, function(**arguments), arguments)
+    return 0
+
+
+def _instantiated(command: str, chosen: Namespace) -> Namespace:
+    parser = ArgumentParser()
+    _add_arguments(parser, command)
+    made = parser.instantiate_classes(chosen)
+    for extra in ("config", "quiet"):
+        made.pop(extra, None)
+    return made
+
+
+def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
+    console = Console()
+    if command == "ground":
+        from tips_med.exporters.table import answers_table
+
+        console.print(answers_table(result))
+        for answer in result:
+            console.print(answer.sentence, markup=False, highlight=False)
+        console.print(f"Written to {arguments['out']}", markup=False, highlight=False)
+    elif command == "inspect":
+        import json
+
+        from tips_med.readers import inspection_table
+
+        if arguments.get("json"):
+            sys.stdout.write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        else:
+            console.print(inspection_table(result))
+    else:
+        console.print(str(result), markup=False, highlight=False)
+
+
+def _named_configs(arguments: Sequence[str]) -> list[str]:
+    """Replaces ``--config NAME`` by the path of the configuration of that name."""
+    out: list[str] = []
+    for n, argument in enumerate(arguments):
+        if n and arguments[n - 1] == "--config":
+            out.append(_config(argument))
+        elif argument.startswith("--config="):
+            out.append("--config=" + _config(argument.removeprefix("--config=")))
+        else:
+            out.append(argument)
+    return out
+
+
+def _config(name: str) -> str:
+    if Path(name).suffix in (".yaml", ".yml"):
+        if not Path(name).is_file():
+            raise ConfigError("no such file", path=name, expected="a YAML file, or a known name such as chest_ct")
+        return name
+    return str(config_path("", name))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
