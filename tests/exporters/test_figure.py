@@ -148,12 +148,13 @@ def test_mr_has_no_window_in_hu() -> None:
 
 
 def test_one_scale_for_all_words() -> None:
-    assert token_limits([np.array([0.0, 1.0]), np.array([0.5, np.nan])]) == (0.0, 1.0)
-    low, high = token_limits([np.linspace(-3, 5, 1001)])
+    one, other = (np.array(values, np.float32).reshape(1, 1, 2) for values in ([0.0, 1.0], [0.5, np.nan]))
+    assert token_limits([one, other]) == (0.0, 1.0)
+    low, high = token_limits([np.linspace(-3, 5, 1001, dtype=np.float32).reshape(1, 1, -1)])
     assert low == pytest.approx(1.0)
     assert high == pytest.approx(4.992)
     assert token_limits([]) == (0.0, 1.0)
-    assert token_limits([np.full(3, np.nan)]) == (0.0, 1.0)
+    assert token_limits([np.full_like(one, np.nan)]) == (0.0, 1.0)
 
 
 def test_png_is_wide_and_the_same_each_time(tmp_path: Path) -> None:

@@ -137,9 +137,11 @@ def test_order_is_that_of_the_questions() -> None:
 
 def test_what_was_not_measured_is_null() -> None:
     grounding = make_grounding()
-    instance = replace(grounding.instances[0], mean_hu=NAN, score=np.float32(NAN), centroid_lps=(1.0, NAN, 2.0))
+    instance = replace(grounding.instances[0], mean_hu=NAN, score=NAN, centroid_lps=(1.0, NAN, 2.0))
     grounding = replace(grounding, instances=(instance,), peak_lps=(NAN, NAN, NAN))
-    content = report(grounding.scan, [grounding], {"loss": math.inf, "shape": np.array([1, 2])})
+    content = report(
+        grounding.scan, [grounding], {"loss": math.inf, "shape": np.array([1, 2]), "scale": np.float32(NAN)}
+    )
     assert errors(content) == []
     (answer,) = content["answers"]
     assert answer["peak_lps"] is None
@@ -147,6 +149,7 @@ def test_what_was_not_measured_is_null() -> None:
     assert answer["instances"][0]["mean_hu"] is None
     assert answer["instances"][0]["score"] is None
     assert content["model"]["loss"] is None
+    assert content["model"]["scale"] is None
     assert content["model"]["shape"] == [1, 2]
     assert content["model"]["name"] == grounding.model
 

@@ -25,7 +25,9 @@ try:
     from matplotlib.font_manager import FontProperties, findfont, get_font
     from matplotlib.lines import Line2D
 except ImportError as e:
-    raise OutputError("figures need matplotlib", remedy="pip install matplotlib", code="missing-extra") from e
+    raise OutputError(
+        "figures need matplotlib", remedy="run pip install 'tips-med[figures]'", code="missing-extra"
+    ) from e
 
 from tips_med.exporters.base import Exporter
 from tips_med.exporters.panels import HEAT_COLOURS, ON_IMAGE, OUTLINE, Painter

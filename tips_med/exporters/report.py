@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from importlib.resources import files as package_files
@@ -91,7 +90,7 @@ def write_report(
     partial = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
         partial.write_text(text, "utf-8")
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as e:
         partial.unlink(missing_ok=True)
         raise OutputError(f"cannot be written ({e.strerror or e})", path=path) from e

@@ -27,9 +27,9 @@ class Window:
         return f"W {self.width:.4g} L {self.level:.4g}".replace("-", "\N{MINUS SIGN}")
 
 
-LUNG = Window("lung window", 1500, -600)
-SOFT_TISSUE = Window("soft-tissue window", 400, 40)
-BONE = Window("bone window", 1800, 400)
+LUNG = Window("lung window", 1500.0, -600.0)
+SOFT_TISSUE = Window("soft-tissue window", 400.0, 40.0)
+BONE = Window("bone window", 1800.0, 400.0)
 
 _LUNG_STRUCTURES = frozenset({"lung", "airway", "trachea", "bronchus"})
 _LUNG_FINDINGS = frozenset(
