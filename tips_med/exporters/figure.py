@@ -127,11 +127,11 @@ def draw_figure(grounding: Grounding) -> Figure:
 
 
 def token_limits(heats: Sequence[Heat]) -> tuple[float, float]:
-    """One colour scale for all words: 0 to 1 when they are probabilities, else from their 50th to 99.9th percentile."""
+    """One colour scale for all words: 0 to 1 when they are probabilities, else from their median to their highest."""
     values = np.concatenate([heat[np.isfinite(heat)].ravel() for heat in heats]) if heats else np.empty(0)
     if not values.size or (values.min() >= 0 and values.max() <= 1):
         return 0.0, 1.0
-    low, high = np.percentile(values, [50, 99.9])
+    low, high = np.percentile(values, [50, 100])  # a small lesion is less than a thousandth of a scan
     return float(low), float(max(high, low + 1e-6))
 
 
