@@ -366,8 +366,8 @@ def test_codes_are_in_the_dicom_context_group_that_they_name(term: Term) -> None
 
 
 def test_ground_glass_and_the_sides_have_the_codes_that_matter_most() -> None:
-    def code(id: str) -> tuple[str, str]:
-        term_code = LEXICON.term(id).code
+    def code(term_id: str) -> tuple[str, str]:
+        term_code = LEXICON.term(term_id).code
         assert term_code is not None
         return term_code.scheme, term_code.value
 

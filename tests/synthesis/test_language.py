@@ -136,10 +136,10 @@ def test_held_out_synonyms_are_written_only_when_asked_for() -> None:
     }
 
     assert len(held_out) >= 14
-    for id, synonyms in held_out.items():
+    for term_id, synonyms in held_out.items():
         rng = np.random.default_rng(6)
         for asked in (False, True):
-            phrases = [LEXICON.parse(describe(Slots(id), rng, LEXICON, held_out=asked)).phrase for _ in range(25)]
+            phrases = [LEXICON.parse(describe(Slots(term_id), rng, LEXICON, held_out=asked)).phrase for _ in range(25)]
             for phrase in phrases:
                 assert any(synonym in phrase for synonym in synonyms) == asked, phrase
 

@@ -56,21 +56,21 @@ class Lexicon:
         """All terms, in the order of the file."""
         return tuple(self.content.terms.values())
 
-    def term(self, id: str) -> Term:
+    def term(self, term_id: str) -> Term:
         """Gives the term with an id.
 
         Raises:
             ConfigError: If there is none; the nearest ids are named.
         """
         known = self.content.terms
-        if id not in known:
-            near = difflib.get_close_matches(id, known, n=3) or list(known)[:3]
+        if term_id not in known:
+            near = difflib.get_close_matches(term_id, known, n=3) or list(known)[:3]
             raise ConfigError(
-                f"no term {id!r} in the lexicon {self.name}",
+                f"no term {term_id!r} in the lexicon {self.name}",
                 expected=f"an id such as {', '.join(near)}",
                 code="unknown-term",
             )
-        return known[id]
+        return known[term_id]
 
     @cached_property
     def vocabulary(self) -> tuple[str, ...]:

@@ -92,10 +92,10 @@ class _Reader:
     def terms(self, kinds: Any) -> dict[str, Term]:
         terms: dict[str, Term] = {}
         for kind, entries in self.mapping("terms", kinds, set(get_args(Kind))).items():
-            for id, entry in self.mapping(f"terms.{kind}", entries).items():
-                if id in terms:
-                    raise self.wrong(f"terms.{kind}", id, "every id once")
-                terms[id] = self.term(cast(Kind, kind), id, entry)
+            for term_id, entry in self.mapping(f"terms.{kind}", entries).items():
+                if term_id in terms:
+                    raise self.wrong(f"terms.{kind}", term_id, "every id once")
+                terms[term_id] = self.term(cast(Kind, kind), term_id, entry)
         for term in terms.values():
             for other in (*term.structures, *((term.within,) if term.within else ())):
                 if other not in terms or terms[other].kind != "structure":
@@ -109,10 +109,10 @@ class _Reader:
                 outer = terms[outer].within
         return terms
 
-    def term(self, kind: Kind, id: str, entry: Any) -> Term:
-        place = f"terms.{kind}.{id}"
-        if kind == "side" and id not in get_args(Side):
-            raise self.wrong("a side", id, f"one of {', '.join(get_args(Side))}")
+    def term(self, kind: Kind, term_id: str, entry: Any) -> Term:
+        place = f"terms.{kind}.{term_id}"
+        if kind == "side" and term_id not in get_args(Side):
+            raise self.wrong("a side", term_id, f"one of {', '.join(get_args(Side))}")
         entry = self.mapping(place, entry, _TERM_KEYS)
         forms = [form for text in self.texts(f"{place}.forms", entry.get("forms")) for form in _forms(text)]
         forms += [
@@ -131,7 +131,7 @@ class _Reader:
         if not isinstance(entry.get("paired", False), bool):
             raise self.wrong(f"{place}.paired", entry["paired"], "true or false")
         return Term(
-            id=id,
+            id=term_id,
             kind=kind,
             name=self.text(f"{place}.name", entry.get("name", forms[0].text)),
             forms=tuple(forms),

@@ -125,16 +125,16 @@ class _Writer:
         return self.finish(self.whole(slots, self.finding_somewhere(slots, noun), verb))
 
     def structure_alone(self, slots: Slots) -> str:
-        attributes = [self.adjective(id) for id in slots.attributes]
+        attributes = [self.adjective(term_id) for term_id in slots.attributes]
         question = self.pick(["where is", "show", "outline"]) if self.chance(0.2) else ""
         article = bool(question) or self.chance(0.3)
         return _joined(question, *attributes, self.place(slots, article=article), self.size_after(slots))
 
     def finding_somewhere(self, slots: Slots, noun: Form) -> str:
-        late = [id for id in slots.attributes if self.nouns(id) and self.chance(0.3)]
-        adjectives = [self.adjective(id) for id in slots.attributes if id not in late]
+        late = [term_id for term_id in slots.attributes if self.nouns(term_id) and self.chance(0.3)]
+        adjectives = [self.adjective(term_id) for term_id in slots.attributes if term_id not in late]
         self.rng.shuffle(adjectives)
-        tail = " ".join(f"with {self.noun(self.lexicon.term(id), self.chance(0.5)).text}" for id in late)
+        tail = " ".join(f"with {self.noun(self.lexicon.term(term_id), self.chance(0.5)).text}" for term_id in late)
         size_first = slots.size_mm is not None and self.chance(0.4)
         size_before = self.length(slots.size_mm) if size_first and slots.size_mm is not None else ""
         size_after = "" if size_first else self.size_after(slots)
@@ -205,7 +205,7 @@ class _Writer:
 
     def place(self, slots: Slots, *, article: bool, adjectives: bool = False) -> str:
         """The side, the locations and the structure, in one of their orders."""
-        locations = [self.lexicon.term(id) for id in slots.locations]
+        locations = [self.lexicon.term(term_id) for term_id in slots.locations]
         structure = self.lexicon.term(slots.structure) if slots.structure else None
         implied = structure is not None and any(term.structures[:1] == (structure.id,) for term in locations)
         unsaid_side = any(term.side == slots.side for term in locations) and self.chance(0.3)
@@ -259,8 +259,8 @@ class _Writer:
             f"the {side}{self.pick([' side', ''])}" if article else self.pick([side, f"{side}-sided", f"{side} side"])
         )
 
-    def nouns(self, id: str) -> list[Form]:
-        return [form for form in self.lexicon.term(id).forms if form.number != "adjective" and not form.held_out]
+    def nouns(self, term_id: str) -> list[Form]:
+        return [form for form in self.lexicon.term(term_id).forms if form.number != "adjective" and not form.held_out]
 
     def noun(self, term: Term, plural: bool) -> Form:
         """A form of a term, the usual one half of the time."""
@@ -271,9 +271,9 @@ class _Writer:
             return Form(self.adjective(term.id), ())
         return fitting[0] if self.chance(0.5) else self.pick(fitting)
 
-    def adjective(self, id: str) -> str:
-        forms = [form.text for form in self.lexicon.term(id).forms if form.number == "adjective"]
-        return forms[0] if forms and self.chance(0.5) else self.pick(forms or [self.nouns(id)[0].text])
+    def adjective(self, term_id: str) -> str:
+        forms = [form.text for form in self.lexicon.term(term_id).forms if form.number == "adjective"]
+        return forms[0] if forms and self.chance(0.5) else self.pick(forms or [self.nouns(term_id)[0].text])
 
     def countable(self, noun: Form) -> bool:
         """Whether the lexicon gives this form a plural: only then it takes an article."""
