@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect as signatures
 import logging
 import os
 import sys
@@ -11,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser, Namespace
 from rich.console import Console
 
@@ -66,7 +68,11 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
         parser.add_argument("query", type=str, nargs="+", help="what to look for, in words")
     if "path" in positional:
         parser.add_argument("path", type=str, help="a file or folder")
-    parser.add_function_arguments(function, as_group=False, skip={*positional, "steps"})
+    flags = [p.name for p in signatures.signature(function).parameters.values() if p.default is False]
+    parser.add_function_arguments(function, as_group=False, skip={*positional, *flags, "steps"})
+    about = {p.arg_name: p.description for p in parse_docstring(function.__doc__ or "").params}
+    for flag in flags:
+        parser.add_argument("--" + flag.replace("_", "-"), action="store_true", help=about.get(flag))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -94,8 +100,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, chosen: Namespace, errors: Console) -> int:
-    import inspect as signatures
-
     from tips_med.progress import shown_on, silent
 
     quiet = bool(chosen.pop("quiet"))
@@ -123,6 +127,8 @@ def _instantiated(command: str, chosen: Namespace) -> Namespace:
 
 def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
     console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, 110)  # a file or a pipe has no edge to keep to
     if command == "ground":
         from tips_med.exporters.table import answers_table
 

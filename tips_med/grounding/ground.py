@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -51,21 +52,21 @@ def encode(scan: Scan, model: GroundingModel | None = None, progress: Progress |
         ReadError: The scan is larger than any body.
     """
     model = model or default_model()
-    check_modality(scan, model)
+    scan = as_known_modality(scan, model)
     return encode_slabs(scan, crop_to_body(make_slabs(scan, model.image.slab_spec)), model, progress)
 
 
-def check_modality(scan: Scan, model: GroundingModel) -> None:
-    """Refuses a scan of a kind that the model was not trained on.
+def as_known_modality(scan: Scan, model: GroundingModel) -> Scan:
+    """The scan, if it is of a kind that the model was trained on.
 
-    A NIfTI file does not say what it is; one whose values look like Hounsfield units is taken for CT.
+    A NIfTI file does not say what it is; one whose values look like Hounsfield units is taken for CT, and says so.
 
     Raises:
         ModalityError: The scan is of another modality, or does not say and does not look like CT.
     """
     known = model.image.modalities
     if not known or scan.modality in known:
-        return
+        return scan
     expected = f"{' or '.join(known)}, which the model {model.card.name!r} was trained on"
     if scan.modality != "OT":
         raise ModalityError(
@@ -78,6 +79,8 @@ def check_modality(scan: Scan, model: GroundingModel) -> None:
             expected=expected,
             remedy="if it is CT, rescale it to Hounsfield units, or read the DICOM series instead",
         )
+    note = "The file does not say its modality; its values look like Hounsfield units, so it is taken for CT."
+    return replace(scan, modality="CT", unit="HU", provenance=scan.provenance.noting(note))
 
 
 def looks_like_hounsfield(scan: Scan) -> bool:
