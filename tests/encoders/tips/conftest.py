@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests.encoders.tips.checkpoints import HEADS, VOCABULARY, fill_at_random, text_shapes, vision_shapes, write_npz
 
@@ -16,6 +18,15 @@ from tests.encoders.tips.checkpoints import HEADS, VOCABULARY, fill_at_random, t
 @pytest.fixture(scope="session", autouse=True)
 def needs_the_extra() -> None:
     pytest.importorskip("transformers", reason="needs tips-med[tips]")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors this small are slower on several threads, and very slow on a machine that is busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

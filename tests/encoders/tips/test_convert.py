@@ -74,8 +74,8 @@ def test_published_variants_have_as_many_parameters_as_their_readme_says(
     # The README rounds g14's image tower to 1.1B, and counts a grid of 16 x 16.
     assert found[0] == pytest.approx(published_millions[0], rel=0.04 if vision.swiglu else 2e-3)
     assert found[1] == pytest.approx(published_millions[1], abs=0.06)
-    config = tips_config(vision, text, 0.005)
-    assert (config.vision_config.image_size, config.text_config.intermediate_size) == (224, text.hidden)
+    config = tips_config(vision, text, 0.005).to_dict()
+    assert (config["vision_config"]["image_size"], config["text_config"]["intermediate_size"]) == (224, text.hidden)
 
 
 def test_every_published_tensor_has_one_place_and_every_place_a_tensor(npz_pair: Pair) -> None:

@@ -11,8 +11,9 @@ import torch
 
 from tests.encoders.tips.checkpoints import HEADS, fill_by_rule, text_shapes, vision_shapes, write_npz
 from tips_med.encoders.tips.convert import model_from_npz
+from tips_med.encoders.tips.extra import quiet
 from tips_med.encoders.tips.image import TipsEncoder
-from tips_med.encoders.tips.weights import load_model, quiet, read_config, weights_files
+from tips_med.encoders.tips.weights import load_model, read_config, weights_files
 
 TOLERANCE = 2e-5
 """The golden values are rounded to five decimals."""

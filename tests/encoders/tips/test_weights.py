@@ -38,8 +38,10 @@ def test_both_towers_share_a_name_that_changes_with_the_weights_and_the_mode(tip
     assert load_tips(folder).image.name != towers.image.name
 
 
-def test_loading_writes_nothing_to_the_terminal(tips_folder: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    load_tips(tips_folder)
+def test_loading_and_saving_write_nothing_to_the_terminal(
+    tips_folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save_tips(load_tips(tips_folder), tmp_path / "again")
     assert capfd.readouterr() == ("", "")
 
 

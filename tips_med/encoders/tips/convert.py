@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tips_med.encoders.tips.extra import tipsv2
+from tips_med.encoders.tips.extra import quiet, tipsv2
 from tips_med.encoders.tips.layout import (
     Tensors,
     text_layout,
@@ -71,7 +71,8 @@ def convert_npz(
         # Written beside its place and then moved, so that a folder that is there is a whole one.
         with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
             part = Path(scratch) / "model"
-            model.save_pretrained(part)
+            with quiet():
+                model.save_pretrained(part)
             tokenizer.save_pretrained(part)
             if folder.exists():
                 folder.rmdir()

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tips_med.encoders.tips.convert import read_tokenizer
-from tips_med.encoders.tips.extra import tipsv2
+from tips_med.encoders.tips.extra import quiet, tipsv2
 from tips_med.encoders.tips.image import PatchMode, TipsEncoder
 from tips_med.encoders.tips.layout import text_layout, tips_config, variant, vision_layout
 from tips_med.encoders.tips.text import TipsTextTower
@@ -252,23 +249,6 @@ def load_model(folder: Path, config: Tipsv2Config) -> Tipsv2Model:
     if damaged:
         raise WeightsError(f"{damaged[0]} holds values that are not finite", path=folder, code="damaged-weights")
     return model.eval()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps transformers' progress bars and reports off the terminal; what matters is said in our errors."""
-    tipsv2()
-    from transformers.utils import logging as hf_logging
-
-    bars, level = hf_logging.is_progress_bar_enabled(), hf_logging.get_verbosity()
-    hf_logging.disable_progress_bar()
-    hf_logging.set_verbosity(logging.ERROR)
-    try:
-        yield
-    finally:
-        hf_logging.set_verbosity(level)
-        if bars:
-            hf_logging.enable_progress_bar()
 
 
 def _of_tower(shapes: dict[str, tuple[int, ...]], prefix: str) -> dict[str, tuple[int, ...]]:
