@@ -15,11 +15,11 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset
+from pydicom.filereader import read_dataset, read_file_meta_info
 from pydicom.tag import Tag
 
 from tips_med.errors import ReadError
@@ -267,7 +267,7 @@ def _damaged(path: Path, found: str) -> ReadError:
     )
 
 
-def inflate(path: Path, stream: BinaryIO) -> tuple[bytes, int]:
+def inflate(path: Path, stream: io.BufferedIOBase) -> tuple[bytes, int]:
     """The data set of a deflated file, and where it begins in the file (PS3.5 A.5)."""
     stream.seek(132)
     start = stream.read(12)
@@ -289,13 +289,13 @@ def inflate(path: Path, stream: BinaryIO) -> tuple[bytes, int]:
     return data, offset
 
 
-def _parse(path: Path, stream: BinaryIO, start: bytes) -> Header:
+def _parse(path: Path, stream: io.BufferedIOBase, start: bytes) -> Header:
     if _DEFLATED.encode() in start[:1024]:
-        meta = pydicom.filereader.read_file_meta_info(path)
+        meta = read_file_meta_info(path)
         syntax = str(meta.get("TransferSyntaxUID", ""))
         if syntax == _DEFLATED:
             data, _ = inflate(path, stream)
-            body: BinaryIO = io.BytesIO(data)
+            body: io.BufferedIOBase = io.BytesIO(data)
             dataset = read_dataset(body, False, True, stop_when=lambda tag, vr, length: tag.group == 0x7FE0)
             return _header(path, dataset, syntax, body, len(data))
         stream.seek(0)
@@ -310,7 +310,7 @@ def _parse(path: Path, stream: BinaryIO, start: bytes) -> Header:
     return _header(path, dataset, syntax, stream, size)
 
 
-def _header(path: Path, dataset: Dataset, syntax: str, stream: BinaryIO, size: int) -> Header:
+def _header(path: Path, dataset: Dataset, syntax: str, stream: io.BufferedIOBase, size: int) -> Header:
     values = _Values([dataset])
     series_uid, sop_class = values.text("SeriesInstanceUID"), values.text("SOPClassUID")
     if sop_class == "1.2.840.10008.1.3.10" or Tag(0x00041220) in dataset:  # a DICOMDIR among the files
@@ -337,7 +337,7 @@ def _header(path: Path, dataset: Dataset, syntax: str, stream: BinaryIO, size: i
     )
 
 
-def _layout(path: Path, values: _Values, syntax: str, stream: BinaryIO, size: int) -> PixelLayout | None:
+def _layout(path: Path, values: _Values, syntax: str, stream: io.BufferedIOBase, size: int) -> PixelLayout | None:
     """The pixels that follow the header; the stream stands at the element that stopped the parser."""
     big, implicit = syntax == _BIG_ENDIAN, syntax == _IMPLICIT
     element = stream.read(12)

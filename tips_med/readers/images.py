@@ -62,7 +62,7 @@ def _read_nifti(path: Path, phase: int | None) -> Scan:
         header = image.header
         shape = tuple(int(n) for n in image.shape)
         dtype = header.get_data_dtype()
-        _check_room(path, shape, dtype.itemsize, int(header["vox_offset"]))
+        _check_room(path, shape, dtype.itemsize, int(header["vox_offset"]), path.name.lower().endswith(".gz"))
         volumes = _volumes(path, shape, phase)
         notes: list[str] = []
         ras_from_ijk = _nifti_affine(path, header, shape, notes)
@@ -70,7 +70,10 @@ def _read_nifti(path: Path, phase: int | None) -> Scan:
             raise ReadError(f"holds {dtype} values", path=path, expected="whole or real numbers", code="pixel-type")
         data = image.dataobj
         raw = data if len(shape) == 3 else data[(..., *volumes)]
-        array = np.asarray(raw)
+        try:
+            array = np.asarray(raw)
+        except (OSError, ValueError) as error:  # nibabel's words for fewer bytes than the header promises
+            raise ReadError("is cut short", path=path, code="truncated-file", remedy="copy it again") from error
     if array.ndim == 2:
         array = array[..., None]
     voxels = np.ascontiguousarray(array.T, dtype=np.float32)
@@ -103,12 +106,11 @@ def _volumes(path: Path, shape: tuple[int, ...], phase: int | None) -> tuple[int
     return tuple(int(n) for n in np.unravel_index((phase or 1) - 1, shape[3:] or (1,), order="F"))[: len(shape) - 3]
 
 
-def _check_room(path: Path, shape: tuple[int, ...], item_bytes: int, offset: int) -> None:
+def _check_room(path: Path, shape: tuple[int, ...], item_bytes: int, offset: int, packed: bool) -> None:
     wanted = item_bytes * int(np.prod(np.array(shape, dtype=object)))
     if int(np.prod(np.array(shape[:3], dtype=object))) > MAX_VOXELS:
         raise ReadError(f"claims {shape} voxels", path=path, expected=f"{MAX_VOXELS} at most", code="too-large")
     there = path.stat().st_size
-    packed = path.name.lower().endswith(".gz")
     if (packed and wanted > there * _GZIP_RATIO) or (not packed and there < wanted + offset):
         raise ReadError(
             f"is cut short: {there} bytes cannot hold {shape} values of {item_bytes} bytes",
@@ -134,6 +136,11 @@ def _nifti_affine(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], 
     scale = _MM.get(int(header["xyzt_units"]) & 7)
     if scale is None:
         raise ReadError("has an unknown unit of length", path=path, expected="mm", code="bad-affine")
+    if scale != 1.0:
+        scaling = np.diag([scale, scale, scale, 1.0])
+        affine = scaling @ affine
+        sform, qform = (None if form is None else scaling @ form for form in (sform, qform))
+        notes.append("Lengths in the file are not in mm and were converted.")
     _check_affine(path, affine)
     if sform is not None and qform is not None:
         grid = (shape[0], shape[1], shape[2])
@@ -147,7 +154,7 @@ def _nifti_affine(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], 
                 remedy="set the code of the wrong one to 0, for example with nibabel's set_qform(None, 0)",
                 code="orientation-conflict",
             )
-    pixdim = np.asarray(header["pixdim"][1:4], dtype=np.float64)
+    pixdim = np.asarray(header["pixdim"][1:4], dtype=np.float64) * scale
     if not np.allclose(pixdim, spacing_mm(affine), rtol=0.01, atol=1e-3):
         notes.append(
             "Voxel sizes in the header ("
@@ -156,9 +163,6 @@ def _nifti_affine(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], 
             + " x ".join(f"{x:.4g}" for x in spacing_mm(affine))
             + "); the affine was taken."
         )
-    if scale != 1.0:
-        affine = np.diag([scale, scale, scale, 1.0]) @ affine
-        notes.append("Lengths in the file are not in mm and were converted.")
     return affine
 
 
@@ -175,7 +179,7 @@ def _check_affine(path: Path, affine: np.ndarray) -> None:
 
 def _read_itk(path: Path, kind: str, phase: int | None) -> Scan:
     with _refusing(path):
-        _check_itk_header(path, kind)
+        compressed = _check_itk_header(path, kind)
         reader = sitk.ImageFileReader()
         reader.SetImageIO("NrrdImageIO" if kind == "nrrd" else "MetaImageIO")
         reader.SetFileName(str(path))
@@ -184,7 +188,8 @@ def _read_itk(path: Path, kind: str, phase: int | None) -> Scan:
         volumes = _volumes(path, size, phase)
         if reader.GetNumberOfComponents() != 1 or "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
             raise ReadError("holds several values a voxel", path=path, expected="one", code="pixel-type")
-        _check_room_itk(path, size)
+        item_bytes = 1 if compressed else _item_bytes(reader.GetPixelID())
+        _check_room(path, size, item_bytes, 0, compressed)
         image = reader.Execute()
         for index in reversed(volumes):
             image = image[..., index] if image.GetDimension() > 3 else image
@@ -198,15 +203,16 @@ def _read_itk(path: Path, kind: str, phase: int | None) -> Scan:
     return _scan(path, voxels, affine @ np.eye(4)[[2, 1, 0, 3]], kind, notes)
 
 
-def _check_room_itk(path: Path, size: tuple[int, ...]) -> None:
-    """At least one byte a value must be there, or a thousandth of it when compressed."""
-    wanted = int(np.prod(np.array(size, dtype=object)))
-    if wanted > MAX_VOXELS or wanted > path.stat().st_size * _GZIP_RATIO:
-        raise ReadError(f"claims {size} values", path=path, expected="as many as it holds", code="truncated-file")
+def _item_bytes(pixel_id: int) -> int:
+    """Bytes of one value of a SimpleITK pixel type."""
+    return sitk.GetArrayViewFromImage(sitk.Image([1, 1], pixel_id)).itemsize
 
 
-def _check_itk_header(path: Path, kind: str) -> None:
-    """SimpleITK places an image without orientation at the origin; here it must say where it is."""
+def _check_itk_header(path: Path, kind: str) -> bool:
+    """Whether the data are compressed.
+
+    SimpleITK places an image without orientation at the origin; here it must say where it is.
+    """
     with open(path, "rb") as stream:
         start = stream.read(8192)
     text = start.decode("latin-1").lower()
@@ -228,6 +234,8 @@ def _check_itk_header(path: Path, kind: str) -> None:
         raise ReadError(
             "says nothing of its place in the patient", path=path, expected=" and ".join(needed), code="no-orientation"
         )
+    words = " ".join(spaced.replace("=", " ").replace(":", " ").split())
+    return "encoding raw" not in words if kind == "nrrd" else "compresseddata true" in words
 
 
 def _scan(path: Path, voxels: np.ndarray, lps_from_kji: Affine, kind: str, notes: list[str]) -> Scan:

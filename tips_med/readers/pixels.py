@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import pydicom
@@ -42,7 +42,7 @@ class PixelReader:
 
     def __init__(self) -> None:
         self._path: Path | None = None
-        self._stream: BinaryIO | None = None
+        self._stream: io.BufferedIOBase | None = None
         self._inflated: bytes | None = None
         self._encapsulated: pydicom.Dataset | None = None
 
@@ -73,7 +73,7 @@ class PixelReader:
         pixels = self.stored(frame)
         return hashlib.sha256(np.ascontiguousarray(pixels, dtype=np.int64).tobytes()).digest()
 
-    def _open(self, layout: PixelLayout) -> BinaryIO:
+    def _open(self, layout: PixelLayout) -> io.BufferedIOBase:
         if self._path != layout.path or self._stream is None:
             self._close()
             try:

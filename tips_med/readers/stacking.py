@@ -96,6 +96,8 @@ def build_stack(
     affine[:3, 0], affine[:3, 1], affine[:3, 2], affine[:3, 3] = step, column * spacing[0], row * spacing[1], origin
     _note_thickness(frames, float(np.linalg.norm(step)), notes)
     stated = frames[0].tilt_deg
+    if len({frame.sop_uid for frame in frames if frame.number == 0}) < sum(frame.number == 0 for frame in frames):
+        notes.append("Several slices share one SOP Instance UID, so results cannot refer to them one by one.")
     if stated and abs(stated) > TILT_TOLERANCE_DEG and not tilt and len(frames) > 1:
         notes.append(f"Gantry/Detector Tilt says {stated:g} degrees, but the slices are stacked along their normal.")
     return Stack(tuple(filled), affine, tilt, tuple(notes))

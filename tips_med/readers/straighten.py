@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+from jaxtyping import Float32
 
 from tips_med.shapes import Affine, Voxels
 
 
-def straighten(voxels: Voxels, lps_from_kji: Affine) -> tuple[Voxels, Affine]:
+def straighten(voxels: Voxels, lps_from_kji: Affine) -> tuple[Float32[np.ndarray, "k row column"], Affine]:
     """Moves every slice so that the stack runs along its normal.
 
     The planes stay where they are, so nothing is interpolated between slices; within a slice the shift is bilinear.

@@ -83,7 +83,7 @@ def clear_undeclared_padding(voxels: np.ndarray, modality: str, unit: str) -> li
     padded = 1 - rest.size / sample.size
     if padded < _WORTH_TELLING or not rest.size or rest.min() < lowest + 100:
         return []
-    if _share(rest, *AIR_HU) < _WORTH_TELLING or _share(rest, -150, 200) < 0.05:
+    if _share(rest, *AIR_HU) < _WORTH_TELLING or _share(rest, -150.0, 200.0) < 0.05:
         return []
     for plane in voxels:
         plane[plane == lowest] = np.nan

@@ -1,0 +1,1 @@
+"""Awkward series with a known truth in the patient, made anew for every test."""
