@@ -153,7 +153,7 @@ def rename(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensors]) -> di
     return state
 
 
-def read_tokenizer(path: Path, vocabulary: int):  # noqa: ANN201 - a class of the optional extra
+def read_tokenizer(path: Path, vocabulary: int):
     """The tokenizer of a ``tokenizer.model`` file, or of a folder that holds one.
 
     Args:
