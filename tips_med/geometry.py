@@ -20,8 +20,8 @@ _LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))
 
 def transform_points(affine: Affine, points: np.ndarray) -> Points:
     """Maps points of shape [n, 3] (or one point [3], which gives [1, 3])."""
-    points = np.atleast_2d(np.asarray(points, dtype=np.float64))
-    return points @ affine[:3, :3].T + affine[:3, 3]
+    columns = np.atleast_2d(np.asarray(points, dtype=np.float64))
+    return columns @ affine[:3, :3].T + affine[:3, 3]
 
 
 def spacing_mm(affine: Affine) -> np.ndarray:
@@ -69,7 +69,7 @@ def is_right_handed(lps_from_index: Affine) -> bool:
     return bool(np.linalg.det(lps_from_index[:3, :3]) < 0)
 
 
-def index_from_block(factors: tuple[float, float, float]) -> Affine:
+def index_from_block(factors: tuple[float | int, float | int, float | int]) -> Affine:
     """Indices on a fine grid from indices of blocks of ``factors`` cells each, centre to centre.
 
     Block 0 of two cells has its centre at index 0.5, not 0: the half-cell shift that is forgotten most often.

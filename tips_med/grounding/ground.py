@@ -142,7 +142,7 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
             heat, lps_from_heat, study.scan, lungs if lungs.seen else None, calibration.threshold, LEAST_ML,
             calibration.least_score,
         )  # fmt: skip
-    peak_lps = instances[0].peak_lps if instances else tuple(float(v) for v in transform_points(lps_from_heat, peak)[0])
+    peak_lps = instances[0].peak_lps if instances else tuple(float(v) for v in transform_points(lps_from_heat, np.array(peak))[0])
     return Grounding(
         query=understood,
         scan=study.scan,

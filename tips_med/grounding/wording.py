@@ -11,7 +11,13 @@ from tips_med.query import Query
 
 def sentence(query: Query, presence: Presence, instances: Sequence[Instance], lungs: Lungs) -> str:
     """Says what was found, where, and what the answer cannot be held to."""
-    parts = [_finding(query, presence, instances, lungs)]
+    parts = []
+    if query.unknown_words:
+        words = ", ".join(repr(word) for word in query.unknown_words)
+        nearest = [f"{known[0]!r}" for _, known in query.suggestions if known]
+        meant = f" (did you mean {' or '.join(nearest)}?)" if nearest else ""
+        parts.append(f"Not understood: {words}{meant}; answered without it.")
+    parts.append(_finding(query, presence, instances, lungs))
     if presence.holds is not None:
         parts.append(f"The statement {query.text!r} {'holds' if presence.holds else 'does not hold'}.")
     lobes = [location.name for location in query.locations if location.id in APPROXIMATE]
@@ -20,8 +26,6 @@ def sentence(query: Query, presence: Presence, instances: Sequence[Instance], lu
     unchecked = [a.name for a in query.attributes if a.id not in CHECKED]
     if unchecked and presence.state != "absent":
         parts.append(f"{_list(unchecked).capitalize()} was not checked.")
-    if query.unknown_words:
-        parts.append(f"Not understood: {', '.join(query.unknown_words)}.")
     return " ".join(parts)
 
 

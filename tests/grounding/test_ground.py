@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tests.conftest import axial_affine
+from tests.phantom import HAZE, MASS, body, rule_model
+from tips_med.encoders.study import EncodedStudy
+from tips_med.errors import ModalityError, QueryError, WeightsError
+from tips_med.geometry import transform_points
+from tips_med.grounding import encode, ground
+from tips_med.scan import Scan
+
+LEFT_LOW = ((65.0, 10.0, -70.0), 15.0, MASS)
+RIGHT_HIGH = ((-60.0, -5.0, 60.0), 12.0, MASS)
+MODEL = rule_model()
+
+
+@pytest.fixture(scope="module")
+def study() -> EncodedStudy:
+    return encode(body([LEFT_LOW, RIGHT_HIGH]), MODEL)
+
+
+def value_near(scan: Scan, point_lps: tuple[float, ...]) -> float:
+    k, j, i = np.rint(transform_points(np.linalg.inv(scan.lps_from_kji), np.array(point_lps))[0]).astype(int)
+    return float(scan.voxels[k, j, i])
+
+
+def test_a_mass_is_found_measured_and_placed(study):
+    answer = ground(study, "mass in the left lung", MODEL)
+    assert answer.presence.state == "present"
+    (mass,) = answer.instances
+    assert (mass.side, mass.region) == ("left", "lower third of the left lung")
+    assert mass.volume_ml == pytest.approx(4 / 3 * np.pi * 15**3 / 1000, rel=0.15)
+    assert mass.long_axis_mm == pytest.approx(30, abs=5)
+    assert mass.mean_hu == pytest.approx(MASS, abs=60)  # its rim is half lung
+    np.testing.assert_allclose(mass.centroid_lps, LEFT_LOW[0], atol=2)
+    assert value_near(study.scan, answer.peak_lps) == MASS
+    assert mass.instance_uids == study.scan.provenance.instance_uids[mass.slices[0] : mass.slices[1] + 1]
+    assert "lower third of the left lung" in answer.sentence
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("mass", ["upper third of the right lung", "lower third of the left lung"]),
+        ("mass left lung", ["lower third of the left lung"]),
+        ("mass right lung", ["upper third of the right lung"]),
+        ("mass in the lower third of the left lung", ["lower third of the left lung"]),
+        ("mass in the upper third of the left lung", []),
+        ("mass in the left upper lobe", []),
+        ("RUL mass", ["upper third of the right lung"]),
+    ],
+)
+def test_side_and_height_are_checked_and_not_only_said(study, query, found):
+    answer = ground(study, query, MODEL)
+    assert sorted(instance.region for instance in answer.instances) == sorted(found)
+    assert answer.presence.state == ("present" if found else "absent")
+
+
+def test_what_is_not_there_is_absent_and_marks_nothing(study):
+    answer = ground(study, "ground-glass opacity", MODEL)
+    assert answer.presence.state == "absent"
+    assert not answer.mask.any()
+    assert answer.instances == ()
+    assert "not found" in answer.sentence
+
+
+@pytest.mark.parametrize(("query", "holds"), [("no mass", False), ("no ground-glass opacity", True)])
+def test_a_negated_query_reports_whether_its_statement_holds(study, query, holds):
+    answer = ground(study, query, MODEL)
+    assert answer.presence.holds is holds
+    assert ("does not hold" in answer.sentence) is not holds
+
+
+def test_every_word_understood_lights_up_its_own_places(study):
+    answer = ground(study, "mass in the left lung", MODEL)
+    assert list(answer.token_heat) == ["mass", "left", "lung"]
+    x = transform_points(answer.lps_from_heat, np.argwhere(answer.token_heat["left"] > 0.5))[:, 0]
+    assert (x > 0).all()
+    both = transform_points(answer.lps_from_heat, np.argwhere(answer.token_heat["lung"] > 0.5))[:, 0]
+    assert both.min() < -20 < 20 < both.max()
+
+
+def test_an_unknown_word_is_said_first(study):
+    answer = ground(study, "frobnicated mass in the left lung", MODEL)
+    assert answer.query.unknown_words == ("frobnicated",)
+    assert answer.sentence.startswith("Not understood: 'frobnicated'")
+
+
+@pytest.mark.parametrize("turned_deg", [0.0, 25.0])
+@pytest.mark.parametrize("axes", ["axial", "sagittal", "coronal", "mirrored"])
+def test_the_answer_is_the_same_however_the_patient_was_scanned(axes, turned_deg):
+    shape = (110, 120, 112)
+    affine = axial_affine((3.0, 2.6, 3.4), turned_deg)
+    affine = {
+        "axial": affine,
+        "sagittal": affine[:, [2, 0, 1, 3]],
+        "coronal": affine[:, [1, 0, 2, 3]],
+        "mirrored": affine @ np.diag([1.0, 1, -1, 1]),
+    }[axes]
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
+    answer = ground(encode(body([LEFT_LOW], affine, shape), MODEL), "mass left lung", MODEL)
+    (mass,) = answer.instances
+    assert mass.region == "lower third of the left lung"
+    np.testing.assert_allclose(mass.centroid_lps, LEFT_LOW[0], atol=3)
+    assert mass.volume_ml == pytest.approx(4 / 3 * np.pi * 15**3 / 1000, rel=0.25)
+    inside = transform_points(affine, np.argwhere(answer.mask))
+    assert (np.linalg.norm(inside - LEFT_LOW[0], axis=1) < 22).all()
+
+
+def test_what_was_not_seen_is_nan_and_not_nought():
+    scan = body([LEFT_LOW])
+    half = Scan(np.where(np.arange(80)[:, None, None] < 40, np.nan, scan.voxels), scan.lps_from_kji, "CT", "HU")
+    answer = ground(encode(half, MODEL), "mass", MODEL)
+    points = transform_points(answer.lps_from_heat, np.argwhere(np.isfinite(answer.heat)))
+    assert points[:, 2].min() > -3
+    assert np.isfinite(answer.heat).mean() > 0.4
+
+
+def test_a_saved_study_gives_the_same_answer(study, tmp_path):
+    again = EncodedStudy.load(study.save(tmp_path / "study.safetensors"))
+    ours, theirs = ground(study, "mass", MODEL), ground(again, "mass", MODEL)
+    assert theirs.instances == ours.instances
+    np.testing.assert_array_equal(theirs.heat, ours.heat)
+    np.testing.assert_array_equal(again.scan.voxels, study.scan.voxels)
+    assert again.scan.provenance == study.scan.provenance
+
+
+def test_a_scan_without_lungs_cannot_be_judged():
+    scan = body()
+    solid = Scan(np.where(scan.voxels < -800, 10, scan.voxels).astype(np.float32), scan.lps_from_kji, "CT", "HU")
+    answer = ground(encode(solid, MODEL), "mass", MODEL)
+    assert answer.presence.state == "unsure"
+    assert "no lung is seen" in answer.sentence
+
+
+def test_a_scan_of_another_modality_is_refused():
+    scan = dataclasses.replace(body(), modality="MR", unit="")
+    with pytest.raises(ModalityError, match="the scan is MR; expected CT"):
+        encode(scan, MODEL)
+
+
+def test_a_file_that_does_not_say_what_it_is_passes_for_ct_only_when_it_looks_like_ct():
+    scan = dataclasses.replace(body(), modality="OT", unit="")
+    study = encode(scan, MODEL)
+    assert study.scan.modality == "CT"
+    assert "taken for CT" in study.scan.provenance.notes[-1]
+    shifted = dataclasses.replace(scan, voxels=scan.voxels + 1024)
+    with pytest.raises(ModalityError, match="do not look like Hounsfield"):
+        encode(shifted, MODEL)
+
+
+def test_a_study_is_only_asked_by_the_weights_that_encoded_it(study):
+    other = dataclasses.replace(MODEL, sha256="f" * 64)
+    with pytest.raises(WeightsError, match="encode the scan again|Encode the scan again"):
+        ground(study, "mass", other)
+
+
+def test_what_the_model_was_not_trained_to_find_is_refused_and_not_guessed(study):
+    with pytest.raises(QueryError, match="asks for honeycombing; expected what the model 'rule' was trained to find"):
+        ground(study, "honeycombing", MODEL)
+
+
+def test_two_findings_that_touch_the_haze_are_two_instances():
+    spheres = [((65.0, 10.0, -40.0), 14.0, HAZE), ((55.0, 10.0, 45.0), 14.0, HAZE)]
+    answer = ground(encode(body(spheres), MODEL), "GGO left lung", MODEL)
+    assert len(answer.instances) == 2
+    assert set(np.unique(answer.labels)) == {0, 1, 2}
+    assert answer.instances[0].score >= answer.instances[1].score
