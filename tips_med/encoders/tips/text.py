@@ -101,21 +101,31 @@ class TipsTextTower(TextTower):
         """See TextTower. All embeddings are unit vectors.
 
         ``pooled`` is the mean over the templates, as by the authors: each sentence's unit embedding, averaged, made a
-        unit vector again. ``tokens`` are those of the bare phrase; TIPS was never trained to match single tokens with
-        patches.
+        unit vector again. ``tokens`` are those of the bare phrase, one for every word of it, the mean of the word's
+        pieces; TIPS was never trained to match single words with patches.
 
         Raises:
-            QueryError: For an empty phrase.
+            QueryError: For an empty phrase, or one of more than 64 tokens.
         """
-        features = []
-        for phrase in phrases:
-            if not phrase.strip():
-                raise QueryError("an empty phrase", expected="words to look for")
-            sentences = [phrase, *(template.replace("{}", phrase) for template in self.templates)]
-            hidden, pooled, lengths = self.tokens(sentences)
-            row = self.tokenizer(phrase.lower())["input_ids"][: int(lengths[0])]
-            words = tuple(word.replace("▁", "") for word in self.tokenizer.convert_ids_to_tokens(row))
-            mean = functional.normalize(functional.normalize(pooled[1:], dim=-1).mean(0, keepdim=True), dim=-1)
-            tokens = functional.normalize(hidden[0, : len(row)], dim=-1)
-            features.append(TextFeatures(tokens.float().cpu(), mean.float().cpu(), words))
-        return features
+        return [self._embed(phrase) for phrase in phrases]
+
+    def _embed(self, phrase: str) -> TextFeatures:
+        words = phrase.split()
+        encoded = self.tokenizer(phrase.lower())
+        limit = int(self.net.config.max_position_embeddings)
+        if len(encoded["input_ids"]) > limit:
+            raise QueryError(
+                f"{len(encoded['input_ids'])} tokens", expected=f"at most {limit}", remedy="shorten the query"
+            )
+        if not words:
+            raise QueryError("an empty phrase", expected="words to look for")
+        hidden, pooled, _ = self.tokens([phrase, *(template.replace("{}", phrase) for template in self.templates)])
+        pieces = functional.normalize(hidden[0], dim=-1)
+        of_word = torch.tensor(encoded.word_ids(0), device=pieces.device)
+        tokens = torch.stack([pieces[: len(of_word)][of_word == n].mean(0) for n in range(len(words))])
+        mean = functional.normalize(pooled[1:], dim=-1).mean(0, keepdim=True)
+        return TextFeatures(
+            functional.normalize(tokens, dim=-1).float().cpu(),
+            functional.normalize(mean, dim=-1).float().cpu(),
+            tuple(words),
+        )
