@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from tips_med.errors import ReadError
-from tips_med.readers.headers import Frame, PixelLayout
+from tips_med.readers.headers import Frame
+from tips_med.readers.layouts import PixelLayout
 
 MAX_SIDE = 16384
 """Rows or columns beyond this are taken for a damaged header."""

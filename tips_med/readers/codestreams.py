@@ -10,7 +10,7 @@ import struct
 from pydicom.encaps import get_frame
 
 from tips_med.errors import ReadError
-from tips_med.readers.headers import PixelLayout
+from tips_med.readers.layouts import PixelLayout
 
 _RLE = "1.2.840.10008.1.2.5"
 _SIZE_MARKERS = {*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *range(0xCD, 0xD0), 0xF7}

@@ -8,14 +8,9 @@ Tags are those of PS3.6; geometry follows PS3.3 C.7.6.2 and, for multi-frame obj
 from __future__ import annotations
 
 import io
-import math
-import struct
 import warnings
-import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -23,18 +18,20 @@ from pydicom.filereader import read_dataset, read_file_meta_info
 from pydicom.tag import Tag
 
 from tips_med.errors import ReadError
+from tips_med.readers.elements import Elements
+from tips_med.readers.layouts import (
+    BIG_ENDIAN,
+    DEFLATED,
+    IMPLICIT,
+    PixelLayout,
+    damaged,
+    inflate,
+    locate_pixels,
+    looks_like_dicom,
+)
 from tips_med.readers.objects import MULTIFRAME_CLASSES
 
-MAX_INFLATED_BYTES = 1 << 30
-"""A deflated file may not grow beyond this (a guard against decompression bombs)."""
-
 MAX_HEADER_FRAMES = 100_000
-
-_DEFLATED = "1.2.840.10008.1.2.1.99"
-_BIG_ENDIAN = "1.2.840.10008.1.2.2"
-_IMPLICIT = "1.2.840.10008.1.2"
-_NATIVE = (_IMPLICIT, "1.2.840.10008.1.2.1", _BIG_ENDIAN, _DEFLATED)
-_UNDEFINED = 0xFFFFFFFF
 
 SPLITTERS = (
     "TemporalPositionIdentifier",
@@ -63,50 +60,6 @@ SPLITTERS = (
 """Attributes that may tell apart several volumes of one series, most telling first."""
 
 _NUMERIC_SPLITTERS = frozenset({*SPLITTERS[:12], "SliceThickness", "AcquisitionNumber", "FrameReferenceTime"})
-
-
-@dataclass(frozen=True, slots=True)
-class PixelLayout:
-    """Where and how a file stores its pixels.
-
-    ``offset`` and ``length`` (bytes) locate the value of native Pixel Data in the file, or in what a deflated file
-    inflates to; for compressed pixels ``length`` is -1.
-    """
-
-    path: Path
-    transfer_syntax: str
-    offset: int
-    length: int
-    vr: str
-    rows: int
-    columns: int
-    frames: int
-    samples: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    signed: bool
-    photometric: str
-
-    @property
-    def native(self) -> bool:
-        """Whether the pixels are stored without compression of their own."""
-        return self.transfer_syntax in _NATIVE
-
-    @property
-    def deflated(self) -> bool:
-        """Whether the whole data set is deflated."""
-        return self.transfer_syntax == _DEFLATED
-
-    @property
-    def big_endian(self) -> bool:
-        """Whether native samples are big endian."""
-        return self.transfer_syntax == _BIG_ENDIAN
-
-    @property
-    def frame_bytes(self) -> int:
-        """Bytes of one native frame."""
-        return self.rows * self.columns * self.samples * self.bits_allocated // 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +101,13 @@ class Frame:
     problems: tuple[str, ...] = ()
 
     @property
+    def pixels(self) -> PixelLayout:
+        """The file's pixels, where ``checks.check_frame`` found that it has some."""
+        if self.layout is None:
+            raise ReadError("has no pixels", code="no-pixels")
+        return self.layout
+
+    @property
     def path(self) -> Path | None:
         """The file the frame is in."""
         return self.layout.path if self.layout is not None else None
@@ -169,72 +129,6 @@ class Header:
     problems: tuple[str, ...] = ()
 
 
-@dataclass
-class _Values:
-    """Reads elements of one item, and remembers what could not be parsed."""
-
-    items: Sequence[Dataset]
-    problems: list[str] = field(default_factory=list)
-
-    def raw(self, keyword: str) -> Any:
-        for item in self.items:
-            try:
-                value = item.get(keyword)
-            except Exception as error:  # pydicom raises whatever the damaged bytes lead it to
-                self.problems.append(f"{keyword} cannot be parsed ({type(error).__name__})")
-                return None
-            if value is not None and value != "":
-                return value
-        return None
-
-    def text(self, keyword: str) -> str:
-        value = self.raw(keyword)
-        if value is None:
-            return ""
-        if not isinstance(value, str) and isinstance(value, Sequence):
-            return "\\".join(str(part) for part in value)
-        return str(value).strip().rstrip("\0")
-
-    def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
-        value = self.raw(keyword)
-        if value is None:
-            return None
-        parts = [value] if isinstance(value, (str, int, float)) or not isinstance(value, Sequence) else list(value)
-        if not parts:
-            return None
-        try:
-            numbers = tuple(float(part) for part in parts)
-        except (TypeError, ValueError, OverflowError):
-            self.problems.append(f"{keyword} is not a number")
-            return None
-        if len(numbers) != count or not all(math.isfinite(x) and abs(x) < 1e12 for x in numbers):
-            self.problems.append(f"{keyword} should hold {count} finite number{'s' * (count > 1)}, holds {numbers!r}")
-            return None
-        return numbers
-
-    def number(self, keyword: str) -> float | None:
-        found = self.numbers(keyword, 1)
-        return found[0] if found else None
-
-    def integer(self, keyword: str, default: int = 0) -> int:
-        found = self.number(keyword)
-        return default if found is None else int(found)
-
-
-def looks_like_dicom(start: bytes) -> bool:
-    """Whether a file's first bytes are DICOM: a preamble, or a data set that begins with group 0002 or 0008."""
-    if start[128:132] == b"DICM":
-        return True
-    if len(start) < 8:
-        return False
-    group, element = struct.unpack("<HH", start[:4])
-    if group in (0x0002, 0x0008) and element <= 0x0100:
-        vr = start[4:6]
-        explicit = vr.isalpha() and vr.isupper()
-        return explicit or struct.unpack("<I", start[4:8])[0] <= 256
-    return start[:2] == b"\x00\x08" and start[4:6].isalpha() and start[4:6].isupper()
-
-
 def read_header(path: Path) -> Header | None:
     """Parses a file's header; None when the file is not DICOM at all.
 
@@ -242,7 +136,7 @@ def read_header(path: Path) -> Header | None:
         ReadError: ``damaged-file``: the file begins as DICOM but no series can be made out.
     """
     try:
-        with open(path, "rb") as stream:
+        with path.open("rb") as stream:
             start = stream.read(4096)
             if not looks_like_dicom(start):
                 return None
@@ -255,45 +149,14 @@ def read_header(path: Path) -> Header | None:
     except OSError as error:
         raise ReadError(f"cannot be opened ({error.strerror or error})", path=path, code="unreadable-file") from error
     except Exception as error:  # pydicom raises whatever the damaged bytes lead it to
-        raise _damaged(path, f"its header cannot be parsed ({type(error).__name__})") from error
-
-
-def _damaged(path: Path, found: str) -> ReadError:
-    return ReadError(
-        f"looks like DICOM, but {found}",
-        path=path,
-        remedy="copy or export the file again, or move it out of the folder",
-        code="damaged-file",
-    )
-
-
-def inflate(path: Path, stream: io.BufferedIOBase) -> tuple[bytes, int]:
-    """The data set of a deflated file, and where it begins in the file (PS3.5 A.5)."""
-    stream.seek(132)
-    start = stream.read(12)
-    if len(start) < 12 or start[:6] != b"\x02\x00\x00\x00UL":
-        raise _damaged(path, "its file meta information has no length")
-    offset = 144 + struct.unpack("<I", start[8:12])[0]
-    stream.seek(offset)
-    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    data = inflater.decompress(stream.read(), MAX_INFLATED_BYTES)
-    if inflater.unconsumed_tail:
-        raise ReadError(
-            f"inflates to more than {MAX_INFLATED_BYTES >> 20} MiB",
-            path=path,
-            code="too-large",
-            remedy="check the file",
-        )
-    if not inflater.eof:
-        raise ReadError("is cut short: its deflated data set does not end", path=path, code="truncated-file")
-    return data, offset
+        raise damaged(path, f"its header cannot be parsed ({type(error).__name__})") from error
 
 
 def _parse(path: Path, stream: io.BufferedIOBase, start: bytes) -> Header:
-    if _DEFLATED.encode() in start[:1024]:
+    if DEFLATED.encode() in start[:1024]:
         meta = read_file_meta_info(path)
         syntax = str(meta.get("TransferSyntaxUID", ""))
-        if syntax == _DEFLATED:
+        if syntax == DEFLATED:
             data, _ = inflate(path, stream)
             body: io.BufferedIOBase = io.BytesIO(data)
             dataset = read_dataset(body, False, True, stop_when=lambda tag, vr, length: tag.group == 0x7FE0)
@@ -303,7 +166,7 @@ def _parse(path: Path, stream: io.BufferedIOBase, start: bytes) -> Header:
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", "") or "")
     if not syntax:
         implicit, little = dataset.original_encoding
-        syntax = _IMPLICIT if implicit else "1.2.840.10008.1.2.1" if little else _BIG_ENDIAN
+        syntax = IMPLICIT if implicit else "1.2.840.10008.1.2.1" if little else BIG_ENDIAN
     tell = stream.tell()
     size = stream.seek(0, io.SEEK_END)
     stream.seek(tell)
@@ -311,18 +174,18 @@ def _parse(path: Path, stream: io.BufferedIOBase, start: bytes) -> Header:
 
 
 def _header(path: Path, dataset: Dataset, syntax: str, stream: io.BufferedIOBase, size: int) -> Header:
-    values = _Values([dataset])
+    values = Elements([dataset])
     series_uid, sop_class = values.text("SeriesInstanceUID"), values.text("SOPClassUID")
     if sop_class == "1.2.840.10008.1.3.10" or Tag(0x00041220) in dataset:  # a DICOMDIR among the files
         return Header(path, "1.2.840.10008.1.3.10", "", "", "", "", "", "", ())
     if not series_uid or not sop_class:
-        raise _damaged(path, "it names no series or no SOP class")
-    layout = _layout(path, values, syntax, stream, size)
+        raise damaged(path, "it names no series or no SOP class")
+    layout = locate_pixels(path, values, syntax, stream, size)
     header_problems = tuple(values.problems)
     if sop_class in MULTIFRAME_CLASSES:
         frames = _multi_frames(dataset, values, layout)
     else:
-        frames = (_frame(_Values([dataset], list(header_problems)), layout, 0, values.text("SOPInstanceUID")),)
+        frames = (_frame(Elements([dataset], list(header_problems)), layout, 0, values.text("SOPInstanceUID")),)
     return Header(
         path=path,
         sop_class_uid=sop_class,
@@ -337,48 +200,12 @@ def _header(path: Path, dataset: Dataset, syntax: str, stream: io.BufferedIOBase
     )
 
 
-def _layout(path: Path, values: _Values, syntax: str, stream: io.BufferedIOBase, size: int) -> PixelLayout | None:
-    """The pixels that follow the header; the stream stands at the element that stopped the parser."""
-    big, implicit = syntax == _BIG_ENDIAN, syntax == _IMPLICIT
-    element = stream.read(12)
-    if len(element) < 8 or struct.unpack(">HH" if big else "<HH", element[:4]) != (0x7FE0, 0x0010):
-        return None
-    order = ">I" if big else "<I"
-    if implicit:
-        vr, length, offset = "OW", struct.unpack(order, element[4:8])[0], stream.tell() - len(element) + 8
-    elif len(element) == 12:
-        vr, length, offset = element[4:6].decode("latin-1"), struct.unpack(order, element[8:12])[0], stream.tell()
-    else:
-        return None
-    if length == _UNDEFINED:
-        length = -1
-    elif syntax in _NATIVE:
-        length = min(length, max(0, size - offset))
-    bits = values.integer("BitsAllocated")
-    return PixelLayout(
-        path=path,
-        transfer_syntax=syntax,
-        offset=offset,
-        length=length,
-        vr=vr,
-        rows=values.integer("Rows"),
-        columns=values.integer("Columns"),
-        frames=max(1, values.integer("NumberOfFrames", 1)),
-        samples=values.integer("SamplesPerPixel", 1),
-        bits_allocated=bits,
-        bits_stored=values.integer("BitsStored", bits),
-        high_bit=values.integer("HighBit", values.integer("BitsStored", bits) - 1),
-        signed=values.integer("PixelRepresentation") == 1,
-        photometric=values.text("PhotometricInterpretation"),
-    )
-
-
-def _frame(values: _Values, layout: PixelLayout | None, number: int, sop_uid: str) -> Frame:
+def _frame(values: Elements, layout: PixelLayout | None, number: int, sop_uid: str) -> Frame:
     image_type = values.text("ImageType").upper().split("\\")
     frame_type = values.text("FrameType").upper().split("\\")
     splitters: dict[str, str | float] = {}
     for keyword in SPLITTERS:
-        quiet = _Values(values.items)
+        quiet = Elements(values.items)
         found = quiet.number(keyword) if keyword in _NUMERIC_SPLITTERS else quiet.text(keyword)
         if found is not None and found != "":
             splitters[keyword] = found
@@ -394,7 +221,7 @@ def _frame(values: _Values, layout: PixelLayout | None, number: int, sop_uid: st
         position_mm=values.numbers("ImagePositionPatient", 3),
         orientation=values.numbers("ImageOrientationPatient", 6),
         pixel_spacing_mm=values.numbers("PixelSpacing", 2),
-        thickness_mm=_Values(values.items).number("SliceThickness"),
+        thickness_mm=Elements(values.items).number("SliceThickness"),
         slope=values.number("RescaleSlope"),
         intercept=values.number("RescaleIntercept"),
         rescale_type=values.text("RescaleType") or values.text("Units"),
@@ -402,14 +229,14 @@ def _frame(values: _Values, layout: PixelLayout | None, number: int, sop_uid: st
         localizer="LOCALIZER" in image_type or "LOCALIZER" in frame_type,
         stack=stack,
         splitters=splitters,
-        instance_number=_Values(values.items).number("InstanceNumber"),
-        tilt_deg=_Values(values.items).number("GantryDetectorTilt"),
+        instance_number=Elements(values.items).number("InstanceNumber"),
+        tilt_deg=Elements(values.items).number("GantryDetectorTilt"),
         has_modality_lut=values.raw("ModalityLUTSequence") is not None,
         problems=tuple(values.problems),
     )
 
 
-def _padding(values: _Values, layout: PixelLayout | None) -> tuple[int, int] | None:
+def _padding(values: Elements, layout: PixelLayout | None) -> tuple[int, int] | None:
     """Pixel Padding Value as a stored value, inclusive range (PS3.3 C.7.5.1.1.2).
 
     The tag may be written unsigned although the pixels are signed (63536 for -2000), as GE scanners do: the same bits
@@ -432,7 +259,7 @@ def _padding(values: _Values, layout: PixelLayout | None) -> tuple[int, int] | N
     return ends[0], ends[1]
 
 
-def _multi_frames(dataset: Dataset, values: _Values, layout: PixelLayout | None) -> tuple[Frame, ...]:
+def _multi_frames(dataset: Dataset, values: Elements, layout: PixelLayout | None) -> tuple[Frame, ...]:
     """Frames of an enhanced object: each attribute from its own functional group, else from the shared one."""
     sop_uid = values.text("SOPInstanceUID")
     shared = values.raw("SharedFunctionalGroupsSequence") or []
@@ -440,13 +267,13 @@ def _multi_frames(dataset: Dataset, values: _Values, layout: PixelLayout | None)
     count = layout.frames if layout is not None else len(per_frame)
     if count > MAX_HEADER_FRAMES or len(per_frame) not in (0, count):
         problem = f"{count} frames are declared, but {len(per_frame)} are described"
-        return (_frame(_Values([dataset], [*values.problems, problem]), layout, 1, sop_uid),)
+        return (_frame(Elements([dataset], [*values.problems, problem]), layout, 1, sop_uid),)
     shared_items = _functional_items(shared[0]) if len(shared) else []
     frames = []
     for index in range(count):
         own = _functional_items(per_frame[index]) if len(per_frame) else []
         items = [*own, *shared_items, dataset]
-        frames.append(_frame(_Values(items, list(values.problems)), layout, index + 1, sop_uid))
+        frames.append(_frame(Elements(items, list(values.problems)), layout, index + 1, sop_uid))
     return tuple(frames)
 
 

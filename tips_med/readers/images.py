@@ -213,7 +213,7 @@ def _check_itk_header(path: Path, kind: str) -> bool:
 
     SimpleITK places an image without orientation at the origin; here it must say where it is.
     """
-    with open(path, "rb") as stream:
+    with path.open("rb") as stream:
         start = stream.read(8192)
     text = start.decode("latin-1").lower()
     if kind == "nrrd":

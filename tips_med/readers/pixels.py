@@ -16,7 +16,8 @@ from pydicom.uid import UID
 
 from tips_med.errors import ReadError
 from tips_med.readers.codestreams import check_codestream
-from tips_med.readers.headers import Frame, PixelLayout, inflate
+from tips_med.readers.headers import Frame
+from tips_med.readers.layouts import PixelLayout, inflate
 
 _PACKAGES = {
     "1.2.840.10008.1.2.4.50": "python-gdcm",
@@ -63,8 +64,7 @@ class PixelReader:
         Raises:
             ReadError: ``truncated-file``, ``unsupported-compression``, ``codec-missing``, ``damaged-pixels``.
         """
-        layout = frame.layout
-        assert layout is not None  # ``checks.check_frame`` lets no frame without pixels through
+        layout = frame.pixels
         pixels = self._native(frame, layout) if layout.native else self._decoded(frame, layout)
         return _used_bits(pixels, layout)
 
@@ -77,7 +77,7 @@ class PixelReader:
         if self._path != layout.path or self._stream is None:
             self._close()
             try:
-                self._stream = open(layout.path, "rb")  # noqa: SIM115 - closed by ``_close``
+                self._stream = layout.path.open("rb")
             except OSError as error:
                 raise ReadError("cannot be opened", path=layout.path, code="unreadable-file") from error
             self._path = layout.path

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 import pydicom
 
 from tips_med.errors import ReadError
-from tips_med.readers.headers import looks_like_dicom
+from tips_med.readers.layouts import looks_like_dicom
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,7 @@ def dicom_files(path: Path) -> Iterator[DicomFiles]:
 
 def _from_file(path: Path) -> DicomFiles:
     try:
-        with open(path, "rb") as stream:
+        with path.open("rb") as stream:
             start = stream.read(4096)
     except OSError as error:
         raise ReadError("cannot be opened", path=path, code="unreadable-file") from error
@@ -164,7 +164,7 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> Path:
     """Writes one member, never more of it than the archive's directory says."""
     left = member.file_size
-    with archive.open(member) as source, open(target, "wb") as sink:
+    with archive.open(member) as source, target.open("wb") as sink:
         while block := source.read(min(1 << 20, left + 1)):
             left -= len(block)
             if left < 0:

@@ -54,8 +54,7 @@ class Stack:
     @property
     def shape(self) -> tuple[int, int, int]:
         """Slices, rows, columns."""
-        layout = self.first.layout
-        assert layout is not None  # ``build_stack`` lets no frame without pixels through
+        layout = self.first.pixels
         return len(self.frames), layout.rows, layout.columns
 
 
@@ -81,7 +80,8 @@ def build_stack(
     row, column, normal = directions(frames[0])
     frames, along_mm, notes = _without_copies(frames, normal, pixel_hash)
     spacing = frames[0].pixel_spacing_mm
-    assert spacing is not None
+    if spacing is None:
+        raise ReadError("Pixel Spacing is missing", path=frames[0].path, code="no-pixel-spacing")
     origin = np.array(frames[0].position_mm)
     if len(frames) == 1:
         step, slots = normal * _single_thickness(frames[0], notes), [0]

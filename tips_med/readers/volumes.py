@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -188,7 +188,7 @@ def _by_clock(frames: list[Frame], places: list[int], most: int) -> list[tuple[s
             visits[places[n]].append(n)
         rounds = [[visit[r] for visit in visits.values()] for r in range(most)]
         ends = [(min(times[n] for n in r), max(times[n] for n in r)) for r in rounds]  # type: ignore[type-var]
-        if all(a[1] < b[0] for a, b in zip(ends, ends[1:], strict=False)):  # type: ignore[operator]
+        if all(a[1] < b[0] for a, b in pairwise(ends)):  # type: ignore[operator]
             return [(f"{clock} from {ends[r][0]:g}", [frames[n] for n in rounds[r]]) for r in range(most)]
     return None
 

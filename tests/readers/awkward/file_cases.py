@@ -96,7 +96,7 @@ def _dicomdir(lose: bool) -> Callable[[Path], Written]:
 def _one_file(folder: Path) -> Written:
     slices = make_series()
     write_series(folder, slices)
-    return Written(folder / "IM0005.dcm", (truth_of(slices),))
+    return Written(folder / "IM0005.dcm", (truth_of(slices), truth_of(slices[4:5])))
 
 
 def _cut(keep: float) -> Callable[[Path], Written]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-
-from pydicom.dataset import Dataset
+from typing import Any
 
 from tests.readers.awkward.case import Case, Written
 from tests.readers.awkward.phantom import CENTRE
@@ -48,7 +47,12 @@ def _localizer_inside(folder: Path) -> Written:
     return Written(write_series(folder, slices), (truth_of(slices),))
 
 
-def _phases(tag: Callable[[int, int], dict[str, object]], count: int = 2, **plan: object) -> Callable[[Path], Written]:
+def _localizer_alone(folder: Path) -> Written:
+    scout = _scout(5)
+    return Written(write_series(folder, [scout]), (truth_of([scout]),))
+
+
+def _phases(tag: Callable[[int, int], dict[str, object]], count: int = 2, **plan: Any) -> Callable[[Path], Written]:
     """Volumes at the same positions in one series; volume ``p`` is scaled, so that mixing them shows."""
 
     def write(folder: Path) -> Written:
@@ -86,20 +90,21 @@ def _one_slice_of_other_size(folder: Path) -> Written:
     return Written(write_series(folder, slices), (truth_of(slices),))
 
 
-def _object(sop_class: str, modality: str, image: bool) -> Dataset:
+def _object(sop_class: str, modality: str, image: bool) -> Slice:
     item = make_series(slices=1)[0].set(
         SOPClassUID=sop_class, Modality=modality, SeriesInstanceUID=f"{ROOT}.44", SOPInstanceUID=f"{ROOT}.44.1"
     )
     if not image:
         for keyword in ("PixelData", "Rows", "Columns", "BitsAllocated", "PixelSpacing", "ImagePositionPatient"):
             delattr(item.dataset, keyword)
-    return item.dataset
+    return item
 
 
 def _alone(sop_class: str, modality: str, image: bool = True) -> Callable[[Path], Written]:
     def write(folder: Path) -> Written:
-        write_file(folder / "object.dcm", _object(sop_class, modality, image))
-        return Written(folder)
+        item = _object(sop_class, modality, image)
+        write_file(folder / "object.dcm", item.dataset)
+        return Written(folder, (truth_of([item]),) if image else ())
 
     return write
 
@@ -108,13 +113,13 @@ def _captures(folder: Path) -> Written:
     slices = make_series()
     for item in slices:
         item.set(SOPClassUID="1.2.840.10008.5.1.4.1.1.7", Modality="OT")
-    return Written(write_series(folder, slices))
+    return Written(write_series(folder, slices), (truth_of(slices),))
 
 
 def _objects_beside(folder: Path) -> Written:
     slices = make_series()
-    write_file(folder / "rs.dcm", _object("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT", False))
-    capture = _object("1.2.840.10008.5.1.4.1.1.7", "OT", True)
+    write_file(folder / "rs.dcm", _object("1.2.840.10008.5.1.4.1.1.481.3", "RTSTRUCT", False).dataset)
+    capture = _object("1.2.840.10008.5.1.4.1.1.7", "OT", True).dataset
     capture.SeriesInstanceUID, capture.SOPInstanceUID = f"{ROOT}.45", f"{ROOT}.45.1"
     write_file(folder / "zz.dcm", capture)
     return Written(write_series(folder, slices), (truth_of(slices),))
@@ -124,7 +129,7 @@ CASES = [
     Case("two series", _two_series, "several-series", {"series": SERIES_2}, 1),
     Case("localizer beside the series", _localizer_beside, note="localizer"),
     Case("localizer inside the series", _localizer_inside, note="localizer"),
-    Case("localizer alone", lambda f: Written(write_series(f, [_scout(5)])), "localizer"),
+    Case("localizer alone", _localizer_alone, "localizer"),
     Case(
         "4-D: time points by identifier",
         _phases(lambda p, k: {"TemporalPositionIdentifier": p + 1}, 3),

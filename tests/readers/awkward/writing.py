@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from tests.readers.awkward.phantom import CENTRE, Truth, hounsfield
 
@@ -151,14 +151,14 @@ def write_file(path: Path, dataset: Dataset, syntax: str = ExplicitVRLittleEndia
         warnings.simplefilter("ignore")
         if not hasattr(dataset, "file_meta"):
             dataset.file_meta = FileMetaDataset()
-            dataset.file_meta.TransferSyntaxUID = syntax
+            dataset.file_meta.TransferSyntaxUID = UID(syntax)
         dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
         dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
         if preamble:
             dataset.save_as(path, enforce_file_format=True)
         else:
             syntax = dataset.file_meta.TransferSyntaxUID
-            bare = Dataset({tag: element for tag, element in dataset.items()})
+            bare = Dataset(dict(dataset.items()))
             bare.save_as(path, implicit_vr=syntax == ImplicitVRLittleEndian, little_endian=True)
     return path
 
