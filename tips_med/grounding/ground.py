@@ -103,8 +103,8 @@ def encode_slabs(scan: Scan, slabs: SlabStack, model: GroundingModel, progress: 
     features = model.image.encode(slabs, progress)
     seen = slabs.seen
     if features.fine is None:
-        patch = slabs.spec.patch
-        seen = torch.nn.functional.avg_pool2d(seen[:, None].float(), patch)[:, 0] >= 0.5
+        grid = features.patches.shape[1:3]  # not always y / patch: a tower may resize slices to its own grid
+        seen = torch.nn.functional.adaptive_avg_pool2d(seen[:, None].float(), grid)[:, 0] >= 0.5
     return EncodedStudy(scan, features, seen, model.image.name, model.sha256)
 
 
