@@ -122,7 +122,7 @@ READERS: dict[str, Callable[[Path], Volume]] = {
 
 
 def judge(reader: Callable[[Path], Volume], case: Case, written: Written) -> str:
-    """``right``, ``wrong``, ``refused`` (with a code where there is one), ``read``, or ``-`` for a path not meant for it.
+    """``right``, ``wrong``, ``refused`` (with a code where there is one), ``read``, or ``-`` where not meant.
 
     ``read`` is a right volume where this project refuses: one of several without a choice, or no CT, MR or PET.
     """

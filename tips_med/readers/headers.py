@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.filereader import read_dataset, read_file_meta_info
+from pydicom.filereader import read_dataset
 from pydicom.tag import Tag
 
 from tips_med.errors import ReadError
+from tips_med.readers.bounded import BoundedFile
 from tips_med.readers.elements import Elements
 from tips_med.readers.layouts import (
     BIG_ENDIAN,
@@ -28,6 +29,7 @@ from tips_med.readers.layouts import (
     inflate,
     locate_pixels,
     looks_like_dicom,
+    stated_syntax,
 )
 from tips_med.readers.objects import MULTIFRAME_CLASSES
 
@@ -136,7 +138,7 @@ def read_header(path: Path) -> Header | None:
         ReadError: ``damaged-file``: the file begins as DICOM but no series can be made out.
     """
     try:
-        with path.open("rb") as stream:
+        with BoundedFile(path) as stream:
             start = stream.read(4096)
             if not looks_like_dicom(start):
                 return None
@@ -154,13 +156,11 @@ def read_header(path: Path) -> Header | None:
 
 def _parse(path: Path, stream: io.BufferedIOBase, start: bytes) -> Header:
     if DEFLATED.encode() in start[:1024]:
-        meta = read_file_meta_info(path)
-        syntax = str(meta.get("TransferSyntaxUID", ""))
-        if syntax == DEFLATED:
+        if stated_syntax(start) == DEFLATED:
             data, _ = inflate(path, stream)
             body: io.BufferedIOBase = io.BytesIO(data)
             dataset = read_dataset(body, False, True, stop_when=lambda tag, vr, length: tag.group == 0x7FE0)
-            return _header(path, dataset, syntax, body, len(data))
+            return _header(path, dataset, DEFLATED, body, len(data))
         stream.seek(0)
     dataset = pydicom.dcmread(stream, stop_before_pixels=True, force=True)
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", "") or "")

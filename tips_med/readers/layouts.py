@@ -79,6 +79,15 @@ def looks_like_dicom(start: bytes) -> bool:
     return start[:2] == b"\x00\x08" and start[4:6].isalpha() and start[4:6].isupper()
 
 
+def stated_syntax(start: bytes) -> str:
+    """The Transfer Syntax UID in a file's meta information, from its first bytes; empty where there is none."""
+    at = start.find(b"\x02\x00\x10\x00UI")
+    if at < 0 or len(start) < at + 8:
+        return ""
+    length = struct.unpack("<H", start[at + 6 : at + 8])[0]
+    return start[at + 8 : at + 8 + length].decode("latin-1").strip("\0 ")
+
+
 def damaged(path: Path, found: str) -> ReadError:
     """The refusal of a file that begins as DICOM and does not go on so."""
     return ReadError(

@@ -15,6 +15,7 @@ from pydicom.pixels.decoders.base import Decoder, get_decoder
 from pydicom.uid import UID
 
 from tips_med.errors import ReadError
+from tips_med.readers.bounded import BoundedFile
 from tips_med.readers.codestreams import check_codestream
 from tips_med.readers.headers import Frame
 from tips_med.readers.layouts import PixelLayout, inflate
@@ -108,7 +109,8 @@ class PixelReader:
         with _refusing(layout.path):
             if self._path != layout.path or self._encapsulated is None:
                 self._close()
-                self._encapsulated, self._path = pydicom.dcmread(layout.path, force=True), layout.path
+                with BoundedFile(layout.path) as stream:
+                    self._encapsulated, self._path = pydicom.dcmread(stream, force=True), layout.path
             dataset = self._encapsulated
             index = max(0, frame.number - 1)
             check_codestream(dataset.PixelData, index, layout)

@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 import pydicom
 
 from tips_med.errors import ReadError
+from tips_med.readers.bounded import BoundedFile
 from tips_med.readers.layouts import looks_like_dicom
 
 logger = logging.getLogger(__name__)
@@ -87,7 +88,8 @@ def _from_dicomdir(path: Path) -> DicomFiles:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            records = pydicom.dcmread(path).DirectoryRecordSequence
+            with BoundedFile(path) as stream:
+                records = pydicom.dcmread(stream).DirectoryRecordSequence
             ids = [record.get("ReferencedFileID") for record in records]
     except Exception as error:  # pydicom raises whatever the damaged bytes lead it to
         raise ReadError("is a DICOMDIR that cannot be parsed", path=path, code="damaged-file") from error
