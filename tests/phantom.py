@@ -70,9 +70,7 @@ class RuleImage(ImageTower):
         patches = torch.zeros(slab, rows // 4, columns // 4, 2)
         if progress:
             progress(slab, slab)
-        return ImageFeatures(
-            patches, slabs.lps_from_pixel @ index_from_block((1, 4, 4)), fine, slabs.lps_from_pixel
-        )
+        return ImageFeatures(patches, slabs.lps_from_pixel @ index_from_block((1, 4, 4)), fine, slabs.lps_from_pixel)
 
 
 class RuleText(TextTower):

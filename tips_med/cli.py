@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from docstring_parser import parse as parse_docstring
-from jsonargparse import ArgumentParser, Namespace
+from jsonargparse import ArgumentParser
 from rich.console import Console
 
 import tips_med
@@ -29,12 +29,14 @@ _COMMANDS = {
     "encode": "encode a scan once, to ask it many times",
     "inspect": "what is in a folder, and what would be read",
     "pretrain": "train the compact model on painted findings",
+    "convert-tips": "turn published TIPS checkpoints into a folder for --model tips:FOLDER",
     "calibrate": "fit when a model says present, absent or unsure",
 }
 
 
 def recipe(name: str) -> Any:
     """A pipeline's function: from the installed package, or from beside it in a source checkout."""
+    name = name.replace("-", "_")
     try:
         module = import_module(f"tips_med.pipelines.{name}")
     except ModuleNotFoundError as error:
@@ -86,8 +88,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     errors = Console(stderr=True)
     try:
         parser = build_parser(command)
-        chosen = parser.parse_args(_named_configs(arguments))
-        return _run(str(chosen.subcommand), chosen[chosen.subcommand], errors)
+        chosen = parser.instantiate(parser.parse_args(_named_configs(arguments)))
+        return _run(str(chosen.subcommand), vars(chosen[chosen.subcommand]), errors)
     except TipsMedError as error:
         errors.print(f"tips-med: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
         return FIXABLE
@@ -99,30 +101,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
 
 
-def _run(command: str, chosen: Namespace, errors: Console) -> int:
+def _run(command: str, arguments: dict[str, Any], errors: Console) -> int:
     from tips_med.progress import shown_on, silent
 
-    quiet = bool(chosen.pop("quiet"))
-    chosen.pop("config", None)
+    quiet = bool(arguments.pop("quiet"))
+    arguments.pop("config", None)
     logging.basicConfig(
         stream=sys.stderr, level=logging.ERROR if quiet else logging.INFO, format="%(levelname)s %(message)s"
     )
     warnings.filterwarnings("ignore" if quiet else "default", module="(?!tips_med)")
     function = recipe(command)
-    arguments = dict(vars(_instantiated(command, chosen)))
     if "steps" in signatures.signature(function).parameters:
         arguments["steps"] = silent if quiet or not sys.stderr.isatty() else shown_on(errors)
     _show(command, function(**arguments), arguments)
     return 0
-
-
-def _instantiated(command: str, chosen: Namespace) -> Namespace:
-    parser = ArgumentParser()
-    _add_arguments(parser, command)
-    made = parser.instantiate_classes(chosen)
-    for extra in ("config", "quiet"):
-        made.pop(extra, None)
-    return made
 
 
 def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:

@@ -240,16 +240,9 @@ def _fill(axes: Axes, panel: _Panel) -> None:
 
 
 def _title_lines(grounding: Grounding) -> list[str]:
-    query, presence = grounding.query, grounding.presence
-    said = f"{presence.state.capitalize()}, probability {presence.probability:.2f}"
-    if query.negated:
-        holds = "is undecided" if presence.holds is None else "holds" if presence.holds else "does not hold"
-        said += f"; the negated statement {holds}"
-    if query.unknown_words:
-        said += f"; not understood, and not used: {', '.join(query.unknown_words)}"
-    asked = f"\N{LEFT DOUBLE QUOTATION MARK}{query.text}\N{RIGHT DOUBLE QUOTATION MARK}"
+    asked = f"\N{LEFT DOUBLE QUOTATION MARK}{grounding.query.text}\N{RIGHT DOUBLE QUOTATION MARK}"
     lines = textwrap.wrap(printable(asked), 110, max_lines=1, placeholder=" \N{HORIZONTAL ELLIPSIS}")
-    return [*lines, *textwrap.wrap(printable(grounding.sentence), 165), *textwrap.wrap(printable(said), 165)]
+    return [*lines, *textwrap.wrap(printable(grounding.sentence), 165)]
 
 
 def _write_footer(figure: Figure, grounding: Grounding, total_inch: float, limits: tuple[float, float]) -> None:

@@ -90,7 +90,9 @@ def looks_like_hounsfield(scan: Scan) -> bool:
     if not values.size:
         return False
     air, tissue = (values < -800).mean(), ((values > -200) & (values < 200)).mean()
-    return bool(air > 0.01 and tissue > 0.05 and np.percentile(values, 99.9) < 4096 and np.percentile(values, 0.1) > -3100)
+    return bool(
+        air > 0.01 and tissue > 0.05 and np.percentile(values, 99.9) < 4096 and np.percentile(values, 0.1) > -3100
+    )
 
 
 def _range(scan: Scan) -> str:
@@ -135,14 +137,18 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
     heat, lps_from_heat, lungs = probability_map(study, understood, text, model)
     calibration = model.card.calibration_of(term_of(understood))
     logit, peak = evidence(heat)
-    presence = judge(logit, calibration, understood, assessable=lungs.seen)
+    presence = judge(logit, calibration, understood, assessable=lungs is None or lungs.seen)
     labels, instances = np.zeros(study.scan.shape, np.uint8), ()
     if presence.state != "absent":
         labels, instances = find_instances(
-            heat, lps_from_heat, study.scan, lungs if lungs.seen else None, calibration.threshold, LEAST_ML,
+            heat, lps_from_heat, study.scan, lungs if lungs and lungs.seen else None, calibration.threshold, LEAST_ML,
             calibration.least_score,
         )  # fmt: skip
-    peak_lps = instances[0].peak_lps if instances else tuple(float(v) for v in transform_points(lps_from_heat, np.array(peak))[0])
+    peak_lps = (
+        instances[0].peak_lps
+        if instances
+        else tuple(float(v) for v in transform_points(lps_from_heat, np.array(peak))[0])
+    )
     return Grounding(
         query=understood,
         scan=study.scan,
@@ -160,12 +166,17 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
 
 def probability_map(
     study: EncodedStudy, query: Query, text: TextFeatures, model: GroundingModel
-) -> tuple[Heat, Affine, Lungs]:
-    """The map of a query, nought where its side and location rule it out; its place; and the lungs of the study."""
+) -> tuple[Heat, Affine, Lungs | None]:
+    """The map of a query, nought where its side and location rule it out; its place; and the lungs of the study.
+
+    A model that does not know the lungs has nothing to check sides and heights by; its maps stay as they are.
+    """
     heat = _heat(study, text.pooled, model)
     lps_from_heat = study.features.lps_from_fine
     if lps_from_heat is None:
         lps_from_heat = study.features.lps_from_patch
+    if "lung" not in model.card.structures:
+        return heat, lps_from_heat, None
     lungs = _lungs(study, model)
     if lungs.seen:
         heat = np.where(allowed(query, lungs) | np.isnan(heat), heat, np.float32(0))

@@ -9,7 +9,7 @@ from tips_med.grounding.regions import APPROXIMATE, Lungs
 from tips_med.query import Query
 
 
-def sentence(query: Query, presence: Presence, instances: Sequence[Instance], lungs: Lungs) -> str:
+def sentence(query: Query, presence: Presence, instances: Sequence[Instance], lungs: Lungs | None) -> str:
     """Says what was found, where, and what the answer cannot be held to."""
     parts = []
     if query.unknown_words:
@@ -21,7 +21,7 @@ def sentence(query: Query, presence: Presence, instances: Sequence[Instance], lu
     if presence.holds is not None:
         parts.append(f"The statement {query.text!r} {'holds' if presence.holds else 'does not hold'}.")
     lobes = [location.name for location in query.locations if location.id in APPROXIMATE]
-    if lobes and lungs.seen:
+    if lobes and lungs is not None and lungs.seen:
         parts.append(f"The {' and '.join(lobes)} was taken by height in the lung, not by its fissures.")
     unchecked = [a.name for a in query.attributes if a.id not in CHECKED]
     if unchecked and presence.state != "absent":
@@ -47,10 +47,10 @@ def subject_of(query: Query) -> str:
     return f"{text} ({', '.join(where)})" if where else text
 
 
-def _finding(query: Query, presence: Presence, instances: Sequence[Instance], lungs: Lungs) -> str:
+def _finding(query: Query, presence: Presence, instances: Sequence[Instance], lungs: Lungs | None) -> str:
     subject = _capital(subject_of(query))
     sure = f"probability {presence.probability:.2f}"
-    if not lungs.seen:
+    if lungs is not None and not lungs.seen:
         return f"{subject}: cannot be judged, no lung is seen in this scan."
     if presence.state == "absent":
         return f"{subject}: not found ({sure})."
@@ -60,12 +60,13 @@ def _finding(query: Query, presence: Presence, instances: Sequence[Instance], lu
     best = instances[0]
     total = sum(i.volume_ml for i in instances)
     size = f"{_number(best.volume_ml)} ml, long axis {best.long_axis_mm:.0f} mm"
+    where = f" in the {best.region}" if best.region else ""
     place = f"slices {best.slices[0]} to {best.slices[1]}"
     if not query.finding:
         return f"{head}, {_number(total)} ml, {place}."
     if len(instances) == 1:
-        return f"{head} in the {best.region}, {size}, {place}."
-    return f"{head}, {len(instances)} places, {_number(total)} ml in all; surest in the {best.region}, {size}, {place}."
+        return f"{head}{where}, {size}, {place}."
+    return f"{head}, {len(instances)} places, {_number(total)} ml in all; surest{where}, {size}, {place}."
 
 
 def _number(ml: float) -> str:

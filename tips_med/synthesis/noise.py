@@ -19,7 +19,7 @@ def _field(scale_mm: float, spacing_mm: tuple[float, float, float]) -> np.ndarra
         shape = [1, 1, 1]
         shape[axis] = -1
         spectrum *= np.exp(-2 * (np.pi * frequency * scale_mm / 2.355) ** 2).reshape(shape)
-    field = np.fft.irfftn(spectrum, _SHAPE).astype(np.float32)
+    field = np.fft.irfftn(spectrum, _SHAPE, axes=(0, 1, 2)).astype(np.float32)
     return field / field.std()
 
 
