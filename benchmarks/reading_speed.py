@@ -23,14 +23,17 @@ from tests.readers.awkward.writing import make_series, write_file
 from tips_med.readers import read_scan
 
 _MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
 from tips_med.readers import read_scan
 import tips_med.readers.images
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+def kib(name):
+    return int(Path("/proc/self/status").read_text().split(name + ":")[1].split()[0])
+
+before = kib("VmRSS")
 scan = read_scan(sys.argv[1])
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print((after - before) * 1024 / scan.voxels.nbytes)
+print((kib("VmHWM") - before) * 1024 / scan.voxels.nbytes)
 """
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from tips_med.errors import ReadError
@@ -66,7 +66,6 @@ class Catalog:
     other_files: tuple[Path, ...] = ()
     damaged: tuple[ReadError, ...] = ()
     single: Path | None = None
-    notes: tuple[str, ...] = field(default=())
 
 
 def scan_files(files: DicomFiles) -> Catalog:
@@ -78,7 +77,7 @@ def scan_files(files: DicomFiles) -> Catalog:
         try:
             header = read_header(path)
         except ReadError as error:
-            damaged.append(error)
+            damaged.append(files.relabel(error))
             continue
         if header is None:
             other.append(path)
@@ -88,7 +87,7 @@ def scan_files(files: DicomFiles) -> Catalog:
     for header in headers:
         by_uid[header.series_uid].append(header)
     series = tuple(Series(uid, tuple(group)) for uid, group in by_uid.items())
-    return Catalog(files.root, series, tuple(other), tuple(damaged), files.single, files.notes)
+    return Catalog(files.root, series, tuple(other), tuple(damaged), files.single)
 
 
 def _with_siblings(files: DicomFiles) -> Iterable[Path]:
@@ -166,7 +165,7 @@ def _readable(series: Series) -> Series:
 
 
 def _notes(catalog: Catalog, chosen: Series) -> list[str]:
-    notes = list(catalog.notes)
+    notes = []
     if catalog.single is not None and len(chosen.headers) > 1:
         notes.append(f"One slice was named; the {len(chosen.headers)} files of its series in that folder were read.")
     if catalog.other_files and catalog.single is None:

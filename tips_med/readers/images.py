@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk  # noqa: N813 - its own documentation's name
+from nibabel.arrayproxy import ArrayProxy
 
 from tips_med.errors import ReadError
 from tips_med.geometry import RAS_FROM_LPS, grid_corners, spacing_mm
@@ -69,18 +71,28 @@ def _read_nifti(path: Path, phase: int | None) -> Scan:
         if dtype.kind not in "iuf" or dtype.names:
             raise ReadError(f"holds {dtype} values", path=path, expected="whole or real numbers", code="pixel-type")
         data = image.dataobj
-        raw = data if len(shape) == 3 else data[(..., *volumes)]
         try:
-            array = np.asarray(raw)
+            if len(shape) == 3 and isinstance(data, ArrayProxy):
+                voxels = _nifti_values(data)
+            else:
+                voxels = np.ascontiguousarray(np.asarray(data[(..., *volumes)]).T, dtype=np.float32)
         except (OSError, ValueError) as error:  # nibabel's words for fewer bytes than the header promises
             raise ReadError("is cut short", path=path, code="truncated-file", remedy="copy it again") from error
-    if array.ndim == 2:
-        array = array[..., None]
-    voxels = np.ascontiguousarray(array.T, dtype=np.float32)
     lps_from_kji = RAS_FROM_LPS @ ras_from_ijk @ np.eye(4)[[2, 1, 0, 3]]
     if phase is not None and len(shape) > 3:
         notes.append(f"Volume {phase} of {int(np.prod(shape[3:]))} in the file.")
     return _scan(path, voxels, lps_from_kji, "nifti", notes)
+
+
+def _nifti_values(data: ArrayProxy) -> np.ndarray:
+    """Rescaled values [k j i], a slice at a time, so that no float64 copy of the whole is made."""
+    raw = data.get_unscaled().T
+    if data.slope == 1 and data.inter == 0:
+        return np.ascontiguousarray(raw, dtype=np.float32)
+    voxels = np.empty(raw.shape, np.float32)
+    for k, plane in enumerate(raw):
+        voxels[k] = plane * np.float64(data.slope) + np.float64(data.inter)
+    return voxels
 
 
 def _volumes(path: Path, shape: tuple[int, ...], phase: int | None) -> tuple[int, ...]:
@@ -222,7 +234,7 @@ def _check_itk_header(path: Path, kind: str) -> bool:
         magic, needed, spaced = "", ("elementspacing", "ndims"), text
         if "elementdatafile" not in text:
             raise ReadError("has no MetaImage header", path=path, code="damaged-file")
-        if "elementdatafile = local" not in " ".join(text.replace("=", " = ").split()):
+        if not re.search(r"^elementdatafile\s*=\s*local\s*$", text, re.MULTILINE):
             raise ReadError("keeps its data in another file", path=path, expected="one file", code="detached-data")
         if not any(word in text for word in ("transformmatrix", "orientation", "rotation")):
             raise ReadError("says nothing of its orientation", path=path, code="no-orientation")

@@ -13,7 +13,7 @@ from tips_med.readers.dicom import plan
 from tips_med.readers.objects import class_name
 from tips_med.readers.pixels import PixelReader
 from tips_med.readers.reading import read_scan
-from tips_med.readers.sources import dicom_files, image_format
+from tips_med.readers.sources import DicomFiles, dicom_files, image_format
 from tips_med.readers.stacking import Stack
 from tips_med.readers.volumes import Volume, split_volumes
 
@@ -142,7 +142,7 @@ def inspect_path(path: str | Path) -> Inspection:
         return _inspect_image(path)
     with dicom_files(path) as files:
         catalog = scan_files(files)
-        reports = tuple(_series_report(series) for series in catalog.series)
+        reports = tuple(_series_report(series, files) for series in catalog.series)
         would_read, reason = _choice(catalog, reports)
         return Inspection(
             path=str(path),
@@ -170,7 +170,7 @@ def _choice(catalog: Catalog, reports: tuple[SeriesReport, ...]) -> tuple[str | 
     return None, problems[0].text if problems else "the series holds several volumes: choose one with --phase N"
 
 
-def _series_report(series: Series) -> SeriesReport:
+def _series_report(series: Series, files: DicomFiles) -> SeriesReport:
     localizer = series.is_image and series.is_localizer
     kind = "localizer" if localizer else class_name(series.head.sop_class_uid)
     head = series.head
@@ -178,7 +178,7 @@ def _series_report(series: Series) -> SeriesReport:
     if not series.is_image or localizer:
         return SeriesReport(*facts, problems=(Problem("localizer" if localizer else "not-a-volume", f"a {kind}"),))
     volumes, _ = split_volumes(series.frames)
-    reports = tuple(_volume_report(series, volume, n, len(volumes)) for n, volume in enumerate(volumes, 1))
+    reports = tuple(_volume_report(series, files, volume, n, len(volumes)) for n, volume in enumerate(volumes, 1))
     problems = ()
     if len(volumes) > 1:
         text = f"holds {len(volumes)} volumes: choose one with --phase N (phase=N)"
@@ -186,7 +186,7 @@ def _series_report(series: Series) -> SeriesReport:
     return SeriesReport(*facts, volumes=reports, problems=problems)
 
 
-def _volume_report(series: Series, volume: Volume, number: int, count: int) -> VolumeReport:
+def _volume_report(series: Series, files: DicomFiles, volume: Volume, number: int, count: int) -> VolumeReport:
     """Tries to stack the volume, recovering what can be recovered, to learn of every problem in turn."""
     problems: list[Problem] = []
     options = {"fill_gaps": False, "untilt": False}
@@ -197,7 +197,7 @@ def _volume_report(series: Series, volume: Volume, number: int, count: int) -> V
             try:
                 stack, notes = plan(series, reader, phase=number if count > 1 else None, **options)
             except ReadError as error:
-                problems.append(_problem(error))
+                problems.append(_problem(files.relabel(error)))
                 option = _RECOVERIES.get(error.code)
                 if option is None or options[option]:
                     break

@@ -142,7 +142,7 @@ def _decoder(layout: PixelLayout) -> tuple[Decoder, str]:
         raise ReadError(
             f"its pixels are compressed as {UID(syntax).name}, for which no decoder is installed",
             path=layout.path,
-            remedy=f"pip install {package}",
+            remedy=f"install it with: pip install {package}",
             code="codec-missing",
         )
     return decoder, plugin

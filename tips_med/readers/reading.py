@@ -38,8 +38,8 @@ def read_scan(
         ReadError: for whatever cannot be read without guessing; ``code`` names the reason.
     """
     path = Path(path)
-    kind = image_format(path) if not path.is_dir() else None
-    if kind is not None and path.exists():
+    kind = image_format(path) if path.suffix else None
+    if kind is not None and path.is_file():
         from tips_med.readers.images import read_image
 
         if series is not None:

@@ -7,9 +7,9 @@ import shutil
 import tempfile
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pydicom
@@ -30,12 +30,30 @@ IMAGE_SUFFIXES = {".nii": "nifti", ".nii.gz": "nifti", ".nrrd": "nrrd", ".mha": 
 
 @dataclass(frozen=True)
 class DicomFiles:
-    """Files that may be DICOM, in a stable order; ``single`` is the one slice that was named, if one was."""
+    """Files that may be DICOM, in a stable order.
+
+    Attributes:
+        root: What the user named.
+        paths: The files.
+        single: The one slice that was named, if one was.
+        members: Names in the archive of the files that were unpacked from it.
+    """
 
     root: Path
     paths: tuple[Path, ...]
     single: Path | None = None
-    notes: tuple[str, ...] = ()
+    members: Mapping[Path, str] = field(default_factory=dict)
+
+    def relabel(self, error: ReadError) -> ReadError:
+        """The error with the name that the user knows: a member of the archive, not its unpacked copy."""
+        if error.path is None or not self.members:
+            return error
+        name = self.members.get(error.path)
+        if name is not None:
+            error.found = f"{name}: {error.found}"
+        if name is not None or any(error.path in copy.parents for copy in self.members):
+            error.path = self.root
+        return error
 
 
 def image_format(path: Path) -> str | None:
@@ -51,18 +69,31 @@ def dicom_files(path: Path) -> Iterator[DicomFiles]:
     Raises:
         ReadError: ``not-found``, ``empty-folder``, ``not-a-scan``, or what ``zip`` and DICOMDIR refuse.
     """
-    if not path.exists():
+    if not _exists(path):
         raise ReadError("does not exist", path=path, code="not-found", remedy="check the path")
     if path.is_dir():
         paths = tuple(sorted(p for p in path.rglob("*") if p.is_file()))
         if not paths:
             raise ReadError("is an empty folder", path=path, code="empty-folder")
         yield DicomFiles(path, paths)
+    elif not path.is_file():
+        raise ReadError("is neither a file nor a folder", path=path, code="not-a-scan")
     elif zipfile.is_zipfile(path):
         with tempfile.TemporaryDirectory(prefix="tips-med-") as folder:
-            yield DicomFiles(path, _unzip(path, Path(folder)))
+            files = DicomFiles(path, *_unzip(path, Path(folder)))
+            try:
+                yield files
+            except ReadError as error:
+                raise files.relabel(error) from error.__cause__
     else:
         yield _from_file(path)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file system takes
+        return False
 
 
 def _from_file(path: Path) -> DicomFiles:
@@ -124,7 +155,7 @@ def _existing(path: Path) -> Path:
     return lower if lower.is_file() else path
 
 
-def _unzip(path: Path, folder: Path) -> tuple[Path, ...]:
+def _unzip(path: Path, folder: Path) -> tuple[tuple[Path, ...], None, dict[Path, str]]:
     """Members of an archive, written under numbered names, so that no member's name reaches the file system."""
     try:
         with zipfile.ZipFile(path) as archive:
@@ -133,7 +164,9 @@ def _unzip(path: Path, folder: Path) -> tuple[Path, ...]:
             free = shutil.disk_usage(folder).free
             if sum(member.file_size for member in members) > free:
                 raise ReadError("needs more room than is left on the disk", path=path, code="too-large")
-            return tuple(_extract(archive, member, folder / f"{n:06d}") for n, member in enumerate(members))
+            copies = {folder / f"{n:06d}": member for n, member in enumerate(members)}
+            paths = tuple(_extract(archive, member, copy) for copy, member in copies.items())
+            return paths, None, {copy: member.filename for copy, member in copies.items()}
     except ReadError:
         raise
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError, ValueError) as error:
