@@ -171,7 +171,7 @@ def summary(counts: dict[str, Counter[str]]) -> list[str]:
         for name, c in counts.items()
     ]
     return [
-        "| reader | right | refused | wrong | read where a choice is asked | not for it |",
+        "| reader | right | refused | wrong | read where this one refuses | not for it |",
         "|---|---:|---:|---:|---:|---:|",
         *rows,
     ]

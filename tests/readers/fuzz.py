@@ -99,8 +99,11 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
     return bytes(changed)
 
 
-def _work(pipe: Connection, paths: list[tuple[Path, Path]], seed: int, first: int, count: int) -> None:
+def _work(
+    pipe: Connection, ours: Connection, paths: list[tuple[Path, Path]], seed: int, first: int, count: int
+) -> None:
     """Mutates and reads ``count`` files, telling the parent before and after each."""
+    ours.close()  # so that this process ends with its parent
     warnings.simplefilter("ignore")
     logging.disable(logging.CRITICAL)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -141,7 +144,7 @@ def fuzz(files: int, seed: int, tell: Callable[[str], None] = lambda text: None)
         number = 0
         while number < files:
             ours, theirs = context.Pipe(duplex=False)
-            child = context.Process(target=_work, args=(theirs, paths, seed, number, files - number), daemon=True)
+            child = context.Process(target=_work, args=(theirs, ours, paths, seed, number, files - number), daemon=True)
             child.start()
             theirs.close()
             number = _listen(ours, child, number, files, seed, counts, tell)
