@@ -1,0 +1,34 @@
+"""The field's own measures of grounding, as torchmetrics metrics whose intervals are drawn over patients.
+
+>>> dice = GlobalDice()
+>>> dice.update(np.ones((2, 2, 2), bool), np.ones((2, 2, 2), bool), patient="a")
+>>> dice.compute()["dice"]
+tensor(1.)
+"""
+
+from tips_med.metrics.base import CaseMetric, Interval
+from tips_med.metrics.instances import InstanceDetection, count_instances, find_pieces
+from tips_med.metrics.localization import ContrastToNoise, PointingGame, ThresholdIoU
+from tips_med.metrics.overlap import GlobalDice, HitRate, SurfaceDice, dice, surface_dice
+from tips_med.metrics.presence import FalsePositiveVolume, PresenceDetection
+from tips_med.metrics.words import ParaphraseStability, SwapTest
+
+__all__ = [
+    "CaseMetric",
+    "ContrastToNoise",
+    "FalsePositiveVolume",
+    "GlobalDice",
+    "HitRate",
+    "InstanceDetection",
+    "Interval",
+    "ParaphraseStability",
+    "PointingGame",
+    "PresenceDetection",
+    "SurfaceDice",
+    "SwapTest",
+    "ThresholdIoU",
+    "count_instances",
+    "dice",
+    "find_pieces",
+    "surface_dice",
+]
