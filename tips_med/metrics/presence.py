@@ -1,0 +1,64 @@
+"""Is it there at all? How well presence is told, and how much is marked where nothing is."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torchmetrics.functional.classification import (
+    binary_auroc,
+    binary_calibration_error,
+    binary_sensitivity_at_specificity,
+)
+
+from tips_med.metrics.base import CaseMetric, mean_of
+from tips_med.shapes import Mask
+
+
+class PresenceDetection(CaseMetric):
+    """AUROC, sensitivity at a specificity, and the calibration error of probabilities of presence.
+
+    Values: ``auroc``; ``sensitivity`` at the specificity asked for; ``calibration_error``, the expected calibration
+    error over ten equal bins (Naeini 2015; Guo 2017). The first two are NaN unless both classes were seen.
+    The computation is torchmetrics'.
+
+    Args:
+        specificity: At which sensitivity is told.
+        bins: Of the calibration error.
+    """
+
+    def __init__(self, specificity: float = 0.95, bins: int = 10) -> None:
+        super().__init__()
+        self.specificity, self.bins = specificity, bins
+
+    def update(self, probability: float, present: bool, *, patient: str | None = None) -> None:
+        """Adds a case: the probability that was told, and whether the finding is there."""
+        self._add([probability, float(present)], patient)
+
+    def summarise(self, rows: Tensor) -> dict[str, Tensor]:
+        """See CaseMetric."""
+        probability, present = rows[:, 0], rows[:, 1].int()
+        auroc = sensitivity = torch.tensor(torch.nan)
+        if 0 < int(present.sum()) < len(present):
+            auroc = binary_auroc(probability, present)
+            sensitivity, _ = binary_sensitivity_at_specificity(probability, present, self.specificity)
+        error = binary_calibration_error(probability.float(), present, n_bins=self.bins, norm="l1")
+        return {"auroc": auroc.float(), "sensitivity": sensitivity.float(), "calibration_error": error.float()}
+
+
+class FalsePositiveVolume(CaseMetric):
+    """What is marked where the finding is absent: ``false_ml``, the mean volume, and ``clean``, the share with none.
+
+    Cases in which the finding is there are left out. The measure is autoPET's (Gatidis 2022) for negative scans.
+    """
+
+    higher_is_better = False
+
+    def update(self, mask: Mask, truth: Mask, voxel_ml: float, *, patient: str | None = None) -> None:
+        """Adds a case: both masks [k j i] on one grid, and the volume of a voxel."""
+        if not truth.any():
+            volume = int(mask.sum()) * voxel_ml
+            self._add([volume, float(volume == 0)], patient)
+
+    def summarise(self, rows: Tensor) -> dict[str, Tensor]:
+        """See CaseMetric."""
+        return {"false_ml": mean_of(rows[:, 0]), "clean": mean_of(rows[:, 1])}

@@ -1,0 +1,62 @@
+"""Does the map follow the words? Swap tests and paraphrases.
+
+A model that has learned "mass, therefore the left lower lobe" scores well until a word is changed. The swap test asks
+the same scan with one word changed (left for right, upper for lower, a finding for another one) and looks at the
+truth of the unchanged phrase: the mask has to leave it. It is Winoground's idea (Thrush 2022) for maps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tips_med.metrics.base import CaseMetric, mean_of
+from tips_med.metrics.overlap import dice
+from tips_med.shapes import Mask
+
+
+class SwapTest(CaseMetric):
+    """Asks once with the right words and once with a word swapped; the truth is that of the right words.
+
+    Only cases in which the swapped phrase is not true as well can tell anything; whoever calls makes sure of that.
+
+    Values: ``follows``, the share of cases in which the right words overlap more with the truth than the swapped
+    ones, a tie counting as a failure; ``drop``, the mean loss of Dice by swapping; ``leak``, the mean share of the
+    truth that is still marked.
+    """
+
+    higher_is_better = True
+
+    def update(self, mask: Mask, swapped: Mask, truth: Mask, *, patient: str | None = None) -> None:
+        """Adds a case: masks of the right and of the swapped words, and the truth, [k j i] on one grid."""
+        if truth.any():
+            right, wrong = dice(mask, truth), dice(swapped, truth)
+            self._add([float(right > wrong), right - wrong, float(swapped[truth].mean())], patient)
+
+    def summarise(self, rows: Tensor) -> dict[str, Tensor]:
+        """See CaseMetric."""
+        return {"follows": mean_of(rows[:, 0]), "drop": mean_of(rows[:, 1]), "leak": mean_of(rows[:, 2])}
+
+
+class ParaphraseStability(CaseMetric):
+    """Asks in several words that mean the same: ``stability`` is the mean Dice between all pairs of their masks.
+
+    ``spread`` is the mean, over cases, of the standard deviation of the probability of presence.
+    """
+
+    higher_is_better = True
+
+    def update(self, masks: Sequence[Mask], probabilities: Sequence[float], *, patient: str | None = None) -> None:
+        """Adds a case: for every wording its mask, [k j i] on one grid, and its probability of presence."""
+        if len(masks) > 1:
+            pairs = [dice(one, other) for one, other in combinations(masks, 2)]
+            self._add([float(np.mean(pairs)), float(np.std(probabilities))], patient)
+
+    def summarise(self, rows: Tensor) -> dict[str, Tensor]:
+        """See CaseMetric."""
+        none = torch.full((1,), torch.nan)
+        return {name: mean_of(rows[:, n] if len(rows) else none) for n, name in enumerate(("stability", "spread"))}
