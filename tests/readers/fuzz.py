@@ -18,7 +18,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -56,10 +56,10 @@ LIMIT_SECONDS = 20.0
 _LENGTHS = (0, 1, 2, 7, 0x7F, 0xFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFE, 0xFFFFFFFF)
 
 
-def write_seeds(folder: Path) -> list[tuple[Path, Path]]:
+def write_seeds(folder: Path, names: Sequence[str] = SEEDS) -> list[tuple[Path, Path]]:
     """One readable path a seed, and the file in it that is to be mutated."""
     made = []
-    for name in SEEDS:
+    for name in names:
         case = next(case for case in CASES if case.name == name)
         place = folder / str(len(made))
         place.mkdir()
@@ -134,12 +134,14 @@ def _outcome(read: Callable[[], object]) -> str:
     return "read"
 
 
-def fuzz(files: int, seed: int, tell: Callable[[str], None] = lambda text: None) -> Counter[str]:
+def fuzz(
+    files: int, seed: int, tell: Callable[[str], None] = lambda text: None, names: Sequence[str] = SEEDS
+) -> Counter[str]:
     """Mutates and reads ``files`` files; counts outcomes. ``failed: ...`` and ``crashed``/``hung`` are faults."""
     counts: Counter[str] = Counter()
     context = multiprocessing.get_context("fork")
     with tempfile.TemporaryDirectory() as folder:
-        paths = write_seeds(Path(folder))
+        paths = write_seeds(Path(folder), names)
         originals = [target.read_bytes() for _, target in paths]
         number = 0
         while number < files:
@@ -147,7 +149,7 @@ def fuzz(files: int, seed: int, tell: Callable[[str], None] = lambda text: None)
             child = context.Process(target=_work, args=(theirs, ours, paths, seed, number, files - number), daemon=True)
             child.start()
             theirs.close()
-            number = _listen(ours, child, number, files, seed, counts, tell)
+            number = _listen(ours, child, number, files, seed, counts, tell, (*names, "single slice"))
             child.join(timeout=5)
             for (_, target), data in zip(paths, originals, strict=True):
                 target.write_bytes(data)
@@ -162,6 +164,7 @@ def _listen(
     seed: int,
     counts: Counter[str],
     tell: Callable[[str], None],
+    names: Sequence[str],
 ) -> int:
     """Takes a child's messages until it is done or dead; gives the number to go on with."""
     while True:
@@ -174,7 +177,7 @@ def _listen(
             number, outcome = ours.recv()
         except EOFError:
             counts["crashed"] += 1
-            tell(f"seed {seed}, file {number} ({(SEEDS + ('single slice',))[number % (len(SEEDS) + 1)]}): crashed")
+            tell(f"seed {seed}, file {number} ({names[number % len(names)]}): crashed")
             return number + 1
         if outcome == "done":
             return files
@@ -182,7 +185,7 @@ def _listen(
             continue
         counts[outcome] += 1
         if outcome.startswith("failed"):
-            tell(f"seed {seed}, file {number} ({(SEEDS + ('single slice',))[number % (len(SEEDS) + 1)]}): {outcome}")
+            tell(f"seed {seed}, file {number} ({names[number % len(names)]}): {outcome}")
 
 
 def main() -> int:
@@ -190,9 +193,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--files", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--case", action="append", choices=SEEDS, help="only these kinds of file; may be repeated")
     options = parser.parse_args()
     begun = time.perf_counter()
-    counts = fuzz(options.files, options.seed, tell=lambda text: sys.stdout.write(text + "\n"))
+    counts = fuzz(
+        options.files, options.seed, tell=lambda text: sys.stdout.write(text + "\n"), names=options.case or SEEDS
+    )
     for outcome, count in counts.most_common():
         sys.stdout.write(f"{count:6d}  {outcome}\n")
     sys.stdout.write(f"{time.perf_counter() - begun:.0f} s\n")

@@ -172,3 +172,30 @@ def test_the_given_folder_is_left_as_it_was(tmp_path: Path) -> None:
     read_scan(tmp_path)
     inspect_path(tmp_path)
     assert before == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+
+
+@pytest.mark.parametrize("name", ["JPEG lossless", "JPEG-LS", "JPEG 2000"])
+def test_a_compressed_frame_cut_short_is_refused(name: str, tmp_path: Path) -> None:
+    """Some decoders fill the rest with made-up pixels."""
+    import pydicom
+    from pydicom.encaps import encapsulate, get_frame
+
+    path = sorted(_write(name, tmp_path).path.iterdir())[1]
+    dataset = pydicom.dcmread(path)
+    stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    dataset.PixelData = encapsulate([stream[: len(stream) * 2 // 3 // 2 * 2]])
+    dataset.save_as(path)
+    with pytest.raises(ReadError) as caught:
+        read_scan(tmp_path)
+    assert caught.value.code == "damaged-pixels"
+
+
+def test_a_jpeg_without_huffman_tables_is_refused(tmp_path: Path) -> None:
+    """GDCM ends the process on it."""
+    path = sorted(_write("JPEG lossless", tmp_path).path.iterdir())[1]
+    data = path.read_bytes()
+    assert b"\xff\xc4" in data
+    path.write_bytes(data.replace(b"\xff\xc4", b"\xff\xe4", 1))
+    with pytest.raises(ReadError) as caught:
+        read_scan(tmp_path)
+    assert caught.value.code == "damaged-pixels"
