@@ -1,0 +1,100 @@
+"""All DICOM objects of one answer, which refer to each other."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+from pydicom.dataset import Dataset
+
+from tips_med.errors import OutputError
+from tips_med.exporters.dicom.equipment import Equipment, SeriesPlan
+from tips_med.exporters.dicom.key_image import key_slice, make_key_image, make_key_objects
+from tips_med.exporters.dicom.seg import make_segmentation, track
+from tips_med.exporters.dicom.source import SourceImages
+from tips_med.exporters.dicom.sr import make_report
+from tips_med.grounding import Grounding
+
+
+@dataclass(frozen=True, eq=False)
+class DicomResults:
+    """The objects of one answer; all but the report are None when nothing was found.
+
+    Attributes:
+        report: Comprehensive 3D SR, TID 1500.
+        segmentation: Binary segmentation, one segment an instance.
+        key_image: Secondary capture of the most telling slice.
+        key_objects: Key object selection of that slice and the key image.
+    """
+
+    report: Dataset
+    segmentation: Dataset | None = None
+    key_image: Dataset | None = None
+    key_objects: Dataset | None = None
+
+    @property
+    def named(self) -> dict[str, Dataset]:
+        """Those that there are, by file name; what is referred to comes before what refers to it."""
+        objects = {
+            "seg.dcm": self.segmentation,
+            "sr.dcm": self.report,
+            "key_image.dcm": self.key_image,
+            "key_objects.dcm": self.key_objects,
+        }
+        return {name: made for name, made in objects.items() if made is not None}
+
+
+def make_results(
+    grounding: Grounding,
+    source: SourceImages,
+    *,
+    series: SeriesPlan | None = None,
+    weights_sha256: str | None = None,
+    omit_empty_frames: bool = True,
+    key_image: bool = True,
+) -> DicomResults:
+    """Makes the DICOM objects of an answer.
+
+    Args:
+        grounding: The answer.
+        source: Headers of the images it is about, see ``read_source``.
+        series: Where the objects go; new series when None.
+        weights_sha256: Hash of the model's weights, for the algorithm identification.
+        omit_empty_frames: See ``make_segmentation``.
+        key_image: Also make the key image and its selection.
+
+    Raises:
+        OutputError: ``source-unfit``: the source's headers do not allow it.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # highdicom warns of odd values that are the source's, and quotes them
+            return _make(grounding, source, series or SeriesPlan.new(), weights_sha256, omit_empty_frames, key_image)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        # The message may quote the header, and so the patient: only its kind is told.
+        raise OutputError(
+            f"the source's headers do not allow DICOM results ({type(error).__name__})",
+            remedy="leave DICOM results out for this series",
+            code="source-unfit",
+        ) from error
+
+
+def _make(
+    grounding: Grounding,
+    source: SourceImages,
+    series: SeriesPlan,
+    weights_sha256: str | None,
+    omit_empty_frames: bool,
+    key_image: bool,
+) -> DicomResults:
+    equipment, tracked = Equipment.of(grounding, weights_sha256), track(grounding)
+    if not tracked:
+        return DicomResults(make_report(grounding, source, [], None, equipment, series))
+    seg = make_segmentation(grounding, source, tracked, equipment, series, omit_empty_frames=omit_empty_frames)
+    report = make_report(grounding, source, tracked, seg, equipment, series)
+    if not key_image:
+        return DicomResults(report, seg)
+    k = key_slice(grounding)
+    picture = make_key_image(grounding, source, equipment, series, k)
+    selected = [image for image in (source.by_slice[k], picture) if image is not None]
+    return DicomResults(report, seg, picture, make_key_objects(selected, source, equipment, series))
