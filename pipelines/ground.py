@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tips_med.encoders.study import EncodedStudy, is_study
-from tips_med.exporters.folder import check_writable, write_answers
+from tips_med.exporters.dicom import DicomExporter
+from tips_med.exporters.folder import check_writable, default_exporters, write_answers
 from tips_med.grounding import Grounding
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding import ground as answer
@@ -28,6 +29,8 @@ def ground(
     phase: int | None = None,
     fill_gaps: bool = False,
     untilt: bool = False,
+    dicom: bool = False,
+    source: str | None = None,
     steps: Steps = silent,
 ) -> list[Grounding]:
     """Asks a scan, and writes the answers into a folder.
@@ -42,27 +45,30 @@ def ground(
         phase: Which time or phase of a 4-D series, from 0.
         fill_gaps: Interpolate missing slices, and say so.
         untilt: Resample a tilted gantry's slices to an upright grid, and say so.
+        dicom: Also write each answer as DICOM: report, segmentation, key image and key object selection.
+        source: With dicom, the DICOM images that an encoded study was made from.
         steps: Told of progress; the command line shows a bar.
 
     Returns:
         One answer a query, in the order asked.
     """
     check_writable(out)
+    exporters = list(default_exporters())
+    path = str(sample_path()) if scan == "sample" else scan
     with steps("loading the model"):
         opened = open_model(model, device)
         queries = [understand(text, opened) for text in query]
-    if is_study(scan):
+    results = DicomExporter(source or path, weights_sha256=opened.sha256) if dicom else None
+    if results is not None:
+        exporters.append(results)
+    if is_study(path):
         with steps("reading the study"):
-            study = EncodedStudy.load(scan)
+            study = EncodedStudy.load(path)
     else:
         with steps("reading the scan"):
-            volume = read_scan(
-                sample_path() if scan == "sample" else scan,
-                series=series,
-                phase=phase,
-                fill_gaps=fill_gaps,
-                untilt=untilt,
-            )
+            volume = read_scan(path, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
+        if results is not None:
+            results.prepare(volume)
         with steps("encoding") as progress:
             study = encode_scan(volume, opened, progress)
     answers = []
@@ -72,5 +78,5 @@ def ground(
             progress(n, len(queries))
     about = dataclasses.asdict(opened.card) | {"name": opened.card.name, "weights_sha256": opened.sha256}
     with steps("writing") as progress:
-        write_answers(answers, out, about, progress=progress)
+        write_answers(answers, out, about, exporters=exporters, progress=progress)
     return answers
