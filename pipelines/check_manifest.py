@@ -1,0 +1,32 @@
+"""Checks a manifest before it is trained on or evaluated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tips_med.manifest.check import CheckReport, UnusableManifestError, check_rows
+from tips_med.manifest.rows import read_manifest
+from tips_med.progress import Steps, silent
+from tips_med.query import Lexicon
+
+
+def check_manifest(path: str, lexicon: str = "chest_ct", steps: Steps = silent) -> CheckReport:
+    """Reads every scan, mask and phrase that a manifest names.
+
+    Args:
+        path: The manifest, .csv or .jsonl.
+        lexicon: Of the model that is to be trained: a name, or a YAML file.
+        steps: Told of progress; the command line shows a bar.
+
+    Returns:
+        What it holds, with what is worth knowing.
+
+    Raises:
+        UnusableManifestError: It cannot be used as it is; the message is the table of everything that is wrong.
+    """
+    rows = read_manifest(path)
+    with steps("checking scans and masks") as progress:
+        report = check_rows(rows, Lexicon.load(lexicon), progress)
+    if not report.usable:
+        raise UnusableManifestError(report, Path(path))
+    return report

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pipelines.check_manifest import check_manifest
+from tests.manifest.files import AFFINE, SHAPE, a_mask, a_scan, write_nifti
+from tips_med.cli import main
+from tips_med.manifest.check import UnusableManifestError
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name in ("one", "two"):
+        write_nifti(tmp_path / name / "ct.nii.gz", a_scan())
+    write_nifti(tmp_path / "mask.nii.gz", a_mask().astype(np.uint8))
+    write_nifti(tmp_path / "empty.nii.gz", np.zeros(SHAPE, np.uint8))
+    write_nifti(tmp_path / "moved.nii.gz", a_mask().astype(np.uint8), AFFINE + np.eye(4)[:, [3, 0, 1, 2]] * 0.3)
+    return tmp_path
+
+
+def manifest(folder, *lines):
+    path = folder / "m.csv"
+    path.write_text("scan,phrase,mask,label,patient,split\n" + "\n".join(lines) + "\n")
+    return path
+
+
+def test_a_good_manifest_is_counted(tree):
+    path = manifest(
+        tree,
+        "one/ct.nii.gz,mass in the left lung,mask.nii.gz,present,a,train",
+        "one/ct.nii.gz,no pleural effusion,,,a,train",
+        "two/ct.nii.gz,mass with frobnication,,unknown,b,val",
+    )
+    report = check_manifest(str(path))
+    assert report.usable
+    assert (report.rows, report.scans, report.patients) == (3, 2, 2)
+    assert report.counts["mass", "train", "present"] == report.counts["mass", "train", "outlined"] == 1
+    assert report.counts["pleural_effusion", "train", "absent"] == 1
+    assert [(p.line, p.code, p.fatal) for p in report.problems] == [(4, "unknown-words", False)]
+    assert "frobnication" in str(report)
+
+
+def test_every_problem_is_named_with_its_line(tree):
+    path = manifest(
+        tree,
+        "one/ct.nii.gz,mass,empty.nii.gz,present,a,train",
+        "one/ct.nii.gz,nodule,moved.nii.gz,present,a,train",
+        "one/ct.nii.gz,consolidation,mask.nii.gz,absent,a,train",
+        "two/ct.nii.gz,mass,nowhere.nii.gz,,b,train",
+        "two/ct.nii.gz,xyzzy,,,b,val",
+        "none/ct.nii.gz,mass,,,c,val",
+        "one/ct.nii.gz,mass,empty.nii.gz,present,a,train",
+    )
+    with pytest.raises(UnusableManifestError) as caught:
+        check_manifest(str(path))
+    found = {(p.line, p.code) for p in caught.value.report.problems}
+    assert {
+        (2, "empty-mask"),
+        (3, "other-grid"),
+        (4, "mask-of-absent"),
+        (5, "mask-unreadable"),
+        (6, "unknown-words"),
+        (5, "two-splits"),
+        (6, "two-splits"),
+        (8, "twice"),
+    } <= found
+    assert any(line == 7 for line, _ in found)
+
+
+def test_the_command_fails_with_the_table(tree, capsys):
+    path = manifest(tree, "one/ct.nii.gz,mass,empty.nii.gz,present,a,train")
+    assert main(["check-manifest", str(path), "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert "empty-mask" in said
+    assert "not usable" in said
+    path = manifest(tree, "one/ct.nii.gz,mass,mask.nii.gz,present,a,train")
+    assert main(["check-manifest", str(path), "--quiet"]) == 0
+    assert "1 rows, 1 scans, 1 patients" in capsys.readouterr().out

@@ -1,0 +1,20 @@
+"""Manifests: which phrase is true of which scan, and where; read, checked, and made from public layouts."""
+
+from tips_med.manifest.check import CheckReport, Problem, check_rows
+from tips_med.manifest.masks import read_mask
+from tips_med.manifest.phrases import other_finding, other_level, other_side
+from tips_med.manifest.rows import ManifestError, Row, read_manifest, write_manifest
+
+__all__ = [
+    "CheckReport",
+    "ManifestError",
+    "Problem",
+    "Row",
+    "check_rows",
+    "other_finding",
+    "other_level",
+    "other_side",
+    "read_manifest",
+    "read_mask",
+    "write_manifest",
+]

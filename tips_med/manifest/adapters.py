@@ -1,0 +1,158 @@
+"""Manifests from public layouts: Medical Segmentation Decathlon, TotalSegmentator, ReXGroundingCT."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tips_med.manifest.rows import ManifestError, Row
+
+LAYOUTS = ("decathlon", "totalsegmentator", "rexgroundingct")
+
+
+def rows_of(
+    layout: str, folder: Path, phrases: Mapping[str, str] | None = None, images: Path | None = None
+) -> list[Row]:
+    """The rows of one of the known layouts.
+
+    Args:
+        layout: One of ``LAYOUTS``.
+        folder: Its root.
+        phrases: For Decathlon and TotalSegmentator, a phrase for a label's name: ``{"cancer": "lung mass"}``; names
+            that are not among them are used as they are.
+        images: For ReXGroundingCT, the folder of the CT volumes, which CT-RATE gives out; searched with subfolders.
+
+    Raises:
+        ManifestError: The layout is not known, or the folder is not of it.
+    """
+    if layout == "decathlon":
+        return from_decathlon(folder, phrases or {})
+    if layout == "totalsegmentator":
+        return from_totalsegmentator(folder, phrases or {})
+    if layout == "rexgroundingct":
+        return from_rexgroundingct(folder, images or folder)
+    raise ManifestError(f"no layout {layout!r}", expected=", ".join(LAYOUTS), code="layout")
+
+
+def from_decathlon(folder: Path, phrases: Mapping[str, str]) -> list[Row]:
+    """A task of the Medical Segmentation Decathlon (Antonelli 2022): ``dataset.json``, ``imagesTr``, ``labelsTr``.
+
+    Cases are patients. A tenth of them, chosen by a hash of the name, is ``val`` and a tenth ``test``; the task's own
+    test images have no labels and are left out. Label 0 and labels called background are not asked for.
+    """
+    about = _json(folder / "dataset.json")
+    try:
+        labels = {int(value): str(name) for value, name in about["labels"].items()}
+        pairs = [(folder / case["image"], folder / case["label"]) for case in about["training"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _foreign(folder / "dataset.json", "a Decathlon task", error) from error
+    rows = []
+    for image, mask in pairs:
+        patient = image.name.removesuffix(".nii.gz")
+        values = _values(mask)
+        for value, name in labels.items():
+            if value and name.lower() != "background":
+                label = "present" if value in values else "absent"
+                rows.append(Row(image, _phrase(name, phrases), mask, str(value), label, patient, _split(patient)))
+    return rows
+
+
+def from_totalsegmentator(folder: Path, phrases: Mapping[str, str]) -> list[Row]:
+    """The TotalSegmentator dataset (Wasserthal 2023): ``sNNNN/ct.nii.gz``, ``sNNNN/segmentations/NAME.nii.gz``.
+
+    Splits are those of ``meta.csv``, where it is there, else by a hash as for Decathlon. An empty mask says that the
+    structure is not in the scan: it was looked for in all of them.
+    """
+    scans = sorted(folder.glob("*/ct.nii.gz"))
+    if not scans:
+        raise _foreign(folder, "TotalSegmentator's folders sNNNN/ct.nii.gz")
+    splits = {}
+    if (folder / "meta.csv").is_file():
+        text = (folder / "meta.csv").read_text(encoding="utf-8-sig").splitlines()
+        splits = {row.get("image_id"): row.get("split") for row in csv.DictReader(text, delimiter=";")}
+    rows = []
+    for scan in scans:
+        patient = scan.parent.name
+        split = splits.get(patient) or _split(patient)
+        for mask in sorted((scan.parent / "segmentations").glob("*.nii.gz")):
+            name = mask.name.removesuffix(".nii.gz")
+            label = "present" if _values(mask) - {0} else "absent"
+            rows.append(Row(scan, _phrase(name, phrases), mask, None, label, patient, split))
+    return rows
+
+
+def from_rexgroundingct(folder: Path, images: Path) -> list[Row]:
+    """ReXGroundingCT (arXiv:2507.22030): ``dataset.json`` of findings, ``segmentations/NAME`` of [finding h w d].
+
+    ``train_12_a_1.nii.gz`` is of patient ``train_12``. A finding without a mask (of the hidden test set) becomes a weak
+    pair.
+    """
+    about = _json(folder / "dataset.json")
+    places = {path.name: path for path in images.rglob("*.nii.gz") if "segmentations" not in path.parts}
+    rows = []
+    try:
+        for split, cases in about.items():
+            for case in cases:
+                name = str(case["name"])
+                mask = folder / "segmentations" / name
+                for number, phrase in sorted(case["findings"].items(), key=lambda pair: int(pair[0])):
+                    rows.append(
+                        Row(
+                            scan=places.get(name, images / name),
+                            phrase=str(phrase),
+                            mask=mask if mask.is_file() else None,
+                            part=f"first:{int(number)}" if mask.is_file() else None,
+                            label="present",
+                            patient="_".join(name.split("_")[:2]),
+                            split=str(split),
+                        )
+                    )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _foreign(folder / "dataset.json", "ReXGroundingCT's splits of cases with findings", error) from error
+    return rows
+
+
+def _phrase(name: str, phrases: Mapping[str, str]) -> str:
+    """``lung_upper_lobe_left`` reads ``left lung upper lobe``."""
+    if name in phrases:
+        return phrases[name]
+    words = name.replace("_", " ").split()
+    if words and words[-1] in ("left", "right"):
+        words = [words[-1], *words[:-1]]
+    return " ".join(words)
+
+
+def _split(patient: str) -> str:
+    tenth = hashlib.sha256(patient.encode()).digest()[0] % 10
+    return {0: "test", 1: "val"}.get(tenth, "train")
+
+
+def _values(mask: Path) -> set[int]:
+    import nibabel as nib
+
+    try:
+        return {int(value) for value in np.unique(np.asarray(nib.load(mask).dataobj))}  # type: ignore[attr-defined]
+    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+        raise ManifestError(f"cannot be read ({error})", path=mask, code="mask-unreadable") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ManifestError(f"cannot be read ({error})", path=path, code="layout") from error
+    if not isinstance(about, dict):
+        raise _foreign(path, "an object")
+    return about
+
+
+def _foreign(path: Path, expected: str, error: Exception | None = None) -> ManifestError:
+    return ManifestError(
+        "is of another layout" + (f" ({error})" if error else ""), path=path, expected=expected, code="layout"
+    )

@@ -1,0 +1,187 @@
+"""Checks a manifest against its files: everything that would go wrong in training, said before it."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tips_med.errors import QueryError, TipsMedError
+from tips_med.manifest.masks import read_mask
+from tips_med.manifest.rows import ManifestError, Row
+from tips_med.query import Lexicon
+from tips_med.readers import read_scan
+from tips_med.scan import Scan
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a row, or with several.
+
+    Attributes:
+        line: Of the manifest.
+        code: A short stable name: ``other-grid``, ``empty-mask``, ``two-splits``.
+        text: In words.
+        fatal: Whether training and evaluation would be wrong with it; others are worth knowing.
+    """
+
+    line: int
+    code: str
+    text: str
+    fatal: bool = True
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What a manifest holds, and what is wrong with it.
+
+    Attributes:
+        problems: In the order of the lines.
+        counts: Rows by (term, split, what): ``present``, ``absent``, ``unknown``, and ``outlined`` for those with a
+            mask.
+        rows: How many.
+        scans: How many different ones.
+        patients: Likewise.
+    """
+
+    problems: tuple[Problem, ...]
+    counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    rows: int = 0
+    scans: int = 0
+    patients: int = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether nothing fatal was found."""
+        return not any(problem.fatal for problem in self.problems)
+
+    def __str__(self) -> str:
+        lines = [f"{self.rows} rows, {self.scans} scans, {self.patients} patients"]
+        terms = sorted({(term, split) for term, split, _ in self.counts})
+        names = ("present", "absent", "unknown", "outlined")
+        if terms:
+            lines += ["", _line(["term", "split", *names])]
+            lines += [_line([t, s, *(str(self.counts.get((t, s, n), 0)) for n in names)]) for t, s in terms]
+        if self.problems:
+            lines += ["", f"{'line':>6}  {'problem':<18}  what"]
+            lines += [f"{p.line:>6}  {p.code:<18}  {'' if p.fatal else '(usable) '}{p.text}" for p in self.problems]
+        lines.append("" if self.usable else "\nnot usable as it is")
+        return "\n".join(lines).rstrip()
+
+
+class UnusableManifestError(ManifestError):
+    """A manifest that was checked and cannot be used; its text is the whole table.
+
+    Args:
+        report: What was found.
+        path: The manifest.
+    """
+
+    code = "manifest-problems"
+
+    def __init__(self, report: CheckReport, path: Path) -> None:
+        fatal = sum(problem.fatal for problem in report.problems)
+        super().__init__(f"{fatal} problem(s)", path=path)
+        self.report = report
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.found}\n{self.report}"
+
+
+def check_rows(
+    rows: Sequence[Row], lexicon: Lexicon, progress: Callable[[int, int], None] | None = None
+) -> CheckReport:
+    """Reads every scan and mask and every phrase.
+
+    Args:
+        rows: Of one manifest, all splits.
+        lexicon: The language of the model.
+        progress: Called with (scans done, scans in all).
+    """
+    problems = _patients_in_two_splits(rows) + _twice(rows)
+    counts: Counter[tuple[str, str, str]] = Counter()
+    by_scan: dict[Path, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_scan[row.scan].append(row)
+    for done, (path, own) in enumerate(by_scan.items(), start=1):
+        try:
+            scan = read_scan(path)
+        except TipsMedError as error:
+            problems += [Problem(row.line, error.code, str(error)) for row in own]
+            scan = None
+        for row in own:
+            found, label, term = _phrase(row, lexicon)
+            problems += found
+            if scan is not None and row.mask is not None:
+                problems += _mask(row, scan, label)
+            if term:
+                counts[term, row.split, label] += 1
+                counts[term, row.split, "outlined"] += row.mask is not None
+        if progress:
+            progress(done, len(by_scan))
+    return CheckReport(
+        tuple(sorted(problems, key=lambda p: (p.line, p.code))),
+        dict(counts),
+        len(rows),
+        len(by_scan),
+        len({row.who for row in rows}),
+    )
+
+
+def _phrase(row: Row, lexicon: Lexicon) -> tuple[list[Problem], str, str]:
+    try:
+        query = lexicon.parse(row.phrase)
+    except QueryError as error:
+        return [Problem(row.line, error.code, str(error))], row.label or "unknown", ""
+    problems = []
+    if query.unknown_words:
+        text = f"{row.phrase!r}: not known, and left out: {', '.join(query.unknown_words)}"
+        problems.append(Problem(row.line, "unknown-words", text, fatal=False))
+    asked = query.finding or query.structure
+    return problems, row.resolved(query.negated), asked.id if asked else ""
+
+
+def _mask(row: Row, scan: Scan, label: str) -> list[Problem]:
+    assert row.mask is not None
+    try:
+        mask = read_mask(row.mask, scan, row.part)
+    except TipsMedError as error:
+        return [Problem(row.line, error.code, str(error))]
+    if label == "present" and not mask.any():
+        return [Problem(row.line, "empty-mask", f"{row.mask}: the mask is empty, but {row.phrase!r} is marked present")]
+    if label == "absent" and mask.any():
+        text = f"{row.mask}: {int(mask.sum())} voxels are marked, but {row.phrase!r} is marked absent"
+        return [Problem(row.line, "mask-of-absent", text)]
+    return []
+
+
+def _patients_in_two_splits(rows: Sequence[Row]) -> list[Problem]:
+    splits: dict[str, set[str]] = defaultdict(set)
+    by_scan: dict[Path, set[str]] = defaultdict(set)
+    for row in rows:
+        splits[row.who].add(row.split)
+        by_scan[row.scan].add(row.who)
+    problems = []
+    for row in rows:
+        if len(splits[row.who]) > 1:
+            named = ", ".join(sorted(splits[row.who]))
+            problems.append(Problem(row.line, "two-splits", f"patient {row.who} is in the splits {named}"))
+        if len(by_scan[row.scan]) > 1:
+            problems.append(Problem(row.line, "two-patients", f"{row.scan} is of {len(by_scan[row.scan])} patients"))
+    return problems
+
+
+def _twice(rows: Sequence[Row]) -> list[Problem]:
+    seen: dict[tuple[Path, str, Path | None, str | None], Row] = {}
+    problems = []
+    for row in rows:
+        first = seen.setdefault((row.scan, row.phrase.lower(), row.mask, row.part), row)
+        if first is not row:
+            text = f"the same pair as in line {first.line}"
+            problems.append(Problem(row.line, "twice", text, fatal=first.label != row.label))
+    return problems
+
+
+def _line(cells: list[str]) -> str:
+    return f"{cells[0]:<24} {cells[1]:<8} " + " ".join(f"{cell:>8}" for cell in cells[2:])

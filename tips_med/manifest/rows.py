@@ -1,0 +1,194 @@
+"""The manifest itself: one row a pair of a scan and a phrase, in CSV or JSON Lines.
+
+Its published schema is ``manifest.schema.json`` beside this file (of one row of JSON Lines; CSV has the same columns).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, cast, get_args
+
+from tips_med.errors import OutputError, TipsMedError
+
+Label = Literal["present", "absent", "unknown"]
+COLUMNS = ("scan", "phrase", "mask", "part", "label", "patient", "split")
+
+
+class ManifestError(TipsMedError):
+    """A manifest, or a file that it names, that cannot be used as it is."""
+
+    code = "manifest"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A phrase and what is known of it in a scan.
+
+    Attributes:
+        scan: DICOM folder, or a file of a volume.
+        phrase: A query, or a sentence of a report.
+        mask: NIfTI (or NRRD, MHA), DICOM SEG or RTSTRUCT; None for a weak pair.
+        part: Which part of the mask: see ``read_mask``; None for all of it.
+        label: Whether what the phrase names is in the scan. When left out: ``present`` with a mask; without one, what
+            the phrase says (a negated phrase says ``absent``), which ``resolved`` fills in.
+        patient: Never in two splits, and drawn as one for intervals; the scan's own path when left out.
+        split: ``train``, ``val``, ``test`` or any other name.
+        line: Of the manifest, for messages; 0 when made in Python.
+    """
+
+    scan: Path
+    phrase: str
+    mask: Path | None = None
+    part: str | None = None
+    label: Label | None = None
+    patient: str | None = None
+    split: str = "train"
+    line: int = 0
+
+    @property
+    def who(self) -> str:
+        """The patient, or the scan that stands for one."""
+        return self.patient or str(self.scan)
+
+    def resolved(self, negated: bool) -> Label:
+        """The label, whether it was written or follows from the rest of the row.
+
+        Args:
+            negated: Whether the phrase is negated.
+        """
+        if self.label is not None:
+            return self.label
+        return "present" if self.mask is not None or not negated else "absent"
+
+
+def read_manifest(path: str | Path, split: str | None = None) -> list[Row]:
+    """Reads all rows of a manifest, or those of one split.
+
+    Args:
+        path: A ``.csv`` or ``.jsonl`` file, UTF-8. Relative paths in it are meant from its folder.
+        split: Only these rows.
+
+    Raises:
+        ManifestError: It cannot be read, a row is wrong (the line is named), or no row is left.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".csv", ".jsonl"):
+        raise ManifestError("is no manifest", path=path, expected="a .csv or .jsonl file", code="manifest-format")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"cannot be read ({error})", path=path, code="manifest-unreadable") from error
+    raw = _csv(text, path) if path.suffix.lower() == ".csv" else _jsonl(text, path)
+    rows = [_row(values, line, path) for line, values in raw]
+    kept = [row for row in rows if split is None or row.split == split]
+    if not kept:
+        known = ", ".join(sorted({row.split for row in rows}))
+        raise ManifestError(
+            "holds no row" + (f" of the split {split!r}" if split else ""),
+            path=path,
+            expected=f"one of the splits {known}" if known else "a header and a row a pair",
+            code="manifest-empty",
+        )
+    return kept
+
+
+def write_manifest(rows: Iterable[Row], path: str | Path) -> Path:
+    """Writes rows as CSV or JSON Lines, whole or not at all; paths inside the manifest's folder become relative.
+
+    Raises:
+        OutputError: It cannot be written there.
+    """
+    path = Path(path)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("w", encoding="utf-8", newline="") as file:
+            values = (_values(row, path.resolve().parent) for row in rows)
+            if path.suffix.lower() == ".jsonl":
+                for one in values:
+                    file.write(json.dumps({k: v for k, v in one.items() if v}, ensure_ascii=False) + "\n")
+            else:
+                writer = csv.DictWriter(file, COLUMNS)
+                writer.writeheader()
+                writer.writerows(values)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot be written ({error})", path=path) from error
+    return path
+
+
+def _values(row: Row, folder: Path) -> dict[str, str]:
+    def shown(path: Path | None) -> str:
+        if path is None:
+            return ""
+        whole = path.resolve()
+        return whole.relative_to(folder).as_posix() if whole.is_relative_to(folder) else str(whole)
+
+    return {
+        "scan": shown(row.scan),
+        "phrase": row.phrase,
+        "mask": shown(row.mask),
+        "part": row.part or "",
+        "label": row.label or "",
+        "patient": row.patient or "",
+        "split": row.split,
+    }
+
+
+def _csv(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    reader = csv.DictReader(text.splitlines(), restkey="", strict=True)
+    try:
+        for values in reader:
+            if "" in values:
+                raise ManifestError(f"line {reader.line_num} has more cells than the header", path=path)
+            yield reader.line_num, dict(values)
+    except csv.Error as error:
+        raise ManifestError(f"line {reader.line_num} is no CSV ({error})", path=path) from error
+
+
+def _jsonl(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
+    for line, one in enumerate(text.splitlines(), start=1):
+        if one.strip():
+            try:
+                values = json.loads(one)
+            except json.JSONDecodeError as error:
+                raise ManifestError(f"line {line} is no JSON ({error.msg})", path=path) from error
+            if not isinstance(values, dict):
+                raise ManifestError(f"line {line} is no object", path=path, expected='{"scan": ..., "phrase": ...}')
+            yield line, values
+
+
+def _row(values: dict[str, object], line: int, path: Path) -> Row:
+    cells: dict[str, str] = {}
+    for name, value in values.items():
+        if name not in COLUMNS:
+            raise ManifestError(
+                f"line {line} has a column {name!r}", path=path, expected=f"only {', '.join(COLUMNS)}", code="column"
+            )
+        if value is not None and not isinstance(value, str):
+            raise ManifestError(f"line {line}: {name} is {value!r}", path=path, expected="text", code="type")
+        cells[name] = (value or "").strip()
+    for name in ("scan", "phrase"):
+        if not cells.get(name):
+            raise ManifestError(f"line {line} has no {name}", path=path, code=f"no-{name}")
+    label = cells.get("label") or None
+    if label is not None and label not in get_args(Label):
+        raise ManifestError(
+            f"line {line} has the label {label!r}", path=path, expected=", ".join(get_args(Label)), code="label"
+        )
+    mask = cells.get("mask")
+    return Row(
+        scan=path.parent / cells["scan"],
+        phrase=cells["phrase"],
+        mask=path.parent / mask if mask else None,
+        part=cells.get("part") or None,
+        label=cast("Label | None", label),
+        patient=cells.get("patient") or None,
+        split=cells.get("split") or "train",
+        line=line,
+    )
