@@ -126,6 +126,13 @@ def test_quiet_says_the_answer_and_nothing_else(scan_file, tmp_path, capsys):
     assert "Research use only, not a medical device" in said.out
 
 
+def test_inspect_lists_what_is_there_and_what_would_be_read(scan_file, capsys):
+    assert run("inspect", scan_file.parent) == 0
+    assert "scan.nii.gz" in capsys.readouterr().out
+    assert run("inspect", scan_file, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["would_read"]
+
+
 @pytest.mark.shipped
 def test_the_shipped_model_finds_the_mass_of_the_bundled_scan(tmp_path):
     out = tmp_path / "out"

@@ -23,13 +23,16 @@ from tips_med.errors import ConfigError, TipsMedError
 FIXABLE = 2
 """Exit code for what the user can put right."""
 
-_POSITIONAL = {"ground": ("scan", "query"), "encode": ("scan",), "inspect": ("path",)}
+_POSITIONAL = {"ground": ("scan", "query"), "encode": ("scan",), "inspect": ("path",), "check-manifest": ("path",)}
 _COMMANDS = {
     "ground": "where is it? ask a scan, or an encoded study",
     "encode": "encode a scan once, to ask it many times",
     "inspect": "what is in a folder, and what would be read",
     "pretrain": "train the compact model on painted findings",
     "convert-tips": "turn published TIPS checkpoints into a folder for --model tips:FOLDER",
+    "make-manifest": "make a manifest of a public dataset's layout",
+    "check-manifest": "read everything that a manifest names, and say what is wrong",
+    "evaluate": "ask a model every phrase of a manifest: table, JSON, page",
     "calibrate": "fit when a model says present, absent or unsure",
 }
 
@@ -131,7 +134,7 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
     elif command == "inspect":
         import json
 
-        from tips_med.readers import inspection_table
+        from tips_med.exporters.inspection import inspection_table
 
         if arguments.get("json"):
             sys.stdout.write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")

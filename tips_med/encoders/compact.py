@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -112,7 +113,7 @@ class CompactNet(nn.Module):
         self.config = config
         widths, blocks = config.widths, config.blocks
         self.stem = nn.Conv2d(config.slabs.channels, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in zip(widths, widths[1:]))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
         self.levels = nn.ModuleList(
             nn.Sequential(*(ResidualBlock(width) for _ in range(n))) for width, n in zip(widths, blocks)
         )
@@ -152,7 +153,7 @@ class CompactNet(nn.Module):
 
     def attend(self, deep: Tensor, offset_mm: Tensor) -> Tensor:
         """Attention over [batch slab width row col], all slabs of a scan at once."""
-        b, s, w, rows, columns = deep.shape
+        b, _, _, rows, columns = deep.shape
         tokens = deep.flatten(3).transpose(2, 3)
         step = [mm * DEPTH for mm in self.config.slabs.spacing_mm[1:]]
         centre = [(DEPTH - 1) / 2 * mm for mm in self.config.slabs.spacing_mm[1:]]

@@ -144,11 +144,7 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
             heat, lps_from_heat, study.scan, lungs if lungs and lungs.seen else None, calibration.threshold, LEAST_ML,
             calibration.least_score,
         )  # fmt: skip
-    peak_lps = (
-        instances[0].peak_lps
-        if instances
-        else tuple(float(v) for v in transform_points(lps_from_heat, np.array(peak))[0])
-    )
+    x, y, z = (float(v) for v in transform_points(lps_from_heat, np.array(peak))[0])
     return Grounding(
         query=understood,
         scan=study.scan,
@@ -157,7 +153,7 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
         lps_from_heat=lps_from_heat,
         labels=labels,
         instances=instances,
-        peak_lps=peak_lps,
+        peak_lps=instances[0].peak_lps if instances else (x, y, z),
         token_heat=_token_heat(study, understood, text, model),
         sentence=sentence(understood, presence, instances, lungs),
         model=model.identity,

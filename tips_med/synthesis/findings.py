@@ -173,7 +173,7 @@ def paint_consolidation(canvas: Canvas, side: int | None = None) -> Painted | No
 
 
 def paint_effusion(canvas: Canvas, side: int | None = None) -> Painted | None:
-    """Free pleural fluid: it lies at the back, climbs the chest wall in a meniscus, and presses on the lung above it."""
+    """Free pleural fluid: at the back, climbing the chest wall in a meniscus, pressing on the lung above it."""
     rng = canvas.rng
     side = side or int(rng.choice([RIGHT, LEFT]))
     lung = canvas.lungs == side

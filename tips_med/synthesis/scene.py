@@ -70,9 +70,10 @@ class Scene:
         """The mask of a finding, [slab y x]: of one side, or with one attribute, if asked."""
         mask = np.zeros(self.volume_hu.shape, bool)
         for painted in self.findings:
-            if finding in names(painted) and side in (None, painted.side):
-                if attribute is None or attribute in painted.attributes:
-                    mask |= painted.mask
+            if finding not in names(painted) or side not in (None, painted.side):
+                continue
+            if attribute is None or attribute in painted.attributes:
+                mask |= painted.mask
         return mask
 
     def unknown(self, finding: str) -> np.ndarray:

@@ -13,6 +13,7 @@ from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene, names
 
 SIDES = {"left": LEFT, "right": RIGHT}
+SIDED = (None, "left", "right")
 ATTRIBUTED = ("solid", "part_solid", "ground_glass", "spiculated")
 """Attributes that the painters know to be true or false of a nodule or mass."""
 
@@ -51,19 +52,18 @@ def ask(scene: Scene, findings: tuple[str, ...], lexicon: Lexicon, rng: np.rando
     there = [(name, painted) for painted in scene.findings for name in sorted(names(painted)) if name in findings]
     questions = []
     for turn in range(n):
-        kind = rng.random()
-        if turn < 2 and scene.lungs is not None:
-            side = [None, "left", "right"][int(rng.integers(3))]
-            slots = Slots(finding=None, structure="lung", side=side)
-        elif there and (kind < 0.55 or turn < 2 + len(there)):
-            name, painted = there[(turn - 2) % len(there)]
+        if turn == 0 and scene.lungs is not None:
+            slots = Slots(finding=None, structure="lung", side=SIDED[int(rng.integers(3))])
+        elif there and (turn == 1 or rng.random() < 0.4):
+            name, painted = there[int(rng.integers(len(there)))]
             swap = rng.random()
             side = None if swap < 0.35 else painted.side
             if swap > 0.8:
                 side = "left" if painted.side == "right" else "right"
             slots = _finding_slots(name, side, _attribute(name, painted, rng), rng)
         else:
-            slots = _finding_slots(str(rng.choice(findings)), [None, "left", "right"][int(rng.integers(3))], None, rng)
+            # Mostly absent: a scan has nearly none of all the findings that one may ask for.
+            slots = _finding_slots(str(rng.choice(findings)), SIDED[int(rng.integers(3))], None, rng)
         questions.append(_question(scene, slots, lexicon, rng))
     return questions
 

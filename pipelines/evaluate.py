@@ -1,0 +1,75 @@
+"""Evaluates a model on a manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+
+from tips_med.evaluation import Evaluation, evaluate_rows, write_evaluation
+from tips_med.evaluation.page import PICTURES, Gallery, check_place
+from tips_med.manifest import read_manifest
+from tips_med.models import open_model
+from tips_med.progress import Steps, silent
+
+
+def evaluate(
+    manifest: Path,
+    out: Path,
+    split: str = "test",
+    model: str | None = None,
+    device: str = "auto",
+    strict: bool = False,
+    other_findings: dict[str, str] | None = None,
+    paraphrases: int = 3,
+    pictures: int = 3,
+    draws: int = 1000,
+    seed: int = 0,
+    steps: Steps = silent,
+) -> Evaluation:
+    """Asks a model every phrase of one split, and writes a table, JSON and a page.
+
+    Args:
+        manifest: The manifest, .csv or .jsonl.
+        out: Folder for evaluation.json, index.html and pictures; an earlier evaluation in it is replaced.
+        split: Which rows.
+        model: A file of weights, or tips:FOLDER; the shipped model if left out.
+        device: auto, cpu or cuda.
+        strict: Stop at the first row that cannot be asked, instead of counting it.
+        other_findings: For the swap test: a finding for each that cannot be true of the same voxels.
+        paraphrases: Other wordings that outlined findings are asked in.
+        pictures: Of the best cases, and as many of the worst.
+        draws: Of the bootstrap over patients.
+        seed: Of wordings and draws.
+        steps: Told of progress; the command line shows a bar.
+
+    Returns:
+        The values; the command line prints them as a table.
+    """
+    rows = read_manifest(manifest, split)
+    check_place(out)
+    gallery = Gallery(out / PICTURES, pictures)
+    with steps("loading the model"):
+        opened = open_model(model, device)
+    with steps("asking") as progress:
+        found = evaluate_rows(
+            rows,
+            opened,
+            folder=manifest.parent,
+            strict=strict,
+            other_findings=other_findings,
+            paraphrases=paraphrases,
+            draws=draws,
+            seed=seed,
+            progress=progress,
+            watch=gallery.watch,
+        )
+    about = {
+        "manifest": manifest.name,
+        "manifest_sha256": hashlib.sha256(manifest.read_bytes()).hexdigest(),
+        "split": split,
+        "weights_sha256": opened.sha256,
+        "card": dataclasses.asdict(opened.card),
+    }
+    write_evaluation(found, out, about, gallery)
+    return found

@@ -1,0 +1,33 @@
+"""Sends DICOM results to an archive."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tips_med.serving.archive import dicom_objects
+from tips_med.serving.connect import open_archive
+
+
+def send(
+    results: str,
+    archive: str,
+    credentials: Path | None = None,
+    calling: str = "TIPS_MED",
+    timeout_s: float = 60.0,
+) -> str:
+    """Sends DICOM results to an archive.
+
+    Args:
+        results: A folder that ground --dicom wrote, or one DICOM file.
+        archive: https://host/dicom-web, or dicom://AETITLE@host:port.
+        credentials: A file with user:password, or Bearer and a token, for DICOMweb.
+        calling: Our AE title, for DIMSE.
+        timeout_s: Longest silence in seconds.
+
+    Returns:
+        What was sent, in words.
+    """
+    files = dicom_objects([Path(results)])
+    opened = open_archive(archive, credentials=credentials, calling=calling, timeout_s=timeout_s)
+    opened.store(files)
+    return f"{len(files)} objects sent to {opened.address}"
