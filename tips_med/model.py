@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,6 @@ class Calibration:
         absent_below: Calibrated probability under which the answer is absent.
         present_above: And above which it is present.
         threshold: Of the map's probability, for the mask.
-        least_score: A piece of the mask whose highest probability is lower than this is dropped.
     """
 
     slope: float = 1.0
@@ -47,7 +47,10 @@ class Calibration:
     absent_below: float = 0.35
     present_above: float = 0.65
     threshold: float = 0.5
-    least_score: float = 0.5
+
+    def probability(self, evidence: float) -> float:
+        """The calibrated probability of a finding, from the evidence for it."""
+        return 1 / (1 + math.exp(-max(-30.0, min(30.0, self.slope * evidence + self.intercept))))
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ class Instance:
         slices: First and last slice k, counted from 0.
         instance_uids: SOP Instance UIDs of those slices, for DICOM sources.
         mean_hu: Mean of the measured voxels in it.
-        score: Mean probability of the map in it, 0 to 1.
-        peak_lps: Where the map is highest in it, LPS in mm.
+        score: Calibrated probability of this piece by itself, 0 to 1.
+        peak_lps: Where the evidence for it is strongest, LPS in mm.
         centroid_lps: Its centre, LPS in mm.
     """
 
@@ -70,7 +70,7 @@ class Grounding:
         lps_from_heat: Maps (slab, y, x, 1) to LPS in mm.
         labels: Instance numbers on the scan's own grid, [k j i]; 0 where the finding is not.
         instances: The pieces, highest score first.
-        peak_lps: Where the map is highest, LPS in mm, also when the answer is ``absent``.
+        peak_lps: Where the evidence is strongest, LPS in mm, also when the answer is ``absent``.
         token_heat: For every word understood, its own map on the same grid as ``heat``.
         sentence: The answer in words.
         model: Name and short hash of the weights that answered.

@@ -140,10 +140,8 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
     presence = judge(logit, calibration, understood, assessable=lungs is None or lungs.seen)
     labels, instances = np.zeros(study.scan.shape, np.uint8), ()
     if presence.state != "absent":
-        labels, instances = find_instances(
-            heat, lps_from_heat, study.scan, lungs if lungs and lungs.seen else None, calibration.threshold, LEAST_ML,
-            calibration.least_score,
-        )  # fmt: skip
+        measured = lungs if lungs is not None and lungs.seen else None
+        labels, instances = find_instances(heat, lps_from_heat, study.scan, measured, calibration, LEAST_ML)
     x, y, z = (float(v) for v in transform_points(lps_from_heat, np.array(peak))[0])
     return Grounding(
         query=understood,

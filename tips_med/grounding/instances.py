@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
@@ -9,7 +11,9 @@ from scipy.spatial.distance import pdist
 
 from tips_med.geometry import grid_corners, transform_points, voxel_volume_mm3
 from tips_med.grounding.answer import Instance
+from tips_med.grounding.presence import evidence_map
 from tips_med.grounding.regions import Lungs, place_of
+from tips_med.model import Calibration
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat, Labels
 from tips_med.slabs import resample
@@ -57,9 +61,8 @@ def find_instances(
     lps_from_heat: Affine,
     scan: Scan,
     lungs: Lungs | None,
-    threshold: float,
+    calibration: Calibration,
     least_ml: float,
-    least_score: float,
 ) -> tuple[Labels, tuple[Instance, ...]]:
     """Labels and measures the pieces of a map.
 
@@ -68,57 +71,57 @@ def find_instances(
         lps_from_heat: Its place.
         scan: Whose grid to label.
         lungs: To name sides and thirds with; None when the scan has none.
-        threshold: Of the map.
+        calibration: Its threshold cuts the map; a piece that would be called absent by itself is dropped.
         least_ml: Pieces smaller than this are dropped.
-        least_score: And pieces whose highest probability is lower than this.
 
     Returns:
         The labels on the scan's grid, [k j i], and the pieces, in the order of their labels.
     """
     labels = np.zeros(scan.shape, np.uint8)
-    part, first = mask_on_scan(heat, lps_from_heat, scan, threshold)
+    part, first = mask_on_scan(heat, lps_from_heat, scan, calibration.threshold)
     if not part.size:
         return labels, ()
-    pieces, count = ndimage.label(part >= threshold, EIGHTEEN)
+    pieces, count = ndimage.label(part >= calibration.threshold, EIGHTEEN)
     if not count:
         return labels, ()
     numbers = np.arange(1, count + 1)
     ml = voxel_volume_mm3(scan.lps_from_kji) / 1000
     volume = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * ml
-    highest = np.atleast_1d(ndimage.maximum(part, pieces, numbers))
-    kept = numbers[(volume >= least_ml) & (highest >= least_score)]
     boxes = ndimage.find_objects(pieces)
-    scored = sorted(((float(part[boxes[n - 1]][pieces[boxes[n - 1]] == n].mean()), n) for n in kept), reverse=True)
-    view = labels[tuple(slice(f, f + s) for f, s in zip(first, part.shape))]
+    sure = evidence_map(heat)
+    to_fine = np.linalg.inv(lps_from_heat) @ scan.lps_from_kji
+    candidates = []
+    for n in numbers[volume >= least_ml]:
+        inside = np.argwhere(pieces[boxes[n - 1]] == n) + [f + s.start for f, s in zip(first, boxes[n - 1])]
+        fine = np.clip(np.rint(transform_points(to_fine, inside)).astype(int), 0, np.array(heat.shape) - 1)
+        logits = sure[tuple(fine.T)]
+        score = calibration.probability(float(logits.max()))
+        if score >= calibration.absent_below:
+            candidates.append((score, inside, fine, inside[logits.argmax()]))
+    candidates.sort(key=lambda candidate: (-candidate[0], -len(candidate[1])))
     found = []
-    for label, (score, n) in enumerate(scored[:MOST], start=1):
-        box = boxes[n - 1]
-        mask = pieces[box] == n
-        view[box][mask] = label
-        at = tuple(f + s.start for f, s in zip(first, box))
-        found.append(_measure(label, score, mask, (at[0], at[1], at[2]), part[box], scan, lungs, lps_from_heat, heat))
+    for label, (score, inside, fine, peak) in enumerate(candidates[:MOST], start=1):
+        labels[tuple(inside.T)] = label
+        found.append(_measure(label, score, inside, fine, peak, scan, lungs))
     return labels, tuple(found)
 
 
 def _measure(
     label: int,
     score: float,
-    mask: np.ndarray,
-    first: tuple[int, int, int],
-    probability: np.ndarray,
+    inside: np.ndarray,
+    fine: np.ndarray,
+    peak: np.ndarray,
     scan: Scan,
     lungs: Lungs | None,
-    lps_from_heat: Affine,
-    heat: Heat,
 ) -> Instance:
-    inside = np.argwhere(mask) + first
+    """Measures a piece, given as voxels of the scan [n 3], the same on the fine grid, and the voxel of its peak."""
     values = scan.voxels[tuple(inside.T)]
-    peak = np.unravel_index(np.where(mask, probability, -1).argmax(), mask.shape)
-    peak_lps = transform_points(scan.lps_from_kji, np.add(peak, first))[0]
+    peak_lps = transform_points(scan.lps_from_kji, peak)[0]
     centroid = transform_points(scan.lps_from_kji, inside.mean(axis=0))[0]
-    side, region = None, ""
-    if lungs is not None:
-        side, region = _place(inside, scan, lungs, lps_from_heat, heat.shape)
+    side, region = _place(fine, lungs) if lungs is not None else (None, "")
+    mask = np.zeros(np.ptp(inside, axis=0) + 1, bool)
+    mask[tuple((inside - inside.min(axis=0)).T)] = True
     low, high = int(inside[:, 0].min()), int(inside[:, 0].max())
     uids = scan.provenance.instance_uids[low : high + 1]
     return Instance(
@@ -136,11 +139,9 @@ def _measure(
     )
 
 
-def _place(inside: np.ndarray, scan: Scan, lungs: Lungs, lps_from_heat: Affine, shape: tuple[int, ...]):
-    """Side and region of a piece: the side by most of its voxels, the third by its middle."""
-    some = inside[:: max(1, len(inside) // 20_000)]
-    fine = transform_points(np.linalg.inv(lps_from_heat) @ scan.lps_from_kji, some)
-    index = np.clip(np.rint(fine).astype(int), 0, np.array(shape) - 1)
+def _place(fine: np.ndarray, lungs: Lungs) -> tuple[Literal["left", "right", "both"] | None, str]:
+    """Side and region of a piece on the fine grid, [n 3]: the side by most of its voxels, the third by its middle."""
+    index = fine[:: max(1, len(fine) // 20_000)]
     sides = lungs.side[tuple(index.T)]
     counts = np.bincount(sides, minlength=3)
     if counts[1:].sum() == 0:

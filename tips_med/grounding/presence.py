@@ -13,27 +13,26 @@ from tips_med.shapes import Heat
 _EDGE = 1e-4
 
 
-def evidence(heat: Heat) -> tuple[float, tuple[int, int, int]]:
-    """How sure a map is where it is surest.
+def evidence_map(heat: Heat) -> Heat:
+    """How sure a map is of every place: its logit, averaged over three slabs, rows and columns.
 
-    The logit of the probability is averaged over three slabs, rows and columns, so that a single hot cell counts for
-    little, and its maximum is taken.
+    A single hot cell counts for little; what was not seen is no evidence.
 
     Args:
         heat: Probability, [slab y x], NaN where nothing was seen.
 
     Returns:
-        The evidence in logits, and the index (slab, y, x) of its maximum.
+        Logits, the same shape, within +-9.2.
     """
     probability = np.clip(np.nan_to_num(heat), _EDGE, 1 - _EDGE)
-    hot = np.argwhere(probability > 0.02)
-    low, high = (hot.min(axis=0), hot.max(axis=0) + 1) if len(hot) else (np.zeros(3, int), np.array(heat.shape))
-    low, high = np.maximum(low - 1, 0), np.minimum(high + 1, heat.shape)
-    part = probability[tuple(slice(a, b) for a, b in zip(low, high))]
-    smooth = ndimage.uniform_filter(np.log(part / (1 - part)), 3, mode="nearest")
-    at = np.unravel_index(int(smooth.argmax()), smooth.shape)
-    slab, y, x = (int(n) for n in np.add(at, low))
-    return float(smooth[at]), (slab, y, x)
+    return ndimage.uniform_filter(np.log(probability / (1 - probability)), 3, mode="nearest")
+
+
+def evidence(heat: Heat) -> tuple[float, tuple[int, int, int]]:
+    """How sure a map is where it is surest: the maximum of ``evidence_map``, and its index (slab, y, x)."""
+    sure = evidence_map(heat)
+    slab, y, x = (int(n) for n in np.unravel_index(int(sure.argmax()), sure.shape))
+    return float(sure[slab, y, x]), (slab, y, x)
 
 
 def judge(logit: float, calibration: Calibration, query: Query, *, assessable: bool = True) -> Presence:
@@ -45,7 +44,7 @@ def judge(logit: float, calibration: Calibration, query: Query, *, assessable: b
         query: What was asked; a negated query is also told whether its statement holds.
         assessable: False when the organ is not in the scan: then there is nothing to be sure of.
     """
-    probability = float(1 / (1 + np.exp(-np.clip(calibration.slope * logit + calibration.intercept, -30, 30))))
+    probability = calibration.probability(logit)
     if not assessable:
         return Presence("unsure", probability)
     if probability >= calibration.present_above:
