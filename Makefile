@@ -15,7 +15,8 @@ $(STAMP): $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.tests: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[figures,codecs,tips,test,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[tips,test,dev]'
+	.ci/install-debian-packages
 	touch $@
 
 demo: $(STAMP)  ## ask the bundled scan two questions

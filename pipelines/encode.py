@@ -31,7 +31,7 @@ def encode(
         model: A file of weights, or tips:FOLDER; the shipped model if left out.
         device: auto, cpu or cuda.
         series: Series Instance UID to read, where there are several.
-        phase: Which time or phase of a 4-D series, from 0.
+        phase: Which time or phase of a 4-D series, from 1.
         fill_gaps: Interpolate missing slices, and say so.
         untilt: Resample a tilted gantry's slices to an upright grid, and say so.
         steps: Told of progress; the command line shows a bar.

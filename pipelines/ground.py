@@ -42,7 +42,7 @@ def ground(
         model: A file of weights, or tips:FOLDER; the shipped model if left out.
         device: auto, cpu or cuda.
         series: Series Instance UID to read, where there are several.
-        phase: Which time or phase of a 4-D series, from 0.
+        phase: Which time or phase of a 4-D series, from 1.
         fill_gaps: Interpolate missing slices, and say so.
         untilt: Resample a tilted gantry's slices to an upright grid, and say so.
         dicom: Also write each answer as DICOM: report, segmentation, key image and key object selection.
