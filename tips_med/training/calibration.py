@@ -147,6 +147,8 @@ def summary(observations: Sequence[Observation], calibration: dict[str, Calibrat
         there = [o for o in own if o.there]
         absent = [o for o in own if not o.there]
         said = dict(zip(map(id, own), chance))
+        # An absent answer marks nothing, whatever its map.
+        marked = [o.mask_ml * (said[id(o)] >= fit_of.absent_below) for o in absent]
         rows.append(
             {
                 "finding": finding,
@@ -157,8 +159,8 @@ def summary(observations: Sequence[Observation], calibration: dict[str, Calibrat
                 "specificity": _share(said[id(o)] < fit_of.absent_below for o in absent),
                 "dice": float(np.mean([o.dice for o in there])) if there else None,
                 "hit": _share(o.hit for o in there),
-                "false_ml_median": float(np.median([o.mask_ml for o in absent])) if absent else None,
-                "false_ml_mean": float(np.mean([o.mask_ml for o in absent])) if absent else None,
+                "false_ml_median": float(np.median(marked)) if absent else None,
+                "false_ml_mean": float(np.mean(marked)) if absent else None,
             }
         )
     return rows
