@@ -34,5 +34,8 @@ lint: $(VENV)/.tests
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+figures: $(STAMP)  ## the pictures of the documentation
+	$(BIN)/python -m benchmarks.figures
+
 clean:
 	rm -rf $(VENV) out build dist

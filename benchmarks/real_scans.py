@@ -56,7 +56,7 @@ def lungs(study: EncodedStudy, truth: np.ndarray, model: GroundingModel) -> dict
 
 def lesion(study: EncodedStudy, outlined: np.ndarray, truth: np.ndarray, model: GroundingModel) -> dict[str, Any]:
     """The largest outlined lesion, asked for by its size's name, on its side and on the other."""
-    pieces, count = ndimage.label(outlined, np.ones((3, 3, 3)))
+    pieces, _ = ndimage.label(outlined, np.ones((3, 3, 3)))
     largest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
     near = ndimage.grey_dilation(truth, (1, 7, 7))[largest]
     side, other = ("left", "right") if (near == 2).sum() > (near == 1).sum() else ("right", "left")

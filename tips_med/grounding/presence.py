@@ -10,7 +10,7 @@ from tips_med.model import Calibration
 from tips_med.query import Query
 from tips_med.shapes import Heat
 
-_EDGE = 1e-4
+_EDGE = 1e-6
 
 
 def evidence_map(heat: Heat) -> Heat:
@@ -22,7 +22,7 @@ def evidence_map(heat: Heat) -> Heat:
         heat: Probability, [slab y x], NaN where nothing was seen.
 
     Returns:
-        Logits, the same shape, within +-9.2.
+        Logits, the same shape, within +-13.8.
     """
     probability = np.clip(np.nan_to_num(heat), _EDGE, 1 - _EDGE)
     return ndimage.uniform_filter(np.log(probability / (1 - probability)), 3, mode="nearest")
