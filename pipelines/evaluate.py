@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 from tips_med.evaluation import Evaluation, evaluate_rows, write_evaluation
@@ -13,8 +14,19 @@ from tips_med.models import open_model
 from tips_med.progress import Steps, silent
 
 
+@dataclass(frozen=True)
+class EvaluationData:
+    """What to evaluate on.
+
+    Attributes:
+        manifest: The manifest, .csv or .jsonl.
+    """
+
+    manifest: Path
+
+
 def evaluate(
-    manifest: Path,
+    data: EvaluationData,
     out: Path,
     split: str = "test",
     model: str | None = None,
@@ -30,7 +42,7 @@ def evaluate(
     """Asks a model every phrase of one split, and writes a table, JSON and a page.
 
     Args:
-        manifest: The manifest, .csv or .jsonl.
+        data: The manifest: --data.manifest FILE.
         out: Folder for evaluation.json, index.html and pictures; an earlier evaluation in it is replaced.
         split: Which rows.
         model: A file of weights, or tips:FOLDER; the shipped model if left out.
@@ -46,6 +58,7 @@ def evaluate(
     Returns:
         The values; the command line prints them as a table.
     """
+    manifest = data.manifest
     rows = read_manifest(manifest, split)
     check_place(out)
     gallery = Gallery(out / PICTURES, pictures)

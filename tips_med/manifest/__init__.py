@@ -2,10 +2,11 @@
 
 from tips_med.manifest.check import CheckReport, Problem, check_rows
 from tips_med.manifest.masks import read_mask
-from tips_med.manifest.phrases import other_finding, other_level, other_side
+from tips_med.manifest.phrases import OTHER_FINDINGS, other_finding, other_level, other_side
 from tips_med.manifest.rows import ManifestError, Row, read_manifest, write_manifest
 
 __all__ = [
+    "OTHER_FINDINGS",
     "CheckReport",
     "ManifestError",
     "Problem",

@@ -13,6 +13,18 @@ _SIDES = {"left": "right", "right": "left"}
 _LEVELS = {"upper": "lower", "lower": "upper", "apical": "basal", "basal": "apical"}
 
 
+OTHER_FINDINGS = {
+    "nodule": "pleural_effusion",
+    "mass": "pleural_effusion",
+    "lesion": "pneumothorax",
+    "ground_glass_opacity": "pleural_effusion",
+    "consolidation": "pneumothorax",
+    "pleural_effusion": "mass",
+    "pneumothorax": "consolidation",
+}
+"""For findings, another one that cannot be true of the same voxels: for swap tests and hard negatives."""
+
+
 def other_side(query: Query, lexicon: Lexicon) -> str | None:
     """The phrase with left and right exchanged; None for one without a side, or whose other side does not exist.
 

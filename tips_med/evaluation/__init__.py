@@ -1,0 +1,7 @@
+"""Evaluates a model on a manifest, with the field's measures, swap tests and intervals over patients."""
+
+from tips_med.evaluation.page import write_evaluation
+from tips_med.evaluation.run import Evaluation, evaluate_rows
+from tips_med.evaluation.suite import Case, Suite
+
+__all__ = ["Case", "Evaluation", "Suite", "evaluate_rows", "write_evaluation"]

@@ -1,0 +1,213 @@
+"""Asks a model every phrase of a manifest."""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tips_med.encoders.study import EncodedStudy
+from tips_med.errors import QueryError, TipsMedError
+from tips_med.evaluation.suite import Case, Suite
+from tips_med.grounding import Grounding, encode, ground
+from tips_med.grounding.ground import lexicon_named, understand
+from tips_med.manifest import OTHER_FINDINGS, ManifestError, Row, other_finding, other_level, other_side, read_mask
+from tips_med.model import GroundingModel
+from tips_med.query import Lexicon, Query
+from tips_med.readers import read_scan
+from tips_med.synthesis.language import describe, slots_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What came of it.
+
+    Attributes:
+        model: Name and short hash.
+        overall: Values by name, with intervals and numbers of cases.
+        terms: The same for every term.
+        cases: What was answered, row by row.
+        skipped: Rows that could not be asked, with the reason.
+    """
+
+    model: str
+    overall: dict[str, dict[str, float | int | None]]
+    terms: dict[str, dict[str, dict[str, float | int | None]]]
+    cases: tuple[dict[str, Any], ...]
+    skipped: tuple[dict[str, Any], ...]
+
+    def __str__(self) -> str:
+        lines = [f"{self.model}: {len(self.cases)} rows answered, {len(self.skipped)} skipped", ""]
+        for title, values in (("all", self.overall), *self.terms.items()):
+            lines.append(f"{title:<26}{'value':>8}  {'95% interval':<16}  cases")
+            lines += [
+                f"  {name:<24}{_shown(v['value'])}  {_interval(v):<16}  {v['cases']}" for name, v in values.items()
+            ]
+            lines.append("")
+        lines += [f"skipped, line {one['line']}: {one['text']}" for one in self.skipped]
+        return "\n".join(lines).rstrip()
+
+
+def evaluate_rows(
+    rows: Sequence[Row],
+    model: GroundingModel,
+    *,
+    folder: Path | None = None,
+    strict: bool = False,
+    other_findings: Mapping[str, str] | None = None,
+    paraphrases: int = 3,
+    draws: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+    watch: Callable[[Case], None] | None = None,
+) -> Evaluation:
+    """Asks every phrase of every scan, each scan encoded once.
+
+    Args:
+        rows: Of a manifest.
+        model: To be evaluated.
+        folder: Of the manifest; scans are named from it.
+        strict: Stop at the first row that cannot be asked, instead of counting it.
+        other_findings: For the swap test; ``OTHER_FINDINGS`` when None.
+        paraphrases: Other wordings that outlined findings are asked in.
+        draws: Of the bootstrap over patients.
+        seed: Of wordings and draws.
+        progress: Called with (rows done, rows in all).
+        watch: Called with every answered case, for pictures.
+
+    Raises:
+        ManifestError: No row could be asked; or, when ``strict``, what was wrong with the first that could not.
+    """
+    overall, terms = Suite(), defaultdict(Suite)
+    cases: list[dict[str, Any]] = []
+    skipped: list[dict[str, Any]] = []
+    asker = _Asker(model, other_findings or OTHER_FINDINGS, paraphrases, np.random.default_rng(seed))
+    by_scan: dict[Path, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_scan[row.scan].append(row)
+    done = 0
+    for path, own in by_scan.items():
+        for row, answer in asker.answers(path, own):
+            if isinstance(answer, TipsMedError):
+                if strict:
+                    raise answer
+                log.warning("line %d left out: %s", row.line, answer)
+                skipped.append({"line": row.line, "code": answer.code, "text": str(answer)})
+            else:
+                case = Case(scan=_named(path, folder), **answer)
+                overall.add(case)
+                terms[case.term].add(case)
+                cases.append(case.facts())
+                if watch:
+                    watch(case)
+            done += 1
+            if progress:
+                progress(done, len(rows))
+    if not cases:
+        raise ManifestError(f"none of {len(rows)} rows could be asked; the first: {skipped[0]['text']}", code="no-rows")
+    return Evaluation(
+        model.identity,
+        overall.summary(draws, seed),
+        {term: suite.summary(draws, seed) for term, suite in sorted(terms.items())},
+        tuple(cases),
+        tuple(skipped),
+    )
+
+
+class _Asker:
+    def __init__(
+        self, model: GroundingModel, other_findings: Mapping[str, str], paraphrases: int, rng: np.random.Generator
+    ) -> None:
+        self.model, self.other_findings, self.paraphrases, self.rng = model, other_findings, paraphrases, rng
+        self.lexicon: Lexicon = lexicon_named(model.card.lexicon)
+
+    def answers(self, path: Path, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any] | TipsMedError]]:
+        """Each row with the fields of its case, or with what is wrong."""
+        try:
+            study = encode(read_scan(path), self.model)
+        except TipsMedError as error:
+            yield from ((row, error) for row in rows)
+            return
+        there = {self._term(row) for row in rows if row.label != "absent"}
+        for row in rows:
+            try:
+                yield row, self.answer(study, row, there)
+            except TipsMedError as error:
+                yield row, error
+
+    def answer(self, study: EncodedStudy, row: Row, there: set[str]) -> dict[str, Any]:
+        query = understand(row.phrase, self.model)
+        label = row.resolved(query.negated)
+        truth = None
+        if row.mask is not None:
+            truth = read_mask(row.mask, study.scan, row.part)
+            if bool(truth.any()) != (label == "present") and label != "unknown":
+                raise ManifestError(f"the mask contradicts the label {label!r}", path=row.mask, code="mask-and-label")
+        elif label == "absent":
+            truth = np.zeros(study.scan.shape, bool)
+        fields: dict[str, Any] = {"line": row.line, "label": label, "truth": truth, "patient": row.who}
+        fields["grounding"] = ground(study, query, self.model)
+        if truth is not None and truth.any():
+            asked = {name: self._ask(study, phrase) for name, phrase in self._swaps(query, there).items()}
+            fields["swapped"] = {name: answer.mask for name, answer in asked.items() if answer is not None}
+            others = [self._ask(study, phrase) for phrase in self._wordings(query)]
+            fields["paraphrased"] = tuple(
+                (other.mask, float(other.probability)) for other in others if other is not None
+            )
+        return fields
+
+    def _term(self, row: Row) -> str:
+        try:
+            query = self.lexicon.parse(row.phrase)
+        except QueryError:
+            return ""
+        return query.finding.id if query.finding and not query.negated else ""
+
+    def _swaps(self, query: Query, there: set[str]) -> dict[str, str]:
+        """Phrases that cannot be true of the voxels that this one is true of."""
+        found = {"side": other_side(query, self.lexicon), "level": other_level(query, self.lexicon)}
+        other = self.other_findings.get(query.finding.id) if query.finding else None
+        # A finding that is in the scan as well may rightly overlap.
+        if other is not None and other not in there:
+            found["finding"] = other_finding(query, other, self.lexicon)
+        return {name: phrase for name, phrase in found.items() if phrase is not None}
+
+    def _wordings(self, query: Query) -> list[str]:
+        """Other wordings, those that were kept from training among them."""
+        found: dict[str, str] = {}
+        for n in range(4 * self.paraphrases):
+            if len(found) >= self.paraphrases:
+                break
+            try:
+                text = describe(slots_of(query), self.rng, self.lexicon, held_out=n % 2 == 1)
+            except QueryError:
+                return []
+            phrase = self.lexicon.parse(text).phrase
+            if phrase != query.phrase:
+                found.setdefault(phrase, text)
+        return list(found.values())
+
+    def _ask(self, study: EncodedStudy, phrase: str) -> Grounding | None:
+        try:
+            return ground(study, phrase, self.model)
+        except QueryError:  # the model was not trained for the other finding
+            return None
+
+
+def _named(path: Path, folder: Path | None) -> str:
+    return path.relative_to(folder).as_posix() if folder is not None and path.is_relative_to(folder) else path.name
+
+
+def _shown(value: float | int | None) -> str:
+    return f"{'-' if value is None else format(value, '.3f'):>8}"
+
+
+def _interval(values: Mapping[str, float | int | None]) -> str:
+    return f"{_shown(values['low']).strip()} to {_shown(values['high']).strip()}"
