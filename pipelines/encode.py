@@ -32,7 +32,7 @@ def encode(
         device: auto, cpu or cuda.
         series: Series Instance UID to read, where there are several.
         phase: Which time or phase of a 4-D series, from 1.
-        fill_gaps: Interpolate missing slices, and say so.
+        fill_gaps: Leave empty slices where some are missing, and say so.
         untilt: Resample a tilted gantry's slices to an upright grid, and say so.
         steps: Told of progress; the command line shows a bar.
 

@@ -1,0 +1,109 @@
+"""Writes the measured tables into docs/model-card.md.
+
+python -m benchmarks.model_card --real real.json --painted tips_med/weights/chest_ct.json
+
+``real.json`` is what ``python -m benchmarks.real_scans DATA --out real.json`` wrote, the other file what
+``tips-med calibrate`` wrote beside the weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CARD = Path(__file__).resolve().parents[1] / "docs" / "model-card.md"
+
+
+def table(headings: list[str], rows: list[list[str]]) -> str:
+    lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def real_lungs(rows: list[dict[str, Any]]) -> str:
+    body = []
+    for row in sorted(rows, key=lambda r: not r["held_out"]):
+        if "left_lung_dice" not in row:
+            continue
+        wrong = max(row["left_lung_wrong_side"], row["right_lung_wrong_side"])
+        body.append(
+            [row["case"], "held out" if row["held_out"] else "trained on", f"{row['left_lung_dice']:.3f}",
+             f"{row['right_lung_dice']:.3f}", f"{100 * wrong:.2f} %"]
+        )  # fmt: skip
+    return table(["case", "", "left lung, Dice", "right lung, Dice", "on the wrong side, at most"], body)
+
+
+def real_lesions(rows: list[dict[str, Any]]) -> str:
+    body = []
+    for row in sorted(rows, key=lambda r: not r["held_out"]):
+        if "asked" not in row:
+            continue
+        body.append(
+            [row["case"], "held out" if row["held_out"] else "trained on", row["asked"], f"{row['outlined_ml']} ml",
+             f"{row['state']} ({row['probability']:.2f})", "yes" if row["peak_inside"] else "no",
+             f"{row['dice']:.2f}", row["other_side"]]
+        )  # fmt: skip
+    return table(["case", "", "asked", "outlined", "answer", "peak inside", "Dice", "asked of the other side"], body)
+
+
+def real_others(rows: list[dict[str, Any]]) -> str:
+    findings = [key for key in rows[0] if " ml" in str(rows[0][key])]
+    body = []
+    for held_out in (True, False):
+        some = [row for row in rows if row["held_out"] == held_out and "left_lung_dice" in row]
+        for finding in findings:
+            said = [row[finding].split()[0] for row in some]
+            ml = [float(row[finding].split()[1]) for row in some]
+            body.append(
+                [finding, "held out" if held_out else "trained on", str(len(some)), str(said.count("absent")),
+                 str(said.count("unsure")), str(said.count("present")), f"{np.median(ml):.1f}", f"{max(ml):.1f}"]
+            )  # fmt: skip
+    return table(["finding", "", "scans", "absent", "unsure", "present", "median ml", "most ml"], body)
+
+
+def painted(rows: list[dict[str, Any]]) -> str:
+    def number(value: float | None, digits: int = 2) -> str:
+        return "-" if value is None else f"{value:.{digits}f}"
+
+    body = [
+        [row["finding"].replace("_", " "), str(row["present"]), str(row["absent"]), number(row["auroc"]),
+         number(row["sensitivity"]), number(row["specificity"]), number(row["dice"]), number(row["hit"]),
+         number(row["false_ml_median"], 1), number(row["false_ml_mean"], 1)]
+        for row in rows
+    ]  # fmt: skip
+    return table(
+        ["finding", "there", "not there", "AUROC", "said present when there", "said absent when not", "Dice when there",
+         "peak inside", "false ml, median", "mean"],
+        body,
+    )  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--real", type=Path, required=True)
+    parser.add_argument("--painted", type=Path, required=True)
+    arguments = parser.parse_args()
+    real = json.loads(arguments.real.read_text())
+    rows = real["rows"]
+    parts = {
+        "model": f"Weights: {real['model']}.",
+        "lungs": real_lungs(rows),
+        "lesions": real_lesions(rows),
+        "others": real_others(rows),
+        "painted": painted(json.loads(arguments.painted.read_text())["summary"]),
+    }
+    text = CARD.read_text()
+    for name, content in parts.items():
+        pattern = re.compile(rf"(<!-- {name} begins -->\n).*?(<!-- {name} ends -->)", re.DOTALL)
+        if not pattern.search(text):
+            raise SystemExit(f"{CARD} has no place for {name!r}")
+        text = pattern.sub(lambda found, content=content: found[1] + content + "\n" + found[2], text)
+    CARD.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
