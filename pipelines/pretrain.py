@@ -64,6 +64,7 @@ def pretrain(
     workers: int = 1,
     seed: int = 0,
     threads: int = 2,
+    every: int = 200,
 ) -> Path:
     """Trains, or goes on where it stopped, and writes ``model.safetensors`` into ``out``.
 
@@ -81,6 +82,7 @@ def pretrain(
         workers: Processes that paint.
         seed: Of everything.
         threads: Of the training process.
+        every: Steps between checkpoints.
 
     Returns:
         The path of the model.
@@ -112,7 +114,7 @@ def pretrain(
         log_every_n_steps=20,
         callbacks=[
             EMAWeightAveraging(decay=0.998),
-            ModelCheckpoint(out, filename="last", every_n_train_steps=200, enable_version_counter=False),
+            ModelCheckpoint(out, filename="last", every_n_train_steps=every, enable_version_counter=False),
         ],
         enable_model_summary=False,
     )

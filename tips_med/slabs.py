@@ -172,7 +172,7 @@ def crop_to_body(slabs: SlabStack, margin: int = 8) -> SlabStack:
     return SlabStack(slabs.pixels[..., y0:y1, x0:x1], slabs.seen[:, y0:y1, x0:x1], affine, slabs.spec)
 
 
-def stack_channels(volume: torch.Tensor, spec: SlabSpec) -> SlabPixels:
+def stack_channels(volume: torch.Tensor, spec: SlabSpec) -> torch.Tensor:
     """Windows and neighbours of a volume in HU, [..., slab y x] -> [..., slab channel y x].
 
     The first and last slab stand in for the neighbours that they lack.

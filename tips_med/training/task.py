@@ -81,9 +81,11 @@ class AlignmentTask(lightning.LightningModule):
             lr=self.recipe.learning_rate,
             betas=(0.9, 0.98),
         )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        recipe = self.recipe
 
-    def _rate(self, step: int) -> float:
-        rising = min(1.0, (step + 1) / self.recipe.warmup)
-        return rising * max(0.0, 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.recipe.steps))))
+        def rate(step: int) -> float:
+            rising = min(1.0, (step + 1) / recipe.warmup)
+            return rising * 0.5 * (1 + math.cos(math.pi * min(1.0, step / recipe.steps)))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

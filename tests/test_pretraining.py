@@ -1,0 +1,85 @@
+"""The pipelines that make the weights, at toy size: they run, resume, and give a model that answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from tests.phantom import AFFINE, body
+from tests.tiny import CONFIG
+from tips_med import cli
+from tips_med.errors import ConfigError
+from tips_med.model import ModelCard, load_model
+from tips_med.slabs import SlabSpec, ras_affine_ijk
+from tips_med.synthesis.scene import SceneSpec
+from tips_med.training.task import Recipe
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
+
+pretraining = importlib.import_module(cli.recipe("pretrain").__module__)
+COARSE = dataclasses.replace(CONFIG, slabs=SlabSpec(spacing_mm=(8.0, 5.0, 5.0)))
+CARD = ModelCard("toy", ("mass", "ground_glass_opacity"))
+
+
+@pytest.fixture
+def data(tmp_path):
+    scan = body()
+    affine = ras_affine_ijk(AFFINE)
+    x = np.arange(scan.shape[2]) * AFFINE[0, 2] + AFFINE[0, 3]
+    lungs = np.where(scan.voxels == -850, np.where(x < 0, 1, 2), 0).astype(np.uint8)
+    for name in ("one", "two"):
+        nib.save(nib.Nifti1Image(scan.voxels.T.astype(np.int16), affine), tmp_path / f"{name}.nii.gz")
+        nib.save(nib.Nifti1Image(lungs.T, affine), tmp_path / f"{name}-lungs.nii.gz")
+    return tmp_path
+
+
+def train(data, steps: int):
+    cases = [pretraining.Case(name, f"{name}.nii.gz", lungs=f"{name}-lungs.nii.gz") for name in ("one", "two")]
+    return pretraining.pretrain(
+        data,
+        data / "run",
+        cases,
+        CARD,
+        image=COARSE,
+        scenes=SceneSpec(shape=(3, 48, 64)),
+        recipe=Recipe(steps=steps, warmup=1),
+        held_out=["two"],
+        batch=1,
+        questions=3,
+        workers=0,
+        threads=1,
+        every=2,
+    )
+
+
+def test_training_gives_a_model_that_says_what_it_was_trained_on(data):
+    model = load_model(train(data, 2))
+    assert model.card.findings == CARD.findings
+    assert model.card.trained["anatomies"] == ["one"]
+    assert model.card.trained["steps"] == 2
+
+
+def test_training_goes_on_where_it_stopped(data):
+    train(data, 2)
+    first = load_model(data / "run" / "model.safetensors").sha256
+    model = load_model(train(data, 4))
+    assert model.card.trained["steps"] == 4
+    assert model.sha256 != first
+
+
+def test_calibration_is_fitted_on_bodies_that_were_held_out(data):
+    weights = train(data, 2)
+    calibrate = cli.recipe("calibrate")
+    out = calibrate(weights, data / "run" / "anatomies", ["two"], data / "calibrated.safetensors", scenes=3)
+    card = load_model(out).card
+    assert set(card.calibration) == {"", "mass", "ground_glass_opacity", "lung"}
+    assert (data / "calibrated.json").is_file()
+
+
+def test_a_case_that_is_held_out_must_be_one_of_the_cases(data):
+    with pytest.raises(ConfigError, match="nobody"):
+        pretraining.pretrain(data, data / "run", [], CARD, held_out=["nobody"])
