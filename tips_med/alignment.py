@@ -31,13 +31,13 @@ class AlignmentHead(nn.Module):
         nn.init.constant_(self.bias.bias, -3.0)  # most of a body is not what is asked for
 
     def patch_scores(self, text: Tensor, patches: Tensor) -> Tensor:
-        """The patch-token matrix: [... query embedding] x [... slab row col patch] -> logits [... query slab row col]."""
+        """The patch-token matrix: [... query width] x [... slab row col width] -> logits [... query slab row col]."""
         direction = self.to_patch(text)
         scores = torch.einsum("...qe,...srce->...qsrc", direction, patches.to(direction.dtype))
         return scores * patches.shape[-1] ** -0.5 + self.bias(text)[..., None, None]
 
     def fine_scores(self, text: Tensor, patches: Tensor, fine: Tensor) -> Tensor:
-        """Logits on the fine grid, [... query slab y x]; rows and columns of fine are a multiple of those of patches."""
+        """Logits on the fine grid, [... query slab y x]; its rows and columns are a multiple of those of patches."""
         coarse = self.patch_scores(text, patches)
         lead, (rows, columns) = coarse.shape[:-2], coarse.shape[-2:]
         size = fine.shape[-3:-1]

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tips_med.scan import Scan
 from tips_med.slabs import SlabSpec
 from tips_med.synthesis.acquisition import acquire
 from tips_med.synthesis.anatomy import LEFT, RIGHT, Anatomy, make_anatomy
