@@ -1,0 +1,107 @@
+"""Orthanc, as an archive to talk to."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.serving.loopback import free_port, only_loopback
+
+_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """A running Orthanc.
+
+    Attributes:
+        dimse: Its address for DIMSE.
+        web: Its DICOMweb root.
+        rest: Its own REST root.
+        move_port: Where it sends what is asked of it by C-MOVE to TIPS_MED.
+        node_port: Where it reaches the application entity TIPS_NODE.
+    """
+
+    dimse: str
+    web: str
+    rest: str
+    port: int
+    move_port: int
+    node_port: int
+
+    def instances(self) -> list[str]:
+        """Orthanc's own identifiers of all that it holds."""
+        with urllib.request.urlopen(self.rest + "/instances", timeout=20) as answer:
+            return json.load(answer)
+
+
+@pytest.fixture(scope="module")
+def loopback() -> Iterator[None]:
+    """Only loopback, for the tests of one file."""
+    try:
+        with only_loopback():
+            yield
+    except OSError as error:
+        pytest.skip(f"no loopback-only network: {error}")
+
+
+@pytest.fixture(scope="module")
+def orthanc(loopback: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
+    """An empty Orthanc with its DICOMweb plugin."""
+    program = shutil.which("Orthanc")
+    if program is None or not _PLUGIN.exists():
+        pytest.skip("Orthanc with its DICOMweb plugin is not installed (Debian: orthanc, orthanc-dicomweb)")
+    folder = tmp_path_factory.mktemp("orthanc")
+    dicom, http, move, node = (free_port() for _ in range(4))
+    settings = {
+        "StorageDirectory": str(folder / "db"),
+        "IndexDirectory": str(folder / "db"),
+        "Plugins": [str(_PLUGIN)],
+        "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+        "RemoteAccessAllowed": False,
+        "AuthenticationEnabled": False,
+        "HttpPort": http,
+        "DicomAet": "ORTHANC",
+        "DicomPort": dicom,
+        "DicomCheckCalledAet": True,
+        "DicomModalities": {
+            "us": ["TIPS_MED", "127.0.0.1", move],
+            "node": ["TIPS_NODE", "127.0.0.1", node],
+            "push": ["STORESCU", "127.0.0.1", free_port()],
+        },
+        "DicomAlwaysAllowEcho": False,
+        "DicomAlwaysAllowStore": False,
+        "OverwriteInstances": False,
+    }
+    (folder / "orthanc.json").write_text(json.dumps(settings))
+    with open(folder / "log", "wb") as log:
+        process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
+    running = Orthanc(
+        f"dicom://ORTHANC@127.0.0.1:{dicom}",
+        f"http://127.0.0.1:{http}/dicom-web",
+        f"http://127.0.0.1:{http}",
+        dicom,
+        move,
+        node,
+    )
+    try:
+        for _ in range(300):
+            try:
+                running.instances()
+                break
+            except OSError:
+                if process.poll() is not None:
+                    pytest.fail("Orthanc did not start: " + (folder / "log").read_text()[-2000:])
+                time.sleep(0.2)
+        yield running
+    finally:
+        process.terminate()
+        process.wait(30)

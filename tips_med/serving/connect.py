@@ -1,0 +1,70 @@
+"""Archives by address."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+from tips_med.errors import ConfigError
+from tips_med.serving.archive import Archive, ArchiveError
+
+_DIMSE = re.compile(r"dicom://(?P<title>[^@/]{1,16})@(?P<host>\[[0-9a-fA-F:]+\]|[^:/@]+):(?P<port>\d{1,5})/?")
+
+
+def open_archive(
+    address: str,
+    *,
+    credentials: Path | None = None,
+    calling: str = "TIPS_MED",
+    receive_port: int | None = None,
+    timeout_s: float = 60.0,
+) -> Archive:
+    """Opens an archive.
+
+    Args:
+        address: ``https://host/dicom-web`` for DICOMweb, ``dicom://AETITLE@host:port`` for DIMSE.
+        credentials: A file of one line for DICOMweb: ``user:password``, or ``Bearer`` and a token.
+        calling: Our AE title, for DIMSE.
+        receive_port: For DIMSE, fetch by C-MOVE to this port; by C-GET when None.
+        timeout_s: Longest silence.
+
+    Raises:
+        ArchiveError: ``bad-address``.
+        ConfigError: The credentials cannot be read, or the ``pacs`` extra is not installed.
+    """
+    try:
+        if address.startswith(("http://", "https://")):
+            from tips_med.serving.dicomweb import DicomWebArchive
+
+            return DicomWebArchive(address, authorization=_authorization(credentials), timeout_s=timeout_s)
+        from tips_med.serving.dimse import DimseArchive, Peer
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{error.name} is not installed",
+            remedy='install it with pip install "tips_med[pacs]"',
+            code="missing-extra",
+        ) from error
+    parts = _DIMSE.fullmatch(address)
+    if parts is None or not 0 < int(parts["port"]) < 65536:
+        raise ArchiveError(
+            f"{address!r} is no address of an archive",
+            expected="https://host/dicom-web or dicom://AETITLE@host:port",
+            code="bad-address",
+        )
+    peer = Peer(parts["title"], parts["host"].strip("[]"), int(parts["port"]))
+    return DimseArchive(peer, calling=calling, receive_port=receive_port, timeout_s=timeout_s)
+
+
+def _authorization(credentials: Path | None) -> str | None:
+    if credentials is None:
+        return None
+    try:
+        line = credentials.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError("credentials cannot be read", path=credentials) from error
+    if line.startswith("Bearer ") and "\n" not in line:
+        return line
+    if ":" in line and "\n" not in line:
+        return "Basic " + base64.b64encode(line.encode()).decode()
+    raise ConfigError("holds no credentials", path=credentials, expected='one line: user:password, or "Bearer TOKEN"')
