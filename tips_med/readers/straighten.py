@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32
 
-from tips_med.shapes import Affine, Voxels
+from tips_med.shapes import Affine, Float32, Voxels
 
 
 def straighten(voxels: Voxels, lps_from_kji: Affine) -> tuple[Float32[np.ndarray, "k row column"], Affine]:
