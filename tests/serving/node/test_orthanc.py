@@ -1,0 +1,91 @@
+"""End to end: storescu pushes a study to Orthanc, Orthanc forwards it to the node, the answer is found in Orthanc."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import threading
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+import highdicom as hd
+import pydicom
+import pytest
+
+from tests.exporters.dicom.answers import answer, in_ball, points_of
+from tests.exporters.dicom.test_results import errors_of
+from tests.readers.awkward.writing import ROOT, make_series, write_series
+from tests.serving.conftest import Orthanc
+from tips_med.exporters.dicom import DicomExporter
+from tips_med.readers import read_scan
+from tips_med.serving.archive import fetch_series
+from tips_med.serving.connect import open_archive
+from tips_med.serving.node import Node, NodeSettings, Rule
+
+STORESCU = Path("/usr/bin/storescu")  # dcmtk's, not the tool of the same name that pynetdicom brings
+STUDY = f"{ROOT}.100"
+SEG, SR = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34"
+
+
+def ground_perfectly(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
+    """As the pipeline does, with a model that is always right."""
+    scan = read_scan(images, series=series_uid)
+    exporter = DicomExporter(images)
+    for n, text in enumerate(queries):
+        (out / str(n)).mkdir()
+        exporter.export(answer(scan, text), out / str(n))
+
+
+@pytest.mark.skipif(not STORESCU.exists(), reason="storescu (dcmtk) is not installed")
+@pytest.mark.skipif(shutil.which("dciodvfy") is None, reason="dciodvfy (dicom3tools) is not installed")
+def test_a_study_pushed_to_the_archive_is_answered_there(orthanc: Orthanc, tmp_path: Path) -> None:
+    settings = NodeSettings(
+        callers=["ORTHANC"], port=orthanc.node_port, status_port=0, quiet_s=1.0, min_free_mb=1, pause_s=0.5
+    )
+    rules = [Rule(["ground glass opacity in the left lung"], modality="CT", min_images=4)]
+    archive = open_archive(orthanc.dimse, calling="TIPS_MED")
+    node = Node(tmp_path / "node", archive, rules, ground_perfectly, settings)
+    thread = threading.Thread(target=node.run)
+    thread.start()
+    try:
+        series = write_series(tmp_path / "series", make_series())
+        port = str(orthanc.port)
+        command = [str(STORESCU), "-aet", "STORESCU", "-aec", "ORTHANC", "+sd", "127.0.0.1", port, str(series)]
+        subprocess.run(command, check=True, timeout=120)
+        forward = urllib.request.Request(
+            f"{orthanc.rest}/modalities/node/store", data=json.dumps(orthanc.instances()).encode(), method="POST"
+        )
+        with urllib.request.urlopen(forward, timeout=120) as done:
+            assert done.status == 200
+        web = open_archive(orthanc.web)
+        end = time.monotonic() + 240
+        while node.ledger.counts()["done"] < 1:
+            assert time.monotonic() < end, "no answer came"
+            time.sleep(0.2)
+        assert len(web.instances(STUDY)) == 16
+        for way, port_ in (("get", None), ("move", orthanc.move_port)):
+            back = open_archive(orthanc.dimse, receive_port=port_)
+            assert fetch_series(back, STUDY, tmp_path / way) == 16
+        made = {}
+        for file in (tmp_path / "get").iterdir():
+            header = pydicom.dcmread(file)
+            if header.Modality != "CT":
+                made[str(header.SOPClassUID)] = file
+                assert errors_of(file) == []
+        volume = hd.seg.segread(made[SEG]).get_volume()
+        points = points_of(volume.affine, volume.array.shape[:3])
+        assert (volume.array[..., 0] == in_ball(points, 0)).all()
+        report = pydicom.dcmread(made[SR])
+        referred = [
+            item.ReferencedSOPInstanceUID
+            for study in report.CurrentRequestedProcedureEvidenceSequence
+            for one in study.ReferencedSeriesSequence
+            for item in one.ReferencedSOPSequence
+        ]
+        assert pydicom.dcmread(made[SEG]).SOPInstanceUID in referred
+    finally:
+        node.stop()
+        thread.join(60)

@@ -1,0 +1,192 @@
+"""Every study is answered once, whatever fails in between."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from pydicom.dataset import Dataset
+
+from tests.serving.node.pieces import DOWN, REFUSES, RULES, MemoryArchive, answer_simply, study
+from tips_med.errors import ReadError
+from tips_med.serving.node.audit import Audit
+from tips_med.serving.node.ledger import Ledger
+from tips_med.serving.node.receiver import safe_name
+from tips_med.serving.node.rules import Rule
+from tips_med.serving.node.worker import Answerer, Worker
+
+
+class Desk:
+    """A worker with all that it needs; ``restart`` is what a crash leaves."""
+
+    def __init__(self, folder: Path, answerer: Answerer = answer_simply, rules: Sequence[Rule] = RULES) -> None:
+        self.folder, self.answerer, self.rules = folder, answerer, rules
+        self.archive = MemoryArchive()
+        for part in ("incoming", "results"):
+            (folder / part).mkdir()
+        self.restart()
+
+    def restart(self) -> None:
+        self.ledger = Ledger(self.folder / "ledger.sqlite")
+        self.worker = Worker(
+            self.folder,
+            self.ledger,
+            self.archive,
+            self.rules,
+            self.answerer,
+            Audit(self.folder),
+            quiet_s=0.0,
+            pause_s=0.0,
+        )
+        self.worker.tidy()
+
+    def bring(self, images: Sequence[Dataset]) -> None:
+        for image in images:
+            key, name = safe_name(image.StudyInstanceUID), safe_name(image.SOPInstanceUID) + ".dcm"
+            (self.folder / "incoming" / key).mkdir(exist_ok=True)
+            image.save_as(self.folder / "incoming" / key / name, enforce_file_format=True)
+            self.ledger.add(key, image.StudyInstanceUID, name)
+
+    def work(self, steps: int = 20) -> None:
+        for _ in range(steps):
+            if not self.worker.step():
+                return
+        pytest.fail("the worker comes to no end")
+
+    def files(self, part: str) -> list[Path]:
+        return [path for path in (self.folder / part).rglob("*") if path.is_file()]
+
+
+def test_a_study_is_answered_once_and_its_files_go(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.bring(study(1))
+    desk.bring(study(2))
+    desk.work()
+    assert len(desk.archive.stored) == 2
+    assert desk.ledger.counts() == {"receiving": 0, "sending": 0, "done": 2, "aside": 0}
+    assert desk.files("incoming") == desk.files("results") == []
+    assert not desk.worker.step()
+
+
+def test_a_study_is_left_alone_until_it_is_quiet(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.worker.quiet_s = 3600.0
+    desk.bring(study(1))
+    assert not desk.worker.step()
+
+
+def test_a_study_that_no_rule_fits_is_done_without_results(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, rules=[Rule(["nodule"], modality="MR")])
+    desk.bring(study(1))
+    desk.work()
+    assert desk.archive.stored == []
+    assert desk.ledger.counts()["done"] == 1
+    assert "no-series-fits" in (tmp_path / "audit.jsonl").read_text()
+
+
+def test_an_archive_that_is_down_is_waited_for(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.bring(study(1))
+    desk.archive.failing = DOWN
+    for _ in range(12):
+        desk.worker.step()
+    assert desk.ledger.counts()["sending"] == 1
+    desk.archive.failing = None
+    desk.work()
+    assert len(desk.archive.stored) == 1
+
+
+def test_an_archive_that_refuses_is_asked_a_few_times(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.bring(study(1))
+    desk.archive.failing = REFUSES
+    desk.work()
+    assert desk.ledger.counts()["aside"] == 1
+    desk.restart()
+    assert [file.name for file in desk.files("results")] == ["sr.dcm"], "results are kept for a person to look at"
+
+
+def test_a_study_that_cannot_be_read_is_set_aside_with_its_images(tmp_path: Path) -> None:
+    tries = []
+
+    def fail(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
+        tries.append(series_uid)
+        raise ReadError("of Planted^Marker", code="missing-slice")
+
+    desk = Desk(tmp_path, fail)
+    desk.bring(study(1))
+    desk.work()
+    desk.restart()
+    assert len(tries) == 3
+    assert desk.ledger.counts()["aside"] == 1
+    assert len(desk.files("incoming")) == 3
+    audit = (tmp_path / "audit.jsonl").read_text()
+    assert "missing-slice" in audit
+    assert "Marker" not in audit
+    desk.worker.answerer = answer_simply
+    desk.bring(study(1, slices=4)[3:])
+    desk.work()
+    assert len(desk.archive.stored) == 1, "a new image brings the study back"
+
+
+def test_killed_while_answering_it_is_answered_again_and_in_the_end_set_aside(tmp_path: Path) -> None:
+    def die(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
+        (out / "sr.dcm").write_bytes(b"half")
+        raise KeyboardInterrupt  # passes through all that the worker catches, as the end of the process does
+
+    desk = Desk(tmp_path, die)
+    desk.bring(study(1))
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            desk.worker.step()
+        desk.restart()
+        assert desk.files("results") == []
+    desk.work()
+    assert desk.ledger.counts()["aside"] == 1
+
+
+@pytest.mark.parametrize("arrived", [True, False])
+def test_killed_while_sending_nothing_is_sent_twice(tmp_path: Path, arrived: bool) -> None:
+    desk = Desk(tmp_path)
+    desk.bring(study(1))
+    desk.worker.step()
+    if arrived:
+        desk.archive.cut_off = KeyboardInterrupt()
+    else:
+        desk.archive.failing = KeyboardInterrupt()  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        desk.worker.step()
+    desk.archive.failing = None
+    desk.restart()
+    desk.work()
+    assert len(desk.archive.stored) == 1
+    assert desk.ledger.counts()["done"] == 1
+
+
+def test_an_image_that_comes_while_the_answer_is_made_is_part_of_it(tmp_path: Path) -> None:
+    seen = []
+
+    def slowly(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
+        seen.append(len(list(images.glob("*.dcm"))))
+        if len(seen) == 1:
+            desk.bring(study(1, slices=4)[3:])
+        answer_simply(images, series_uid, queries, out)
+
+    desk = Desk(tmp_path, slowly)
+    desk.bring(study(1))
+    desk.work()
+    assert seen == [3, 4]
+    assert len(desk.archive.stored) == 1
+
+
+def test_an_image_that_comes_later_opens_the_study_again(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.bring(study(1))
+    desk.work()
+    for image in study(1):
+        assert desk.ledger.knows(safe_name(image.SOPInstanceUID) + ".dcm")
+    late = study(1, slices=5)[3:]
+    desk.bring(late)
+    desk.work()
+    assert len(desk.archive.stored) == 2

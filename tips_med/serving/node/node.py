@@ -1,0 +1,151 @@
+"""The node: receiver, worker and status together, until it is told to stop."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from tips_med.errors import ConfigError, OutputError
+from tips_med.serving.archive import Archive
+from tips_med.serving.node.audit import Audit
+from tips_med.serving.node.ledger import Ledger
+from tips_med.serving.node.receiver import Receiver
+from tips_med.serving.node.rules import Rule
+from tips_med.serving.node.status import StatusServer
+from tips_med.serving.node.worker import Answerer, Worker
+
+logger = logging.getLogger(__name__)
+
+_LOOK_AGAIN_S = 0.5
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """How a node listens and how patient it is.
+
+    Attributes:
+        callers: AE titles that may send; nobody else is let in.
+        title: The node's own AE title.
+        host: Address to listen on; loopback unless told otherwise.
+        port: For DICOM.
+        status_port: For health and metrics, always on loopback.
+        quiet_s: A study is asked when no image has come for this long.
+        attempts: A study that fails this often is set aside.
+        pause_s: Before the second attempt; it doubles with each.
+        max_instance_mb: Larger objects are refused.
+        min_free_mb: Nothing is taken in when less is free on the disk.
+        max_associations: At once.
+    """
+
+    callers: Sequence[str]
+    title: str = "TIPS_NODE"
+    host: str = "127.0.0.1"
+    port: int = 11112
+    status_port: int = 9180
+    quiet_s: float = 30.0
+    attempts: int = 3
+    pause_s: float = 10.0
+    max_instance_mb: int = 2048
+    min_free_mb: int = 1024
+    max_associations: int = 8
+
+
+class Node:
+    """A node on a folder of its own.
+
+    Args:
+        folder: Queue, images and results; made if it is not there. One node at a time uses it.
+        archive: Where results go.
+        rules: What is asked of which series.
+        answerer: Who answers.
+        settings: How it listens.
+
+    Raises:
+        ConfigError: A port cannot be listened on, another node uses the folder, or there are no rules or callers.
+        OutputError: The folder cannot be written to.
+    """
+
+    def __init__(
+        self, folder: Path, archive: Archive, rules: Sequence[Rule], answerer: Answerer, settings: NodeSettings
+    ) -> None:
+        if not rules:
+            raise ConfigError("there are no rules, so nothing would ever be asked", remedy="add rules", code="rules")
+        self._stop, self._running = threading.Event(), False
+        with ExitStack() as opened:
+            opened.enter_context(_only_one(folder))
+            self.audit = Audit(folder)
+            self.ledger = Ledger(folder / "ledger.sqlite")
+            opened.callback(self.ledger.close)
+            self.worker = Worker(
+                folder,
+                self.ledger,
+                archive,
+                rules,
+                answerer,
+                self.audit,
+                quiet_s=settings.quiet_s,
+                attempts=settings.attempts,
+                pause_s=settings.pause_s,
+            )
+            self.worker.tidy()
+            self.status = StatusServer(self.ledger, folder, self._is_running, "127.0.0.1", settings.status_port)
+            opened.callback(self.status.close)
+            self.receiver = Receiver(
+                folder / "incoming",
+                self.ledger,
+                self.audit,
+                title=settings.title,
+                callers=settings.callers,
+                host=settings.host,
+                port=settings.port,
+                max_instance_bytes=settings.max_instance_mb << 20,
+                min_free_bytes=settings.min_free_mb << 20,
+                max_associations=settings.max_associations,
+            )
+            opened.callback(self.receiver.close)
+            self._opened = opened.pop_all()
+
+    def _is_running(self) -> bool:
+        return self._running
+
+    def stop(self) -> None:
+        """Asks the node to end; what is being done is done first."""
+        self._stop.set()
+
+    def run(self) -> None:
+        """Works until ``stop``, SIGTERM or SIGINT."""
+        with suppress(ValueError):  # only the main thread may set them; elsewhere there is ``stop``
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: self.stop())
+        self._running = True
+        self.audit.note("started")
+        try:
+            while not self._stop.is_set():
+                if not self.worker.step():
+                    self._stop.wait(_LOOK_AGAIN_S)
+        finally:
+            self._running = False
+            self.audit.note("stopped")
+            self._opened.close()
+
+
+@contextmanager
+def _only_one(folder: Path) -> Iterator[None]:
+    """Makes the node's folder, and holds it against other nodes."""
+    try:
+        for part in ("incoming", "results"):
+            (folder / part).mkdir(parents=True, exist_ok=True, mode=0o700)
+        with (folder / "lock").open("w") as held:
+            try:
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise ConfigError("another node uses this folder", path=folder, code="in-use") from error
+            yield
+    except OSError as error:
+        raise OutputError(f"cannot be written to ({error.strerror or error})", path=folder) from error
