@@ -32,7 +32,11 @@ _COMMANDS = {
     "convert-tips": "turn published TIPS checkpoints into a folder for --model tips:FOLDER",
     "make-manifest": "make a manifest of a public dataset's layout",
     "check-manifest": "read everything that a manifest names, and say what is wrong",
+    "train": "fine-tune a model on a manifest of your own studies",
     "evaluate": "ask a model every phrase of a manifest: table, JSON, page",
+    "fetch": "get a study from an archive, by DICOMweb or DIMSE",
+    "send": "send DICOM results to an archive",
+    "node": "receive studies, ask them, send the answers to the archive, until stopped",
     "calibrate": "fit when a model says present, absent or unsure",
 }
 
