@@ -34,17 +34,22 @@ CHECKED = ("solid", "part_solid", "ground_glass", "spiculated")
 
 
 def subject_of(query: Query) -> str:
-    """What was asked for, in the lexicon's own words: ``ground-glass opacity, left lung``."""
-    name = query.finding.name if query.finding else query.structure.name if query.structure else query.text
-    words = [attribute.name for attribute in query.attributes] + [name]
-    where = []
-    if query.side:
-        where.append("both sides" if query.side == "both" else query.side)
-    where += [location.name for location in query.locations]
-    text = " ".join(words)
-    if not query.finding and query.side in ("left", "right"):
-        return " ".join([query.side, text])
-    return f"{text} ({', '.join(where)})" if where else text
+    """What was asked for, in the lexicon's own words: ``ground-glass opacity in the left lung``."""
+    side, structure = query.side, query.structure
+    if query.finding is None:
+        name = structure.name if structure else query.text
+        return f"{side} {name}" if side in ("left", "right") else name
+    attributes = [span.text.lower() for span in query.spans if span.role == "attribute"]
+    name = " ".join([*attributes, query.finding.name])
+    if query.locations:
+        where = f"in the {' '.join([*([side] if side else []), _list([place.name for place in query.locations])])}"
+    elif structure and side == "both":
+        where = f"in both {structure.name}s"
+    elif structure:
+        where = f"in the {' '.join([*([side] if side else []), structure.name])}"
+    else:
+        where = {"left": "on the left", "right": "on the right", "both": "on both sides", None: ""}[side]
+    return f"{name} {where}".strip()
 
 
 def _finding(query: Query, presence: Presence, instances: Sequence[Instance], lungs: Lungs | None) -> str:
