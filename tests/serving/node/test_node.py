@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.error
 import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
-from pynetdicom import AE, evt
+from pynetdicom import AE
 
-from tests.serving.loopback import free_port
+from tests.serving.node.load import answers_under_load
 from tests.serving.node.pieces import MARKER, RULES, MemoryArchive, answer_simply, study
 from tips_med.errors import ConfigError
-from tips_med.serving.dimse import IMAGE_CLASSES, SYNTAXES, DimseArchive, Peer
+from tips_med.serving.dimse import IMAGE_CLASSES, SYNTAXES
 from tips_med.serving.node import Node, NodeSettings
 
 SETTINGS = {"port": 0, "status_port": 0, "quiet_s": 0.3, "min_free_mb": 1, "pause_s": 0.1}
@@ -150,80 +145,6 @@ def test_settings_that_cannot_work_are_refused(running: Running, tmp_path: Path)
         Node(tmp_path / "fourth", MemoryArchive(), [], answer_simply, NodeSettings(["SENDER"], **SETTINGS))
 
 
-def _archive(port: int, got: list[tuple[str, str]]) -> Any:
-    """A peer that stores, and can be asked what it has."""
-
-    def store(event: Any) -> int:
-        got.append((str(event.dataset.StudyInstanceUID), str(event.dataset.SOPInstanceUID)))
-        return 0
-
-    def find(event: Any) -> Iterator[tuple[int, Dataset]]:
-        for study_uid, sop in list(got):
-            if study_uid == event.identifier.StudyInstanceUID:
-                item = Dataset()
-                item.QueryRetrieveLevel, item.SOPInstanceUID = "IMAGE", sop
-                yield 0xFF00, item
-
-    from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
-
-    ae = AE(ae_title="STORE")
-    for sop_class in IMAGE_CLASSES:
-        ae.add_supported_context(sop_class, list(SYNTAXES))
-    ae.add_supported_context(StudyRootQueryRetrieveInformationModelFind)
-    handlers = [(evt.EVT_C_STORE, store), (evt.EVT_C_FIND, find)]
-    return ae.start_server(("127.0.0.1", port), block=False, evt_handlers=handlers)
-
-
 def test_killed_twice_among_four_senders_every_study_is_answered_exactly_once(tmp_path: Path) -> None:
-    count, got = 12, []
-    archive_port, port = free_port(), free_port()
-    server = _archive(archive_port, got)
-    command = [sys.executable, "-m", "tests.serving.node.serve", str(tmp_path / "node")]
-    command += [f"dicom://STORE@127.0.0.1:{archive_port}", str(port)]
-
-    def start() -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, stderr=subprocess.DEVNULL)
-
-    def send(numbers: range) -> None:
-        """Sends each study until all of it was taken, as archives do."""
-        archive = DimseArchive(Peer("TIPS_NODE", "127.0.0.1", port), calling="SENDER", timeout_s=20)
-        for number in numbers:
-            folder = tmp_path / f"study{number}"
-            folder.mkdir()
-            for n, image in enumerate(study(number)):
-                image.save_as(folder / f"{n}.dcm", enforce_file_format=True)
-            for _ in range(400):
-                try:
-                    archive.store(sorted(folder.iterdir()))
-                    break
-                except Exception:  # the node was killed, or is not up yet
-                    time.sleep(0.3)
-
-    node = start()
-    senders = [threading.Thread(target=send, args=(range(n, count, 4),)) for n in range(4)]
-    try:
-        for sender in senders:
-            sender.start()
-        for answered in (1, 4):
-            _wait_for(lambda least=answered: len({one for one, _ in got}) >= least)
-            node.kill()
-            node.wait()
-            node = start()
-        for sender in senders:
-            sender.join(300)
-        _wait_for(lambda: len({one for one, _ in got}) == count)
-        time.sleep(2)
-        node.send_signal(signal.SIGTERM)
-        assert node.wait(60) == 0
-    finally:
-        if node.poll() is None:
-            os.kill(node.pid, signal.SIGKILL)
-        server.shutdown()
-    assert Counter(one for one, _ in got) == {study(n)[0].StudyInstanceUID: 1 for n in range(count)}
-
-
-def _wait_for(condition: Any, seconds: float = 300) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.1)
+    answers = answers_under_load(tmp_path, 12, kill_after=(1, 4))
+    assert answers == {study(n)[0].StudyInstanceUID: 1 for n in range(12)}
