@@ -135,10 +135,11 @@ def _split(patient: str) -> str:
 
 def _values(mask: Path) -> set[int]:
     import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
 
     try:
         return {int(value) for value in np.unique(np.asarray(nib.load(mask).dataobj))}  # type: ignore[attr-defined]
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, ImageFileError) as error:
         raise ManifestError(f"cannot be read ({error})", path=mask, code="mask-unreadable") from error
 
 

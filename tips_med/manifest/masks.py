@@ -114,6 +114,7 @@ def _from_stacked(path: Path, scan: Scan, part: str) -> Mask:
     voxels are the scan's in its own order, and only their number is checked.
     """
     import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
 
     axis, _, number = part.partition(":")
     try:
@@ -123,7 +124,7 @@ def _from_stacked(path: Path, scan: Scan, part: str) -> Mask:
             raise ManifestError(f"of shape {shape} has no part {part!r}", path=path, code="no-such-part")
         data = image.dataobj  # type: ignore[attr-defined]
         one = np.asarray(data[int(number)] if axis == "first" else data[..., int(number)])
-    except (OSError, EOFError, nib.filebasedimages.ImageFileError) as error:
+    except (OSError, EOFError, ImageFileError) as error:
         raise ManifestError(f"cannot be read ({error})", path=path, code="mask-unreadable") from error
     mask = np.ascontiguousarray(one.T > 0)
     if mask.shape != scan.shape or scan.provenance.format == "dicom":

@@ -112,7 +112,7 @@ def write_manifest(rows: Iterable[Row], path: str | Path) -> Path:
                 for one in values:
                     file.write(json.dumps({k: v for k, v in one.items() if v}, ensure_ascii=False) + "\n")
             else:
-                writer = csv.DictWriter(file, COLUMNS)
+                writer: csv.DictWriter[str] = csv.DictWriter(file, COLUMNS)
                 writer.writeheader()
                 writer.writerows(values)
         partial.replace(path)

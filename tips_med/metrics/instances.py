@@ -23,7 +23,8 @@ def find_pieces(mask: Mask, least_voxels: int = 10, most: int = 50) -> tuple[np.
     Returns:
         Labels from 1, int32 [k j i], and their number.
     """
-    labels, count = ndimage.label(mask, _EIGHTEEN)
+    labels = np.empty(mask.shape, np.int32)
+    count = int(ndimage.label(mask, _EIGHTEEN, output=labels))  # type: ignore[arg-type]
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     sizes[0] = 0
     order = np.argsort(-sizes, kind="stable")

@@ -1,0 +1,196 @@
+"""Runs Lightning's Trainer over a manifest, so that it can be killed at any moment and goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import lightning
+import torch
+from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, Logger
+
+from tips_med.errors import OutputError
+from tips_med.model import Calibration, GroundingModel, ModelCard
+from tips_med.query import Lexicon
+from tips_med.training.finetune import FinetuneRecipe, FinetuneTask
+from tips_med.training.manifest_data import ManifestData
+from tips_med.training.studies import said_of
+
+log = logging.getLogger(__name__)
+CHECKPOINT = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class TrainerSpec:
+    """Devices, precision and checkpoints; what Lightning's Trainer is given.
+
+    Attributes:
+        accelerator: ``auto``, ``cpu`` or ``gpu``.
+        devices: How many, or ``auto``.
+        nodes: How many machines.
+        strategy: Lightning's: ``auto``, ``ddp``, ``fsdp``.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        accumulate: Steps whose gradients are added up.
+        ema: Decay of the averaged weights, which are the ones that are saved; 0 for none.
+        checkpoint_every: Steps between checkpoints.
+        validate_every: Steps between validations.
+        patience: Validations without a better Dice after which training stops; 0 for never.
+        threads: Of every process on a CPU; 0 for torch's own choice.
+    """
+
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "bf16-mixed"
+    accumulate: int = 1
+    ema: float = 0.99
+    checkpoint_every: int = 100
+    validate_every: int = 100
+    patience: int = 0
+    threads: int = 0
+
+
+def step_of(out: Path) -> int:
+    """Steps that an earlier run in a folder has done."""
+    checkpoint = out / CHECKPOINT
+    if not checkpoint.exists():
+        return 0
+    try:
+        return int(torch.load(checkpoint, weights_only=True, map_location="cpu", mmap=True)["global_step"])
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        raise OutputError(
+            f"is a damaged checkpoint ({error})", path=checkpoint, remedy="delete it to begin anew", code="checkpoint"
+        ) from error
+
+
+def fit(
+    task: FinetuneTask,
+    data: ManifestData,
+    out: Path,
+    spec: TrainerSpec,
+    callbacks: Sequence[Callback] = (),
+) -> lightning.Trainer:
+    """Trains until the recipe's last step, from the folder's last checkpoint if there is one.
+
+    Args:
+        task: To be trained; holds the averaged weights afterwards, where there are any.
+        data: What to train on; its ``start`` is the checkpoint's step.
+        out: Folder for checkpoint and logs.
+        spec: Devices and the like.
+        callbacks: More of them, beside those of checkpoints, averaging and early stopping.
+
+    Raises:
+        OutputError: The checkpoint or the logs cannot be written; the last checkpoint is as it was.
+    """
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    checkpoint = out / CHECKPOINT
+    validates = bool(data.split("val"))
+    trainer = lightning.Trainer(
+        accelerator=spec.accelerator,
+        devices=spec.devices,
+        num_nodes=spec.nodes,
+        strategy=spec.strategy,
+        precision=spec.precision,  # type: ignore[arg-type]
+        accumulate_grad_batches=spec.accumulate,
+        max_steps=task.recipe.steps,
+        gradient_clip_val=1.0,
+        use_distributed_sampler=False,  # crops are told apart by their rank
+        val_check_interval=spec.validate_every * spec.accumulate,
+        check_val_every_n_epoch=None,
+        limit_val_batches=None if validates else 0,
+        num_sanity_val_steps=0,
+        logger=_loggers(out, data.start // spec.accumulate),
+        log_every_n_steps=10,
+        callbacks=[*_callbacks(out, spec, validates), *callbacks],
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
+    try:
+        trainer.fit(
+            task, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True
+        )
+    except OSError as error:
+        raise OutputError(
+            f"training stopped, since a file cannot be written ({error.strerror or error})",
+            path=out,
+            remedy="make room and run it again: it goes on from the last checkpoint",
+        ) from error
+    return trainer
+
+
+def card_after(
+    base: GroundingModel,
+    data: ManifestData,
+    language: Lexicon,
+    lexicon: str | None,
+    name: str,
+    licence: str,
+    recipe: FinetuneRecipe,
+    seed: int,
+) -> ModelCard:
+    """The card of a fine-tuned model: the old one, with the terms, the data and the hash of what it was trained on.
+
+    A term counts as learned when a row says that it is present somewhere. It has no calibration of its own yet: its
+    presence is judged by the bare evidence.
+    """
+    findings, structures = list(base.card.findings), list(base.card.structures)
+    calibration = dict(base.card.calibration)
+    said = [one for file in data.files["train"] for one in said_of(file)[0]]
+    for text in dict.fromkeys(one.text for one in said if one.label == "present"):
+        query = language.parse(text)
+        asked, known = (query.finding, findings) if query.finding else (query.structure, structures)
+        if asked is not None and asked.id not in known:
+            known.append(asked.id)
+            calibration.setdefault(asked.id, Calibration())
+    manifest = data.spec.manifest.read_bytes()
+    trained: dict[str, Any] = {
+        **base.card.trained,
+        "fine_tuned_from": base.sha256,
+        "fine_tuning_steps": recipe.steps,
+        "fine_tuning_seed": seed,
+        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+        "studies_sha256": hashlib.sha256("".join(file.name for file in data.files["train"]).encode()).hexdigest(),
+    }
+    return replace(
+        base.card,
+        name=name,
+        findings=tuple(findings),
+        structures=tuple(structures),
+        lexicon=lexicon or base.card.lexicon,
+        licence=licence or base.card.licence,
+        data=(*base.card.data, f"Fine-tuned on {len(data.files['train'])} studies of the user's own"),
+        calibration=calibration,
+        trained=trained,
+    )
+
+
+def _callbacks(out: Path, spec: TrainerSpec, validates: bool) -> list[Callback]:
+    found: list[Callback] = [
+        ModelCheckpoint(
+            out, filename="last", every_n_train_steps=spec.checkpoint_every, enable_version_counter=False, save_top_k=1
+        )
+    ]
+    if spec.ema:
+        found.insert(0, EMAWeightAveraging(decay=spec.ema))
+    if spec.patience and validates:
+        found.append(EarlyStopping("val_dice", mode="max", patience=spec.patience, check_on_train_epoch_end=False))
+    return found
+
+
+def _loggers(out: Path, start: int) -> list[Logger]:
+    """Each run's own, named by its first step: the CSV logger would delete those of the run that it goes on from."""
+    found: list[Logger] = [CSVLogger(out, name="log", version=f"from-step-{start}")]
+    try:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        found.append(TensorBoardLogger(out, name="tensorboard", version=f"from-step-{start}"))
+    except ModuleNotFoundError:
+        log.info("no TensorBoard here: logs are CSV only")
+    return found

@@ -1,0 +1,273 @@
+"""Studies of a manifest, brought onto the working grid once and kept: a second epoch reads no DICOM.
+
+Kept as safetensors and not with MONAI's PersistentDataset, whose cache is pickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from tips_med.encoders.compact import body_middle
+from tips_med.errors import OutputError, TipsMedError
+from tips_med.grounding.ground import as_known_modality
+from tips_med.manifest import ManifestError, Row, read_mask
+from tips_med.model import GroundingModel
+from tips_med.query import Lexicon
+from tips_med.readers import read_scan
+from tips_med.slabs import SlabSpec, crop_to_body, make_slabs, resample
+
+log = logging.getLogger(__name__)
+FORMAT = "tips_med-prepared-1"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """What is known of one phrase in one study; rows with the same phrase are merged.
+
+    Attributes:
+        phrase: Words of the vocabulary.
+        text: As the manifest has it, for reading it again.
+        label: ``present`` or ``absent``.
+        mask: Index of its mask in the study's; None for a weak pair.
+    """
+
+    phrase: str
+    text: str
+    label: str
+    mask: int | None
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A row or scan that could not be used, and why."""
+
+    line: int
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedStudy:
+    """A study on the working grid.
+
+    Attributes:
+        volume_hu: [slab y x]; air where the scan measured nothing.
+        seen: Where it measured something, [slab y x].
+        covers: How much of each cell every mask covers, 0 to 255, uint8 [mask slab y x].
+        offset_mm: Of the first pixel from the middle of the body, (y, x).
+        spacing_mm: Between slabs, rows and columns.
+        statements: What is known.
+        skipped: Rows of it that could not be used, to be told every time.
+    """
+
+    volume_hu: np.ndarray
+    seen: np.ndarray
+    covers: np.ndarray
+    offset_mm: tuple[float, float]
+    spacing_mm: tuple[float, float, float]
+    statements: tuple[Statement, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+    def save(self, path: Path) -> None:
+        """Writes it whole or not at all.
+
+        Raises:
+            OutputError: It cannot be written there.
+        """
+        tensors = {
+            "volume_hu": torch.from_numpy(np.rint(self.volume_hu).clip(-32000, 32000).astype(np.int16)),
+            "seen": torch.from_numpy(self.seen.astype(np.uint8)),
+            "covers": torch.from_numpy(self.covers),
+        }
+        about = {
+            "offset_mm": self.offset_mm,
+            "spacing_mm": self.spacing_mm,
+            "statements": [asdict(statement) for statement in self.statements],
+            "skipped": [asdict(one) for one in self.skipped],
+        }
+        partial = path.with_name(path.name + ".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, partial, {"format": FORMAT, "about": json.dumps(about)})
+            partial.replace(path)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise OutputError(
+                f"cannot be written ({error})", path=path, remedy="make room, or move the cache"
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path) -> PreparedStudy:
+        """Reads what ``save`` wrote.
+
+        Raises:
+            ManifestError: The file is damaged.
+        """
+        try:
+            with safe_open(path, "numpy") as file:
+                about = json.loads(file.metadata()["about"])
+                arrays = {name: file.get_tensor(name) for name in ("volume_hu", "seen", "covers")}
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+            raise ManifestError(
+                f"is a damaged part of the cache ({error})", path=path, remedy="delete it", code="cache"
+            ) from error
+        y, x = about["offset_mm"]
+        slab, row, column = about["spacing_mm"]
+        return cls(
+            arrays["volume_hu"].astype(np.float32),
+            arrays["seen"].astype(bool),
+            arrays["covers"],
+            (float(y), float(x)),
+            (float(slab), float(row), float(column)),
+            tuple(Statement(**one) for one in about["statements"]),
+            tuple(Skipped(**one) for one in about["skipped"]),
+        )
+
+
+def said_of(file: Path) -> tuple[tuple[Statement, ...], tuple[Skipped, ...]]:
+    """What is known of a prepared study, and its rows that could not be used; its arrays are not read.
+
+    Raises:
+        ManifestError: The file is damaged.
+    """
+    try:
+        with safe_open(file, "numpy") as opened:
+            about = json.loads(opened.metadata()["about"])
+        return (
+            tuple(Statement(**one) for one in about["statements"]),
+            tuple(Skipped(**one) for one in about["skipped"]),
+        )
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ManifestError(f"is a damaged part of the cache ({error})", path=file, code="cache") from error
+
+
+def prepare(
+    rows: Sequence[Row],
+    model: GroundingModel,
+    lexicon: Lexicon,
+    cache: Path,
+    *,
+    strict: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[list[Path], list[Skipped]]:
+    """Prepares every study of some rows; those that the cache has are not read again.
+
+    Args:
+        rows: Of a manifest.
+        model: That is to be trained: its slabs and its modalities.
+        lexicon: Of the phrases.
+        cache: Folder of prepared studies.
+        strict: Stop at what cannot be used instead of leaving it out.
+        progress: Called with (scans done, scans in all).
+
+    Returns:
+        The prepared files, in the order of the manifest, and what was left out.
+
+    Raises:
+        TipsMedError: When ``strict``, what was wrong; or the cache cannot be written.
+    """
+    by_scan: dict[Path, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_scan[row.scan].append(row)
+    files: list[Path] = []
+    skipped: list[Skipped] = []
+    for done, (scan, own) in enumerate(by_scan.items(), start=1):
+        file = cache / f"{_key(scan, own, model.image.slab_spec, lexicon)}.safetensors"
+        try:
+            if not _is_whole(file) or (strict and said_of(file)[1]):
+                _prepare_one(scan, own, model, lexicon, strict).save(file)
+            skipped += said_of(file)[1]
+            files.append(file)
+        except OutputError:
+            raise
+        except TipsMedError as error:
+            if strict:
+                raise
+            log.warning("left out: %s", error)
+            skipped += [Skipped(row.line, error.code, str(error)) for row in own]
+        if progress:
+            progress(done, len(by_scan))
+    return files, skipped
+
+
+def _prepare_one(
+    path: Path, rows: Sequence[Row], model: GroundingModel, lexicon: Lexicon, strict: bool
+) -> PreparedStudy:
+    scan = as_known_modality(read_scan(path), model)
+    slabs = crop_to_body(make_slabs(scan, model.image.slab_spec))
+    slab, y, x = (int(n) for n in slabs.seen.shape)
+    volume = resample(scan.voxels, scan.lps_from_kji, slabs.lps_from_pixel, (slab, y, x))
+    volume[np.isnan(volume)] = -1024.0
+    covers: dict[str, np.ndarray] = {}
+    labels: dict[str, tuple[str, str]] = {}
+    skipped = []
+    for row in rows:
+        try:
+            query = lexicon.parse(row.phrase)
+            label = row.resolved(query.negated)
+            if label == "unknown":
+                continue
+            if labels.get(query.phrase, ("", label))[1] != label:
+                raise ManifestError(f"{row.phrase!r} is marked present and absent", path=path, code="contradiction")
+            if row.mask is not None:
+                mask = read_mask(row.mask, scan, row.part)
+                if bool(mask.any()) != (label == "present"):
+                    raise ManifestError(
+                        f"the mask contradicts the label {label!r}", path=row.mask, code="mask-and-label"
+                    )
+                if label == "present":
+                    cover = resample(mask.astype(np.float32), scan.lps_from_kji, slabs.lps_from_pixel, (slab, y, x))
+                    part = np.rint(np.nan_to_num(cover).clip(0, 1) * 255).astype(np.uint8)
+                    covers[query.phrase] = np.maximum(covers.get(query.phrase, part), part)
+            labels.setdefault(query.phrase, (row.phrase, label))
+        except TipsMedError as error:
+            if strict:
+                raise
+            log.warning("line %d left out: %s", row.line, error)
+            skipped.append(Skipped(row.line, error.code, str(error)))
+    order = list(covers)
+    statements = tuple(
+        Statement(phrase, text, label, order.index(phrase) if phrase in covers else None)
+        for phrase, (text, label) in labels.items()
+    )
+    if not statements:
+        raise ManifestError("has no usable row", path=path, code="no-rows")
+    middle = body_middle(slabs)
+    mm = slabs.spec.spacing_mm
+    stacked = np.stack([covers[phrase] for phrase in order]) if order else np.zeros((0, slab, y, x), np.uint8)
+    offset = (-middle[0] * mm[1], -middle[1] * mm[2])
+    return PreparedStudy(volume, slabs.seen.numpy(), stacked, offset, mm, statements, tuple(skipped))
+
+
+def _is_whole(file: Path) -> bool:
+    if not file.is_file():
+        return False
+    try:
+        with safe_open(file, "numpy") as opened:
+            return opened.metadata().get("format") == FORMAT
+    except (OSError, SafetensorError):
+        return False
+
+
+def _key(scan: Path, rows: Sequence[Row], spec: SlabSpec, lexicon: Lexicon) -> str:
+    """Changes with everything that the prepared study depends on: files by size and time, rows, slabs, words."""
+    facts: list[object] = [FORMAT, asdict(spec), lexicon.vocabulary, str(scan.resolve()), _stamp(scan)]
+    for row in rows:
+        facts.append([row.phrase, row.part, row.label, _stamp(row.mask) if row.mask else None, str(row.mask)])
+    return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:32]
+
+
+def _stamp(path: Path) -> list[object]:
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.exists() else []
+    return [(str(file.name), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
