@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tips_med.model import Calibration
+from tips_med.training.calibration import Observation, as_rows, fit, summary
+
+
+def observations(evidence, there, finding="mass"):
+    return [
+        Observation(n, finding, None, bool(t), float(e), 1.0 * bool(t), 0.5, 0.6 if t else 0.0, bool(t))
+        for n, (e, t) in enumerate(zip(evidence, there))
+    ]
+
+
+def test_a_fitted_probability_is_as_often_right_as_it_says(rng):
+    """Evidence drawn from two normal distributions one apart: the true slope is 1, the true intercept 0."""
+    there = np.arange(4000) % 2 == 0
+    evidence = rng.normal(np.where(there, 0.5, -0.5), 1.0)
+    fitted = fit(observations(evidence, there))
+    assert fitted.slope == pytest.approx(1.0, abs=0.15)
+    assert fitted.intercept == pytest.approx(0.0, abs=0.1)
+
+
+def test_how_often_a_finding_is_there_does_not_matter(rng):
+    there = np.arange(4000) % 20 == 0
+    evidence = rng.normal(np.where(there, 0.5, -0.5), 1.0)
+    assert fit(observations(evidence, there)).intercept == pytest.approx(0.0, abs=0.25)
+
+
+def test_a_slope_is_never_negative_and_one_class_alone_changes_nothing():
+    assert fit(observations([3, 2, -2, -3], [0, 0, 1, 1])).slope > 0
+    assert fit(observations([1, 2], [1, 1])) == Calibration()
+
+
+def test_separable_evidence_stays_finite():
+    fitted = fit(observations([-5, -4, 4, 5], [0, 0, 1, 1]))
+    assert np.isfinite([fitted.slope, fitted.intercept]).all()
+    assert fitted.slope < 100
+
+
+def test_a_summary_counts_by_finding():
+    seen = [*observations([-3, 3, 2], [0, 1, 1]), *observations([1, -1], [0, 1], "nodule")]
+    rows = summary(seen, {"": Calibration()})
+    assert [row["finding"] for row in rows] == ["mass", "nodule"]
+    assert (rows[0]["present"], rows[0]["absent"], rows[0]["auroc"]) == (2, 1, 1.0)
+    assert rows[0]["sensitivity"] == rows[0]["specificity"] == 1.0
+    assert rows[1]["auroc"] == 0.0
+    assert len(as_rows(seen)) == 5

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import jsonargparse
+import pytest
+
+from tips_med.cli import build_parser
+from tips_med.configs import config_path
+
+
+def parsed(*arguments: str) -> jsonargparse.Namespace:
+    return build_parser(arguments[0]).parse_args(list(arguments))[arguments[0]]
+
+
+def test_the_shipped_configuration_is_exactly_arguments_of_train():
+    config = str(config_path("", "chest_ct_finetune"))
+    chosen = parsed("train", "--config", config, "--data.manifest", "m.csv", "--out", "runs")
+    assert tuple(chosen.data.shape) == (16, 160, 160)
+    assert str(chosen.data.manifest) == "m.csv"
+    assert chosen.recipe.steps == 1000
+    assert chosen.trainer.checkpoint_every == 50
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_a_manifest_is_asked_for(command, capsys):
+    with pytest.raises(SystemExit):
+        parsed(command, "--out", "runs")
+    assert "manifest" in capsys.readouterr().err

@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.small import data, tiny_model, write_studies
+from tips_med.errors import ReadError, TipsMedError
+from tips_med.manifest import Row, write_manifest
+from tips_med.query import Lexicon
+from tips_med.training import studies
+from tips_med.training.manifest_data import ManifestData, StudyCrops, collate
+from tips_med.training.studies import PreparedStudy, prepare
+
+LEXICON = Lexicon.load("chest_ct")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return tiny_model(tmp_path_factory.mktemp("weights"))
+
+
+@pytest.fixture
+def module(tmp_path, model):
+    made = ManifestData(data(write_studies(tmp_path)), model, LEXICON, tmp_path / "cache", steps=4)
+    made.prepare_data()
+    return made
+
+
+def crops(module, **changes):
+    spec = data(module.spec.manifest, **changes)
+    return StudyCrops(module.files["train"], spec, module.model.image.slab_spec, LEXICON)
+
+
+def test_a_prepared_study_holds_what_the_rows_say(module):
+    study = PreparedStudy.load(module.files["train"][0])
+    assert [(s.phrase, s.label, s.mask) for s in study.statements] == [
+        ("mass in the left lung", "present", 0),
+        ("pleural effusion", "absent", None),
+    ]
+    covered_ml = study.covers[0].sum() / 255 * np.prod(study.spacing_mm) / 1000
+    assert covered_ml == pytest.approx(4 / 3 * np.pi * 0.8**3, rel=0.2)
+    columns = np.argwhere(study.covers[0] > 127)[:, 2]
+    x_mm = study.offset_mm[1] + columns.mean() * study.spacing_mm[2]
+    assert x_mm == pytest.approx(22, abs=4)  # the patient's left
+
+
+def test_a_second_epoch_reads_no_scan(module, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a scan was read again")
+
+    monkeypatch.setattr(studies, "read_scan", refuse)
+    files, skipped = prepare(module.split("train"), module.model, LEXICON, module.cache)
+    assert files == module.files["train"]
+    assert not skipped
+
+
+def test_a_changed_mask_is_read_again(module):
+    row = module.split("train")[0]
+    row.mask.touch()
+    files, _ = prepare(module.split("train"), module.model, LEXICON, module.cache)
+    assert files[0] != module.files["train"][0]
+    assert files[1] == module.files["train"][1]
+
+
+def test_what_cannot_be_used_is_left_out_and_counted_and_strict_stops(tmp_path, model):
+    manifest = write_studies(tmp_path)
+    rows = ManifestData(data(manifest), model, LEXICON, tmp_path / "cache", steps=1).rows
+    (tmp_path / "broken.nii.gz").write_bytes(b"no scan")
+    rows.append(Row(tmp_path / "broken.nii.gz", "mass", rows[0].mask))
+    rows.append(Row(rows[0].scan, "nodule", tmp_path / "nowhere.nii.gz"))
+    write_manifest(rows, manifest)
+    module = ManifestData(data(manifest), model, LEXICON, tmp_path / "cache", steps=1)
+    module.prepare_data()
+    assert sorted(one.code for one in module.skipped) == ["damaged-file", "mask-unreadable"]
+    assert len(module.files["train"]) == 2
+    assert "nodule" not in [s.phrase for s in PreparedStudy.load(module.files["train"][0]).statements]
+    again = ManifestData(data(manifest), model, LEXICON, tmp_path / "cache", steps=1)
+    again.prepare_data()
+    assert sorted(one.code for one in again.skipped) == ["damaged-file", "mask-unreadable"]  # from the cache, too
+    strict = ManifestData(data(manifest, strict=True), model, LEXICON, tmp_path / "other", steps=1)
+    with pytest.raises((TipsMedError, ReadError)):
+        strict.prepare_data()
+
+
+def test_a_mirrored_crop_swaps_the_words_with_the_image(module):
+    def x_of_mass(mirror):
+        volume, offset, asked = crops(module, mirror=mirror, shape=(6, 32, 48), negatives=0.0).crop(0)
+        mass = next(one for one in asked if "mass" in one.phrase)
+        cells = np.argwhere(mass.target > 0.5)
+        assert volume[tuple(cells.T)].mean() > 0  # the mask is still on the mass
+        return mass.phrase, offset[1] + cells[:, 2].mean() * 2.0
+
+    plain, mirrored = x_of_mass(0.0), x_of_mass(1.0)
+    assert {plain[0], mirrored[0]} == {"mass in the left lung", "mass in the right lung"}
+    for phrase, x_mm in (plain, mirrored):
+        assert (x_mm > 0) == ("left" in phrase)
+    assert plain[1] == pytest.approx(-mirrored[1], abs=1e-3)
+
+
+def test_a_swapped_phrase_is_denied_only_where_the_right_one_is_true(module):
+    _, _, asked = crops(module, mirror=0.0, negatives=1.0).crop(0)
+    right = next(one for one in asked if one.target.any())
+    wrong = next(one for one in asked if not one.target.any() and one.phrase != "pleural effusion")
+    assert wrong.phrase != right.phrase
+    np.testing.assert_array_equal(wrong.known > 0, right.target > 0.5)
+    absent = next(one for one in asked if one.phrase == "pleural effusion")
+    assert absent.known.all()
+
+
+def test_a_weak_sentence_counts_only_in_a_crop_of_the_whole_study(tmp_path, model):
+    manifest = write_studies(tmp_path)
+    rows = [Row(row.scan, "consolidation", patient=row.patient) for row in ManifestData(
+        data(manifest), model, LEXICON, tmp_path / "c", steps=1).rows[::2]]  # fmt: skip
+    write_manifest(rows, manifest)
+    module = ManifestData(data(manifest), model, LEXICON, tmp_path / "cache", steps=1)
+    module.prepare_data()
+    part = crops(module).make(0)
+    whole = crops(module, shape=(8, 64, 64)).make(0)
+    assert part.presence.isnan().all()
+    assert not part.known.any()
+    assert whole.presence[0, 0] == 1.0
+    assert not whole.known.any()  # nobody said where
+
+
+def test_batches_are_the_same_in_one_process_and_in_two(module):
+    together = crops(module, batch=2).make(3)
+    parts = []
+    for rank in (0, 1):
+        half = crops(module, batch=1)
+        half.rank, half.world = rank, 2
+        parts.append(half.make(3))
+    torch.testing.assert_close(together.pixels, torch.cat([part.pixels for part in parts]))
+    assert together.phrases == parts[0].phrases + parts[1].phrases
+
+
+def test_padding_is_not_used(module):
+    one = crops(module, negatives=0.0, questions=5)
+    batch = collate([one.crop(0)], module.model.image.slab_spec, 5)
+    assert batch.used.tolist() == [[1, 1, 0, 0, 0]]
+    assert len(batch.phrases) == 5
+
+
+def test_a_damaged_part_of_the_cache_is_passed_over(module, caplog):
+    module.files["train"][0].write_bytes(b"damaged")
+    batches = [crops(module).make(n) for n in range(3)]
+    assert all("mass in the" in " ".join(batch.phrases) for batch in batches)
+    assert "left out of this step" in caplog.text
+    prepare(module.split("train"), module.model, LEXICON, module.cache)  # and made again
+    PreparedStudy.load(module.files["train"][0])

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from tests.synthesis.test_scene import anatomy
+from tips_med.query import Lexicon
+from tips_med.slabs import SlabSpec
+from tips_med.synthesis.anatomy import LEFT, RIGHT
+from tips_med.synthesis.findings import Painted
+from tips_med.synthesis.language import Slots
+from tips_med.synthesis.scene import Scene, SceneSpec
+from tips_med.training.painted import PaintedScenes
+from tips_med.training.questions import answer, ask, meaning_of
+
+LEXICON = Lexicon.load("chest_ct")
+FINDINGS = ("nodule", "mass", "pleural_effusion")
+
+
+@pytest.fixture
+def scene() -> Scene:
+    """A part-solid nodule in the right lung, a real lesion that nobody described in the left; y and x around 0."""
+    shape = (4, 24, 32)
+    volume = np.full(shape, 20, np.float32)
+    lungs = np.zeros(shape, np.uint8)
+    lungs[:, 4:20, 3:14], lungs[:, 4:20, 18:29] = RIGHT, LEFT
+    volume[lungs > 0] = -860
+    nodule, lesion = np.zeros(shape, bool), np.zeros(shape, bool)
+    nodule[1:3, 8:11, 6:9], lesion[1:3, 8:11, 22:25] = True, True
+    ignored = np.zeros(shape, bool)
+    ignored[:, 0] = True
+    found = (Painted("nodule", "right", nodule, ("part_solid",), 12.0), Painted("nodule", "left", lesion, (), 12.0))
+    return Scene(volume, lungs, found, ignored, (-24.0, -32.0), (2.5, 2.0, 2.0))
+
+
+def test_a_side_and_an_attribute_narrow_the_answer(scene):
+    everything, _ = answer(scene, Slots(finding="nodule"))
+    right, _ = answer(scene, Slots(finding="nodule", side="right"))
+    both, _ = answer(scene, Slots(finding="nodule", side="both"))
+    assert everything.sum() == both.sum() == 36
+    np.testing.assert_array_equal(right, scene.findings[0].mask)
+    described, unknown = answer(scene, Slots(finding="nodule", attributes=("part_solid",)))
+    np.testing.assert_array_equal(described, scene.findings[0].mask)
+    assert unknown[scene.findings[1].mask].all()  # nobody described the real one: it may be part-solid, too
+
+
+def test_what_is_not_there_is_an_empty_map_and_the_ignored_stays_unknown(scene):
+    target, unknown = answer(scene, Slots(finding="pleural_effusion"))
+    assert not target.any()
+    np.testing.assert_array_equal(unknown, scene.ignored)
+    wrong_name, _ = answer(scene, Slots(finding="mass"))
+    assert not wrong_name.any()  # 12 mm is no mass
+
+
+def test_part_solid_is_neither_ground_glass_nor_free_of_it(scene):
+    target, unknown = answer(scene, Slots(finding="ground_glass_opacity"))
+    assert not target.any()
+    assert unknown[scene.findings[0].mask].all()
+
+
+def test_a_lung_is_known_only_where_lungs_are_labelled(scene):
+    left, _ = answer(scene, Slots(structure="lung", side="left"))
+    np.testing.assert_array_equal(left, scene.lungs == LEFT)
+    unlabelled = Scene(scene.volume_hu, None, scene.findings, scene.ignored, scene.offset_mm, scene.spacing_mm)
+    target, unknown = answer(unlabelled, Slots(structure="lung"))
+    assert not target.any()
+    assert unknown.all()
+
+
+def test_words_mean_what_they_name(scene):
+    side, _ = meaning_of(scene, "side", "left")
+    columns = np.flatnonzero(side.any(axis=(0, 1)))
+    assert (scene.offset_mm[1] + 2.0 * columns > 0).all()  # the patient's left
+    finding, _ = meaning_of(scene, "finding", "nodule")
+    np.testing.assert_array_equal(finding, scene.where("nodule"))
+    assert meaning_of(scene, "function", None) is None
+
+
+def test_questions_are_of_what_is_there_of_the_wrong_side_and_of_what_is_not(scene):
+    asked = [q for seed in range(12) for q in ask(scene, FINDINGS, LEXICON, np.random.default_rng(seed), 8)]
+    vocabulary = set(LEXICON.vocabulary)
+    assert all(set(q.phrase.split()) <= vocabulary for q in asked)
+    assert all(q.word < len(q.phrase.split()) for q in asked)
+    found = [q for q in asked if q.target.any()]
+    assert 0.2 < len(found) / len(asked) < 0.95
+    assert not any(q.target[q.unknown].any() for q in asked)
+
+
+def test_batches_are_the_same_whatever_came_before():
+    scenes = PaintedScenes(
+        [anatomy()], SceneSpec(shape=(3, 64, 96)), SlabSpec(), FINDINGS, LEXICON, batch=2, questions=3, seed=4
+    )
+    first, second = scenes.make(5), scenes.make(5)
+    torch.testing.assert_close(first.pixels, second.pixels)
+    assert first.phrases == second.phrases
+    assert not torch.equal(first.pixels, scenes.make(6).pixels)
+    assert first.pixels.shape == (2, 3, SlabSpec().channels, 64, 96)
+    assert first.target.shape == first.known.shape == (2, 6, 3, 64, 96)
+    assert len(first.phrases) == 6
+    scenes.start = 5
+    torch.testing.assert_close(next(iter(scenes)).pixels, first.pixels)
