@@ -1,8 +1,8 @@
 """Writes the measured tables into docs/model-card.md.
 
-python -m benchmarks.model_card --real real.json --painted tips_med/weights/chest_ct.json
+python -m benchmarks.model_card --real real.json --painted docs/measurements/painted.json
 
-``real.json`` is what ``python -m benchmarks.real_scans DATA --out real.json`` wrote, the other file what
+``real.json`` is what ``python -m benchmarks.real_scans DATA --out real.json`` wrote, the other file the summary that
 ``tips-med calibrate`` wrote beside the weights.
 """
 
@@ -54,7 +54,7 @@ def real_others(rows: list[dict[str, Any]]) -> str:
     findings = [key for key in rows[0] if " ml" in str(rows[0][key])]
     body = []
     for held_out in (True, False):
-        some = [row for row in rows if row["held_out"] == held_out and "left_lung_dice" in row]
+        some = [row for row in rows if row["held_out"] == held_out]
         for finding in findings:
             said = [row[finding].split()[0] for row in some]
             ml = [float(row[finding].split()[1]) for row in some]
