@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tips_med.encoders.study import EncodedStudy
     from tips_med.errors import TipsMedError
-    from tips_med.exporters import write_answers
+    from tips_med.exporters.folder import write_answers
     from tips_med.grounding import Grounding, encode, ground
     from tips_med.model import GroundingModel, load_model
     from tips_med.query import Lexicon, Query
@@ -39,7 +39,7 @@ _HOME = {
     "inspect_path": "tips_med.readers",
     "load_model": "tips_med.model",
     "read_scan": "tips_med.readers",
-    "write_answers": "tips_med.exporters",
+    "write_answers": "tips_med.exporters.folder",
 }
 
 __all__ = [

@@ -114,8 +114,10 @@ def _run(command: str, arguments: dict[str, Any], errors: Console) -> int:
     quiet = bool(arguments.pop("quiet"))
     arguments.pop("config", None)
     logging.basicConfig(
-        stream=sys.stderr, level=logging.ERROR if quiet else logging.INFO, format="%(levelname)s %(message)s"
+        stream=sys.stderr, level=logging.ERROR if quiet else logging.WARNING, format="%(levelname)s %(message)s"
     )
+    for ours in ("tips_med", "pipelines"):
+        logging.getLogger(ours).setLevel(logging.ERROR if quiet else logging.INFO)
     warnings.filterwarnings("ignore" if quiet else "default", module="(?!tips_med)")
     function = recipe(command)
     if "steps" in signatures.signature(function).parameters:

@@ -156,7 +156,7 @@ def load_model(path: str | Path | None = None, device: torch.device | str = "cpu
             _fill(net, {key[len(part) + 1 :]: value for key, value in tensors.items() if key.startswith(part + ".")})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"its metadata and its tensors do not fit together ({error})", path=file) from error
-    image.to(device=device, memory_format=torch.channels_last)
+    image.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return GroundingModel(CompactImageTower(image), WordsTextTower(text.to(device)), head.eval(), card, digest)
 
@@ -178,7 +178,8 @@ def _image_config(raw: dict[str, Any]) -> CompactConfig:
     slabs = dict(raw.pop("slabs"))
     slabs["windows_hu"] = tuple((low, high) for low, high in slabs["windows_hu"])
     slabs["spacing_mm"] = tuple(slabs["spacing_mm"])
-    return CompactConfig(slabs=SlabSpec(**slabs), **{k: tuple(v) if isinstance(v, list) else v for k, v in raw.items()})
+    sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
+    return CompactConfig(slabs=SlabSpec(**slabs), **sizes)
 
 
 def _words_config(raw: dict[str, Any]) -> WordsConfig:

@@ -37,7 +37,7 @@ SCAN = Scan(np.full((12, 30, 40), -300, np.float32), axial_affine((2.0, 1.0, 1.0
 
 def test_pieces_are_ordered_by_score_and_labelled_in_that_order():
     heat = heat_with((NEAR, 0.7), (FAR, 0.95))
-    labels, found = find_instances(heat, SCAN.lps_from_kji, SCAN, None, Calibration(), 0.02)
+    labels, found = find_instances(heat, SCAN.lps_from_kji, SCAN, None, Calibration(), 0.02, 0.5)
     assert [round(instance.score, 2) for instance in found] == [0.95, 0.7]
     assert labels[9, 20, 30] == 1
     assert labels[2, 5, 5] == 2
@@ -46,26 +46,27 @@ def test_pieces_are_ordered_by_score_and_labelled_in_that_order():
 
 def test_small_and_doubtful_pieces_are_dropped():
     heat = heat_with((NEAR, 0.7), (FAR, 0.95), ((slice(6, 7), slice(15, 16), slice(2, 3)), 0.99))
-    _, found = find_instances(heat, SCAN.lps_from_kji, SCAN, None, Calibration(absent_below=0.8), 0.02)
+    _, found = find_instances(heat, SCAN.lps_from_kji, SCAN, None, Calibration(), 0.02, 0.8)
     assert [round(instance.score, 2) for instance in found] == [0.95]
 
 
 def test_pieces_that_share_an_edge_are_one_and_those_that_share_a_corner_are_two():
-    edge = heat_with(((slice(2, 4), slice(2, 6), slice(2, 6)), 0.9), ((slice(2, 4), slice(6, 10), slice(6, 10)), 0.9))
-    corner = heat_with(((slice(2, 4), slice(2, 6), slice(2, 6)), 0.9), ((slice(4, 6), slice(6, 10), slice(6, 10)), 0.9))
-    assert len(find_instances(edge, SCAN.lps_from_kji, SCAN, None, Calibration(), 0.0)[1]) == 1
-    assert len(find_instances(corner, SCAN.lps_from_kji, SCAN, None, Calibration(), 0.0)[1]) == 2
+    first, second = (slice(2, 6), slice(6, 10))
+    edge = heat_with(((first, first, first), 0.9), ((first, second, second), 0.9))
+    corner = heat_with(((first, first, first), 0.9), ((second, second, second), 0.9))
+    assert len(find_instances(edge, SCAN.lps_from_kji, SCAN, None, Calibration(), 0.0, 0.5)[1]) == 1
+    assert len(find_instances(corner, SCAN.lps_from_kji, SCAN, None, Calibration(), 0.0, 0.5)[1]) == 2
 
 
 def test_mean_hu_leaves_out_what_was_not_measured():
     voxels = SCAN.voxels.copy()
     voxels[8:11, 18:22, 28:36] = np.nan
     scan = Scan(voxels, SCAN.lps_from_kji, "CT", "HU")
-    _, found = find_instances(heat_with((FAR, 0.9)), scan.lps_from_kji, scan, None, Calibration(), 0.0)
+    _, found = find_instances(heat_with((FAR, 0.9)), scan.lps_from_kji, scan, None, Calibration(), 0.0, 0.5)
     assert found[0].mean_hu == -300
 
 
 def test_a_cold_map_has_no_pieces():
-    labels, found = find_instances(heat_with(), SCAN.lps_from_kji, SCAN, None, Calibration(), 0.0)
+    labels, found = find_instances(heat_with(), SCAN.lps_from_kji, SCAN, None, Calibration(), 0.0, 0.5)
     assert found == ()
     assert not labels.any()

@@ -53,7 +53,7 @@ class EncodedStudy:
         affines = {"lps_from_kji": self.scan.lps_from_kji, "lps_from_patch": self.features.lps_from_patch}
         tensors = {"voxels": _packed(self.scan.voxels), "patches": self.features.patches.contiguous()}
         tensors["seen"] = self.seen.to(torch.uint8)
-        if self.features.fine is not None:
+        if self.features.fine is not None and self.features.lps_from_fine is not None:
             tensors["fine"] = self.features.fine.contiguous()
             affines["lps_from_fine"] = self.features.lps_from_fine
         tensors |= {name: torch.from_numpy(np.ascontiguousarray(affine)) for name, affine in affines.items()}

@@ -105,7 +105,10 @@ def encode_slabs(scan: Scan, slabs: SlabStack, model: GroundingModel, progress: 
     features = model.image.encode(slabs, progress)
     seen = slabs.seen
     if features.fine is None:
-        grid = features.patches.shape[1:3]  # not always y / patch: a tower may resize slices to its own grid
+        grid = (
+            features.patches.shape[1],
+            features.patches.shape[2],
+        )  # not always y / patch: a tower may resize slices to its own grid
         seen = torch.nn.functional.adaptive_avg_pool2d(seen[:, None].float(), grid)[:, 0] >= 0.5
     return EncodedStudy(scan, features, seen, model.image.name, model.sha256)
 
@@ -141,7 +144,9 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
     labels, instances = np.zeros(study.scan.shape, np.uint8), ()
     if presence.state != "absent":
         measured = lungs if lungs is not None and lungs.seen else None
-        labels, instances = find_instances(heat, lps_from_heat, study.scan, measured, calibration, LEAST_ML)
+        # Beside a finding that is there a piece must be more likely than not; where all is unsure, so are the pieces.
+        least = 0.5 if presence.state == "present" else calibration.absent_below
+        labels, instances = find_instances(heat, lps_from_heat, study.scan, measured, calibration, LEAST_ML, least)
     x, y, z = (float(v) for v in transform_points(lps_from_heat, np.array(peak))[0])
     return Grounding(
         query=understood,

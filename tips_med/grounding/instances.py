@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 from scipy import ndimage
@@ -63,6 +63,7 @@ def find_instances(
     lungs: Lungs | None,
     calibration: Calibration,
     least_ml: float,
+    least_score: float,
 ) -> tuple[Labels, tuple[Instance, ...]]:
     """Labels and measures the pieces of a map.
 
@@ -71,8 +72,9 @@ def find_instances(
         lps_from_heat: Its place.
         scan: Whose grid to label.
         lungs: To name sides and thirds with; None when the scan has none.
-        calibration: Its threshold cuts the map; a piece that would be called absent by itself is dropped.
+        calibration: Its threshold cuts the map; it gives every piece a probability of its own.
         least_ml: Pieces smaller than this are dropped.
+        least_score: And pieces whose own probability is lower than this.
 
     Returns:
         The labels on the scan's grid, [k j i], and the pieces, in the order of their labels.
@@ -81,7 +83,7 @@ def find_instances(
     part, first = mask_on_scan(heat, lps_from_heat, scan, calibration.threshold)
     if not part.size:
         return labels, ()
-    pieces, count = ndimage.label(part >= calibration.threshold, EIGHTEEN)
+    pieces, count = cast("tuple[np.ndarray, int]", ndimage.label(part >= calibration.threshold, EIGHTEEN))
     if not count:
         return labels, ()
     numbers = np.arange(1, count + 1)
@@ -89,6 +91,8 @@ def find_instances(
     volume = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * ml
     boxes = ndimage.find_objects(pieces)
     sure = evidence_map(heat)
+    # The peak is sought a little deeper: where a map is equally sure of many cells, its edge is no place to point at.
+    deep = ndimage.uniform_filter(sure, 5, mode="nearest")
     to_fine = np.linalg.inv(lps_from_heat) @ scan.lps_from_kji
     candidates = []
     for n in numbers[volume >= least_ml]:
@@ -96,8 +100,8 @@ def find_instances(
         fine = np.clip(np.rint(transform_points(to_fine, inside)).astype(int), 0, np.array(heat.shape) - 1)
         logits = sure[tuple(fine.T)]
         score = calibration.probability(float(logits.max()))
-        if score >= calibration.absent_below:
-            candidates.append((score, inside, fine, inside[logits.argmax()]))
+        if score >= least_score:
+            candidates.append((score, inside, fine, inside[deep[tuple(fine.T)].argmax()]))
     candidates.sort(key=lambda candidate: (-candidate[0], -len(candidate[1])))
     found = []
     for label, (score, inside, fine, peak) in enumerate(candidates[:MOST], start=1):
@@ -134,9 +138,14 @@ def _measure(
         instance_uids=tuple(uids),
         mean_hu=float(np.nanmean(values)) if np.isfinite(values).any() else float("nan"),
         score=score,
-        peak_lps=tuple(float(v) for v in peak_lps),
-        centroid_lps=tuple(float(v) for v in centroid),
+        peak_lps=_point(peak_lps),
+        centroid_lps=_point(centroid),
     )
+
+
+def _point(place: np.ndarray) -> tuple[float, float, float]:
+    x, y, z = (float(v) for v in place)
+    return x, y, z
 
 
 def _place(fine: np.ndarray, lungs: Lungs) -> tuple[Literal["left", "right", "both"] | None, str]:

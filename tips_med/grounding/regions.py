@@ -7,6 +7,7 @@ the wrong side is the typical failure of prompted segmentation.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, cast
 
 import numpy as np
 from scipy import ndimage
@@ -88,13 +89,13 @@ def lungs_of(right: np.ndarray, left: np.ndarray, lps_from_fine: Affine) -> Lung
 
 def _largest(mask: np.ndarray, least: float) -> np.ndarray:
     """Pieces of at least ``least`` voxels and of a tenth of the largest, holes filled slab by slab."""
-    labels, count = ndimage.label(mask)
+    labels, count = cast("tuple[np.ndarray, int]", ndimage.label(mask))
     if not count:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
     kept = np.isin(labels, np.flatnonzero(sizes >= max(least, 0.1 * sizes.max())))
-    return np.stack([ndimage.binary_fill_holes(plane) for plane in kept])
+    return np.stack([np.asarray(ndimage.binary_fill_holes(plane)) for plane in kept])
 
 
 def _nearest(inside: np.ndarray, step: np.ndarray) -> np.ndarray:
@@ -103,7 +104,8 @@ def _nearest(inside: np.ndarray, step: np.ndarray) -> np.ndarray:
         return np.zeros_like(inside)
     # Every second row and column is plenty for a distance of 25 mm, and four times as fast.
     coarse = inside[:, ::2, ::2]
-    distance, where = ndimage.distance_transform_edt(coarse == 0, step * (1, 2, 2), return_indices=True)
+    found = ndimage.distance_transform_edt(coarse == 0, step * (1, 2, 2), return_indices=True)
+    distance, where = cast("tuple[np.ndarray, np.ndarray]", found)
     side = np.where(distance <= REACH_MM, coarse[tuple(where)], 0).astype(np.uint8)
     side = side.repeat(2, axis=1)[:, : inside.shape[1]].repeat(2, axis=2)[:, :, : inside.shape[2]]
     return np.where(inside > 0, inside, side)
@@ -124,12 +126,12 @@ def allowed(query: Query, lungs: Lungs) -> np.ndarray:
     return region
 
 
-def place_of(lungs: Lungs, index: tuple[int, int, int]) -> tuple[str | None, str]:
+def place_of(lungs: Lungs, index: tuple[int, int, int]) -> tuple[Literal["left", "right"] | None, str]:
     """The side, and the region in words, of a place on the fine grid."""
     label = int(lungs.side[index])
     if label == 0:
         return None, "outside the lungs"
-    side = "left" if label == 2 else "right"
+    side: Literal["left", "right"] = "left" if label == 2 else "right"
     height = lungs.height[label - 1, index[0]]
     if np.isnan(height):
         return side, f"{side} lung"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from safetensors.numpy import load_file, save_file
@@ -98,7 +99,7 @@ def make_anatomy(
     if lungs is not None:
         grid_lungs = np.where(carry(lungs == LEFT), LEFT, np.where(carry(lungs == RIGHT), RIGHT, 0)).astype(np.uint8)
     outlined = carry(lesions) if lesions is not None else np.zeros(shape, bool)
-    labels, count = ndimage.label(outlined, np.ones((3, 3, 3)))
+    labels, count = cast("tuple[np.ndarray, int]", ndimage.label(outlined, np.ones((3, 3, 3))))
     maybe = carry(disputed) if disputed is not None else np.zeros(shape, bool)
     sizes = tuple(_long_axis_mm(labels == n, spec.spacing_mm) for n in range(1, count + 1))
     return Anatomy(

@@ -17,6 +17,7 @@ from tips_med.synthesis.anatomy import LEFT, RIGHT
 from tips_med.synthesis.noise import smooth_noise
 
 SIDES = {RIGHT: "right", LEFT: "left"}
+EVERYWHERE = (slice(None), slice(None), slice(None))
 
 
 @dataclass(eq=False)
@@ -182,18 +183,17 @@ def paint_effusion(canvas: Canvas, side: int | None = None) -> Painted | None:
     depth = canvas.spacing_mm[1] * np.arange(lung.shape[1], dtype=np.float32)[None, :, None]
     rows = depth[0, np.flatnonzero(lung.any(axis=(0, 2))), 0]
     level = rows.max() - float(np.exp(rng.uniform(np.log(8), np.log(0.75 * (np.ptp(rows) + 12)))))
-    from_wall = ndimage.distance_transform_edt(lung, canvas.spacing_mm)
+    from_wall = np.asarray(ndimage.distance_transform_edt(lung, canvas.spacing_mm))
     climb = rng.uniform(5, 40) * np.exp(-from_wall / rng.uniform(5, 14))
     tilt = rng.uniform(-0.15, 0.15) * canvas.spacing_mm[2] * np.arange(lung.shape[2], dtype=np.float32)
-    everywhere = (slice(None),) * 3
-    surface = depth + climb + tilt - tilt.mean() + 3 * canvas.noise(everywhere, 20) - level
+    surface = depth + climb + tilt - tilt.mean() + 3 * canvas.noise(EVERYWHERE, 20) - level
     fluid = np.clip(surface / 3 + 0.5, 0, 1) * lung
     if (fluid > 0.5).sum() < 60:
         return None
     pressed = np.clip(1 - np.abs(surface) / rng.uniform(4, 25), 0, 1) * (surface < 0) * lung
     volume = canvas.volume_hu
     volume[...] = fill_air(volume, pressed * rng.uniform(0.2, 0.9), 30.0)
-    volume += fluid * (rng.uniform(-5, 30) + 4 * canvas.noise(everywhere, 12) - volume)
+    volume += fluid * (rng.uniform(-5, 30) + 4 * canvas.noise(EVERYWHERE, 12) - volume)
     mask = fluid > 0.5
     canvas.lungs[mask] = 0
     canvas.taken |= mask
@@ -210,9 +210,9 @@ def paint_pneumothorax(canvas: Canvas, side: int | None = None) -> Painted | Non
     depth = canvas.spacing_mm[1] * np.arange(lung.shape[1], dtype=np.float32)[None, :, None]
     rows = depth[0, np.flatnonzero(lung.any(axis=(0, 2))), 0]
     level = rows.min() + float(np.exp(rng.uniform(np.log(6), np.log(0.5 * (np.ptp(rows) + 14)))))
-    from_wall = ndimage.distance_transform_edt(lung, canvas.spacing_mm)
+    from_wall = np.asarray(ndimage.distance_transform_edt(lung, canvas.spacing_mm))
     reach = rng.uniform(0, 40) * np.exp(-from_wall / rng.uniform(4, 12))
-    surface = level + reach + 5 * canvas.noise((slice(None),) * 3, 30) - depth
+    surface = level + reach + 5 * canvas.noise(EVERYWHERE, 30) - depth
     air = np.clip(surface / 2 + 0.5, 0, 1) * lung
     mask = air > 0.5
     if mask.sum() < 60:

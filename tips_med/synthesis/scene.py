@@ -160,7 +160,14 @@ def _cut(
 
     def sample(array: np.ndarray, order: int, outside: float) -> np.ndarray:
         return ndimage.affine_transform(
-            array, matrix, shift, shape, order=order, mode="constant", cval=outside, prefilter=False
+            array,
+            matrix,
+            shift,  # pyright: ignore[reportArgumentType] (the stubs know of a single number only)
+            shape,
+            order=order,
+            mode="constant",
+            cval=outside,
+            prefilter=False,
         )
 
     # Slabs beyond the scan's ends repeat the last one, as the tower's own channels do.

@@ -94,7 +94,8 @@ def collate(made: Sequence[tuple[Scene, list[Question]]], slabs: SlabSpec) -> Ba
     for scene, questions in made:
         nothing = np.zeros(scene.volume_hu.shape, bool)
         words = [
-            (q.word_target, q.word_unknown) if q.word_target is not None else (nothing, ~nothing) for q in questions
+            (nothing, ~nothing) if q.word_target is None or q.word_unknown is None else (q.word_target, q.word_unknown)
+            for q in questions
         ]
         targets.append(np.stack([q.target for q in questions] + [target for target, _ in words]))
         known.append(~np.stack([q.unknown for q in questions] + [unknown for _, unknown in words]))

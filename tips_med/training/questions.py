@@ -7,13 +7,13 @@ from functools import lru_cache
 
 import numpy as np
 
-from tips_med.query import Lexicon, Query
+from tips_med.query import Lexicon, Query, Side
 from tips_med.synthesis.anatomy import LEFT, RIGHT
 from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene, names
 
 SIDES = {"left": LEFT, "right": RIGHT}
-SIDED = (None, "left", "right")
+SIDED: tuple[Side | None, ...] = (None, "left", "right")
 ATTRIBUTED = ("solid", "part_solid", "ground_glass", "spiculated")
 """Attributes that the painters know to be true or false of a nodule or mass."""
 
@@ -57,9 +57,9 @@ def ask(scene: Scene, findings: tuple[str, ...], lexicon: Lexicon, rng: np.rando
         elif there and (turn == 1 or rng.random() < 0.4):
             name, painted = there[int(rng.integers(len(there)))]
             swap = rng.random()
-            side = None if swap < 0.35 else painted.side
-            if swap > 0.8:
-                side = "left" if painted.side == "right" else "right"
+            side: Side | None = None
+            if swap > 0.35:
+                side = "left" if (painted.side == "left") == (swap <= 0.8) else "right"
             slots = _finding_slots(name, side, _attribute(name, painted, rng), rng)
         else:
             # Mostly absent: a scan has nearly none of all the findings that one may ask for.
@@ -73,7 +73,7 @@ def _attribute(name: str, painted: object, rng: np.random.Generator) -> str | No
     return str(rng.choice(told)) if told and rng.random() < 0.3 else None
 
 
-def _finding_slots(finding: str, side: str | None, attribute: str | None, rng: np.random.Generator) -> Slots:
+def _finding_slots(finding: str, side: Side | None, attribute: str | None, rng: np.random.Generator) -> Slots:
     structure = "lung" if finding not in ("pleural_effusion", "pneumothorax") and rng.random() < 0.5 else None
     return Slots(
         finding=finding, structure=structure, side=side, attributes=(attribute,) if attribute is not None else ()

@@ -48,7 +48,7 @@ class AlignmentTask(lightning.LightningModule):
 
     def __init__(self, image: CompactConfig, text: WordsConfig, recipe: Recipe) -> None:
         super().__init__()
-        self.image = CompactNet(image).to(memory_format=torch.channels_last)
+        self.image = CompactNet(image).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.text = WordsNet(text)
         self.head = AlignmentHead(text.width, image.patch_width, image.fine_width)
         self.recipe = recipe
