@@ -127,8 +127,8 @@ def test_quiet_says_the_answer_and_nothing_else(scan_file, tmp_path, capsys):
 
 
 def test_inspect_lists_what_is_there_and_what_would_be_read(scan_file, capsys):
-    assert run("inspect", scan_file.parent) == 0
-    assert "scan.nii.gz" in capsys.readouterr().out
+    assert run("inspect", scan_file) == 0
+    assert "80 x 100 x 100" in capsys.readouterr().out
     assert run("inspect", scan_file, "--json") == 0
     assert json.loads(capsys.readouterr().out)["would_read"]
 
