@@ -136,6 +136,8 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
         console.print(answers_table(result))
         for answer in result:
             console.print(answer.sentence, markup=False, highlight=False)
+        for note in result[0].scan.provenance.notes:
+            console.print(f"Note: {note}", markup=False, highlight=False)
         console.print(f"Written to {arguments['out']}", markup=False, highlight=False)
     elif command == "inspect":
         import json
