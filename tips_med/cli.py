@@ -113,17 +113,26 @@ def _run(command: str, arguments: dict[str, Any], errors: Console) -> int:
 
     quiet = bool(arguments.pop("quiet"))
     arguments.pop("config", None)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.ERROR if quiet else logging.WARNING, format="%(levelname)s %(message)s"
-    )
-    for ours in ("tips_med", "pipelines"):
-        logging.getLogger(ours).setLevel(logging.ERROR if quiet else logging.INFO)
+    _log_to_stderr(quiet)
     warnings.filterwarnings("ignore" if quiet else "default", module="(?!tips_med)")
     function = recipe(command)
     if "steps" in signatures.signature(function).parameters:
         arguments["steps"] = silent if quiet or not sys.stderr.isatty() else shown_on(errors)
     _show(command, function(**arguments), arguments)
     return 0
+
+
+def _log_to_stderr(quiet: bool) -> None:
+    """Our own news and everybody's warnings; only errors when quiet."""
+    least = logging.ERROR if quiet else logging.WARNING
+
+    def wanted(record: logging.LogRecord) -> bool:
+        ours = record.name.partition(".")[0] in ("tips_med", "pipelines")
+        return record.levelno >= least or (ours and not quiet)
+
+    handler = logging.StreamHandler(sys.stderr)
+    handler.addFilter(wanted)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", handlers=[handler])
 
 
 def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
