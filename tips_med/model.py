@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.base import ImageTower, TextTower
@@ -153,7 +153,7 @@ def load_model(path: str | Path | None = None, device: torch.device | str = "cpu
         card = card_from_dict(json.loads(metadata["card"]))
         head = AlignmentHead(text.config.width, image.config.patch_width, image.config.fine_width)
         for part, net in (("image", image), ("text", text), ("head", head)):
-            _fill(net, {key[len(part) + 1 :]: value for key, value in tensors.items() if key.startswith(part + ".")})
+            net.load_state_dict({k.removeprefix(part + "."): v for k, v in tensors.items() if k.startswith(part + ".")})
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"its metadata and its tensors do not fit together ({error})", path=file) from error
     image.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
@@ -168,10 +168,6 @@ def card_from_dict(raw: dict[str, Any]) -> ModelCard:
     for key in ("findings", "structures", "data"):
         raw[key] = tuple(raw.get(key, ()))
     return ModelCard(**raw)
-
-
-def _fill(net: nn.Module, tensors: dict[str, Tensor]) -> None:
-    net.load_state_dict(tensors, strict=True)
 
 
 def _image_config(raw: dict[str, Any]) -> CompactConfig:

@@ -202,12 +202,10 @@ class CompactImageTower(ImageTower):
     def encode(self, slabs: SlabStack, progress: Progress | None = None) -> ImageFeatures:
         """See ImageTower. Features are half precision."""
         device = next(self.net.parameters()).device
-        pixels, (y0, x0) = _pad(slabs.pixels)
-        middle_yx = body_middle(slabs)
-        spacing = slabs.spec.spacing_mm[1:]
-        offset = torch.tensor(
-            [[-(middle_yx[0] + y0) * spacing[0], -(middle_yx[1] + x0) * spacing[1]]], dtype=torch.float32, device=device
-        )
+        pixels = _pad(slabs.pixels)
+        rows, columns = slabs.pixels.shape[-2:]
+        y_mm, x_mm = (-middle * mm for middle, mm in zip(body_middle(slabs), slabs.spec.spacing_mm[1:]))
+        offset = torch.tensor([[y_mm, x_mm]], dtype=torch.float32, device=device)
         total, done = 2 * len(pixels), 0
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=_has_fast_bfloat16(device)):
             levels: list[list[Tensor]] = []
@@ -221,15 +219,12 @@ class CompactImageTower(ImageTower):
             for part, skips in zip(deep.split(self.chunk), _consume(levels)):
                 some_patches, some_fine = self.net.ascend(part, skips)
                 patches.append(some_patches.half().cpu())
-                fine.append(
-                    some_fine[:, y0 : y0 + slabs.pixels.shape[-2], x0 : x0 + slabs.pixels.shape[-1]].half().cpu()
-                )
+                fine.append(some_fine[:, :rows, :columns].half().cpu())
                 done += len(part)
                 if progress:
                     progress(done, total)
         patch = self.slab_spec.patch
-        keep = [n // patch for n in (y0, slabs.pixels.shape[-2], x0, slabs.pixels.shape[-1])]
-        cut = torch.cat(patches)[:, keep[0] : keep[0] + keep[1], keep[2] : keep[2] + keep[3]].contiguous()
+        cut = torch.cat(patches)[:, : rows // patch, : columns // patch].contiguous()
         lps_from_patch = slabs.lps_from_pixel @ index_from_block((1, patch, patch))
         return ImageFeatures(cut, lps_from_patch, torch.cat(fine), slabs.lps_from_pixel)
 
@@ -264,11 +259,11 @@ def _waves(mm: Tensor) -> Tensor:
     return torch.cat([angle.sin(), angle.cos()], dim=-1)
 
 
-def _pad(pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
-    """Pads y and x with air (0 in every window) to multiples of the deepest token, by whole patches."""
+def _pad(pixels: Tensor) -> Tensor:
+    """Pads the far ends of y and x with air (0 in every window) to multiples of the deepest token."""
     y, x = pixels.shape[-2:]
     more_y, more_x = -y % DEPTH, -x % DEPTH
-    return functional.pad(pixels, (0, more_x, 0, more_y)), (0, 0)
+    return functional.pad(pixels, (0, more_x, 0, more_y))
 
 
 def _consume(levels: list[list[Tensor]]) -> Iterator[list[Tensor]]:

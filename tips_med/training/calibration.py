@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -131,7 +131,7 @@ def calibrated(model: GroundingModel, observations: Sequence[Observation]) -> di
         fitted[finding] = fit([o for o in observations if o.finding == finding])
     # A structure such as a lung is present whenever a plain half of its map says so.
     for structure in model.card.structures:
-        fitted[structure] = replace(Calibration(), slope=1.0, intercept=0.0)
+        fitted[structure] = Calibration()
     return fitted
 
 
