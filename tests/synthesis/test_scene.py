@@ -41,7 +41,10 @@ def canvas(seed: int) -> Canvas:
     return Canvas(body.volume_hu.astype(np.float32), body.lungs.copy(), SPACING, rng, np.zeros(body.lungs.shape, bool))
 
 
-@pytest.mark.parametrize("finding", list(PAINTERS))
+IN_LUNGS = [name for name in PAINTERS if name not in ("pericardial_effusion", "cyst", "lesion")]
+
+
+@pytest.mark.parametrize("finding", IN_LUNGS)
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_finding_changes_the_lung_where_its_mask_is_and_little_elsewhere(finding, seed):
     before = canvas(seed)

@@ -30,6 +30,7 @@ class Anatomy:
         lesion_mm: The long axis of each of them, in mm.
         ignored: Where a real lesion may be that nobody outlined or that readers disagree on: not trained on.
         spacing_mm: Between slabs, rows and columns.
+        organs: Labels of ``tips_med.synthesis.organs``, [slab y x]; None where nobody labelled them.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Anatomy:
     lesion_mm: tuple[float, ...]
     ignored: np.ndarray
     spacing_mm: tuple[float, float, float]
+    organs: np.ndarray | None = None
 
     @property
     def middle_yx(self) -> tuple[float, float]:
@@ -52,6 +54,8 @@ class Anatomy:
         arrays["lesion_mm"] = np.array(self.lesion_mm, np.float64)
         if self.lungs is not None:
             arrays["lungs"] = self.lungs
+        if self.organs is not None:
+            arrays["organs"] = self.organs
         save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, path, {"name": self.name})
 
     @classmethod
@@ -67,6 +71,7 @@ class Anatomy:
             tuple(float(mm) for mm in arrays["lesion_mm"]),
             arrays["ignored"].astype(bool),
             (row, column, depth),
+            arrays.get("organs"),
         )
 
 
@@ -77,6 +82,7 @@ def make_anatomy(
     lungs: np.ndarray | None = None,
     lesions: np.ndarray | None = None,
     disputed: np.ndarray | None = None,
+    organs: np.ndarray | None = None,
 ) -> Anatomy:
     """Brings a scan and its labels onto the working grid.
 
@@ -87,6 +93,7 @@ def make_anatomy(
         lungs: 1 right, 2 left.
         lesions: Where real lesions are outlined.
         disputed: Where one may be.
+        organs: Labels of ``tips_med.synthesis.organs``.
     """
     affine, shape = working_grid(scan, spec)
     volume = resample(scan.voxels, scan.lps_from_kji, affine, shape)
@@ -110,6 +117,7 @@ def make_anatomy(
         sizes,
         maybe & ~outlined,
         spec.spacing_mm,
+        None if organs is None else resample(organs.astype(np.uint8), scan.lps_from_kji, affine, shape, linear=False),
     )
 
 

@@ -1,0 +1,177 @@
+"""Each new painter against the physics that a radiologist would look for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.synthesis.findings.toy import LUNG_HU, VESSEL_HU, canvas, labelled
+from tips_med.lexicon import Lexicon
+from tips_med.synthesis.anatomy import LEFT, RIGHT
+from tips_med.synthesis.findings import PAINTERS, Painted
+from tips_med.synthesis.findings.canvas import depth_mm
+from tips_med.synthesis.organs import LABELS
+
+SEEDS = range(6)
+LEXICON = Lexicon.load("chest_ct")
+IN_ORGANS = ("pericardial_effusion", "cyst", "lesion")
+
+
+def paint(finding, seed, side=None):
+    made = labelled(seed) if finding in IN_ORGANS else canvas(seed)
+    before = made.volume_hu.copy()
+    painted = PAINTERS[finding](made, side)
+    assert painted is not None
+    return made, before, painted
+
+
+def part(painted: Painted, finding: str) -> Painted:
+    return next(one for one in painted.everything if one.finding == finding)
+
+
+@pytest.mark.parametrize("finding", list(PAINTERS))
+def test_what_is_painted_is_said_in_terms_of_the_lexicon_and_is_the_same_for_the_same_seed(finding):
+    terms = {kind: {term.id for term in LEXICON.terms if term.kind == kind} for kind in ("finding", "attribute")}
+    structures = {term.id for term in LEXICON.terms if term.kind == "structure"}
+    for seed in SEEDS:
+        (first, _, painted), (again, _, same) = paint(finding, seed), paint(finding, seed)
+        np.testing.assert_array_equal(first.volume_hu, again.volume_hu)
+        np.testing.assert_array_equal(painted.mask, same.mask)
+        assert np.isfinite(first.volume_hu).all()
+        for one in painted.everything:
+            assert one.finding in terms["finding"]
+            assert set(one.attributes) <= terms["attribute"]
+            assert one.structure in structures
+            assert one.side in ("left", "right", None)
+            assert (first.taken & one.mask).sum() == one.mask.sum() > 0
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_emphysema_is_holes_darker_than_lung_that_leave_vessels_alone(seed):
+    made, before, painted = paint("emphysema", seed)
+    region = painted.mask
+    assert set(painted.attributes) & {"centrilobular", "paraseptal"}
+    holes = region & (made.volume_hu < LUNG_HU - 50)
+    assert holes.sum() > 0.3 * region.sum()
+    vessels = before == VESSEL_HU
+    assert np.abs(made.volume_hu - before)[vessels].max() == 0
+    assert np.percentile(made.volume_hu[holes], 10) < -940
+    assert (before[holes] < LUNG_HU + 1).all()
+
+
+def test_paraseptal_emphysema_lies_along_the_pleura_and_centrilobular_does_not():
+    depth = {"paraseptal": [], "centrilobular": []}
+    for seed in range(20):
+        made, before, painted = paint("emphysema", seed, LEFT)
+        inside = depth_mm(canvas(seed).lungs == LEFT, made.spacing_mm)[painted.mask]
+        depth[painted.attributes[0]].append(np.median(inside))
+    assert min(len(found) for found in depth.values()) >= 3
+    assert max(depth["paraseptal"]) < 13
+    assert np.median(depth["centrilobular"]) > np.median(depth["paraseptal"]) + 3
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("finding", ["reticulation", "honeycombing"])
+def test_fibrosis_is_a_net_of_bright_lines_under_the_pleura(finding, seed):
+    made, before, painted = paint(finding, seed, RIGHT)
+    assert painted.side == "right"
+    depth = depth_mm(canvas(seed).lungs == RIGHT, made.spacing_mm)[painted.mask]
+    assert np.percentile(depth, 90) < 36
+    lung = painted.mask & (before == LUNG_HU)
+    after = made.volume_hu[lung]
+    assert np.percentile(after, 90) - np.percentile(after, 10) > 120, "lines and what lies between them differ"
+    if finding == "honeycombing":
+        assert (after < LUNG_HU - 30).mean() > 0.1, "cysts hold more air than lung does"
+        assert (after > -600).mean() > 0.2, "and have thick walls"
+    else:
+        assert after.min() >= LUNG_HU - 1, "nothing is emptied between the lines"
+
+
+def test_atelectasis_has_no_air_and_each_kind_lies_where_it_belongs():
+    kinds = set()
+    for seed in range(14):
+        made, _, painted = paint("atelectasis", seed, RIGHT)
+        kinds.add(painted.attributes[0])
+        lung = canvas(seed).lungs == RIGHT
+        inner = depth_mm(painted.mask, made.spacing_mm) > 4
+        if inner.any():
+            assert -120 < np.median(made.volume_hu[inner]) < 110
+        if painted.attributes[0] == "dependent":
+            assert np.argwhere(painted.mask)[:, 1].mean() > np.argwhere(lung)[:, 1].mean() + 5
+        if painted.attributes[0] == "segmental":
+            assert depth_mm(lung, made.spacing_mm)[painted.mask].min() < 4, "it reaches the pleura"
+        if painted.attributes[0] == "linear":
+            assert depth_mm(painted.mask, made.spacing_mm).max() <= 5, "it is thin"
+    assert kinds == {"dependent", "segmental", "linear"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_cavity_is_gas_with_a_wall_of_its_mother_around_it(seed):
+    made, _, mother = paint("cavity", seed)
+    assert mother.finding in ("nodule", "mass", "consolidation")
+    assert "cavitary" in mother.attributes
+    cavity = part(mother, "cavity")
+    assert cavity.side == mother.side
+    assert mother.mask[cavity.mask].all()
+    assert np.percentile(made.volume_hu[cavity.mask], 25) < -850
+    wall = mother.mask & ~cavity.mask
+    assert wall.sum() > 0.2 * mother.mask.sum()
+    assert np.median(made.volume_hu[wall]) > -300
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_calcium_is_brighter_than_any_tissue_and_lies_in_its_nodule(seed):
+    made, _, nodule = paint("calcification", seed)
+    assert nodule.finding == "nodule"
+    assert {"solid", "calcified"} <= set(nodule.attributes)
+    calcium = part(nodule, "calcification")
+    assert nodule.mask[calcium.mask].all()
+    assert np.percentile(made.volume_hu[calcium.mask], 90) > 160
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_pericardial_fluid_surrounds_the_heart_thicker_behind_it(seed):
+    made, before, painted = paint("pericardial_effusion", seed)
+    heart = made.organs == LABELS["heart"]
+    np.testing.assert_array_equal(made.volume_hu[heart], before[heart])
+    assert not (painted.mask & heart).any()
+    assert -40 < np.median(made.volume_hu[painted.mask]) < 40
+    assert (depth_mm(~heart, made.spacing_mm)[painted.mask] < 60).all()
+    assert np.argwhere(painted.mask)[:, 1].mean() > np.argwhere(heart)[:, 1].mean()
+    assert painted.side is None
+    assert not made.lungs[painted.mask].any()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_cysts_hold_water_and_lesions_differ_from_their_organ(seed):
+    made, before, cyst = paint("cyst", seed)
+    assert -20 < np.median(made.volume_hu[cyst.mask]) < 30
+    made, before, lesion = paint("lesion", seed)
+    inside = (made.organs == LABELS["liver"]) if lesion.structure == "liver" else made.organs >= LABELS["kidney_right"]
+    assert inside[lesion.mask].all()
+    assert abs(np.median(made.volume_hu[lesion.mask]) - 50) > 12
+    for painted in (cyst, lesion):
+        columns = np.argwhere(painted.mask)[:, 2].mean()
+        assert painted.side == (None if painted.structure == "liver" else "right" if columns < 70 else "left")
+
+
+def test_only_a_kidney_has_a_side():
+    for side, name in ((RIGHT, "right"), (LEFT, "left")):
+        _, _, painted = paint("cyst", 3, side)
+        assert (painted.structure, painted.side) == ("kidney", name)
+
+
+@pytest.mark.parametrize("finding", IN_ORGANS)
+def test_without_labels_of_organs_nothing_is_painted_into_them(finding):
+    made = canvas(1)
+    assert PAINTERS[finding](made) is None
+    assert not made.taken.any()
+
+
+@pytest.mark.parametrize("finding", [name for name in PAINTERS if name not in IN_ORGANS])
+def test_a_canvas_without_lungs_stays_as_it_is(finding):
+    made = canvas(2)
+    made.lungs[...] = 0
+    before = made.volume_hu.copy()
+    assert PAINTERS[finding](made) is None
+    np.testing.assert_array_equal(made.volume_hu, before)
