@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning
@@ -15,14 +15,15 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
-from tips_med.encoders.compact import CompactConfig
-from tips_med.encoders.words import WordsConfig
+from tips_med.encoders.compact import CompactConfig, CompactImageTower, has_fast_bfloat16
+from tips_med.encoders.words import WordsConfig, WordsTextTower
 from tips_med.errors import ConfigError
-from tips_med.model import ModelCard, save_model
+from tips_med.model import GroundingModel, ModelCard, load_model, save_model
 from tips_med.query import Lexicon
 from tips_med.readers import read_scan
 from tips_med.synthesis.anatomy import Anatomy, make_anatomy
 from tips_med.synthesis.scene import SceneSpec
+from tips_med.training.outlines import outline_lungs
 from tips_med.training.painted import PaintedScenes
 from tips_med.training.task import AlignmentTask, Recipe
 
@@ -65,6 +66,8 @@ def pretrain(
     seed: int = 0,
     threads: int = 2,
     every: int = 200,
+    start: Path | None = None,
+    ema: float = 0.998,
 ) -> Path:
     """Trains, or goes on where it stopped, and writes ``model.safetensors`` into ``out``.
 
@@ -83,6 +86,8 @@ def pretrain(
         seed: Of everything.
         threads: Of the training process.
         every: Steps between checkpoints.
+        start: Weights of the same sizes and words to start from; they also outline the lungs of cases where nobody did.
+        ema: How slowly the average of the weights, which is what is kept, follows them.
 
     Returns:
         The path of the model.
@@ -91,29 +96,32 @@ def pretrain(
     unknown = set(held_out) - {case.name for case in cases}
     if unknown:
         raise ConfigError(f"held out, but not among the cases: {', '.join(sorted(unknown))}")
-    anatomies = [prepare(case, data, out / "anatomies", image) for case in cases]
+    earlier = load_model(start) if start is not None else None
+    anatomies = [prepare(case, data, out / "anatomies", image, earlier) for case in cases]
     trained = [anatomy for anatomy in anatomies if anatomy.name not in held_out]
     lexicon = Lexicon.load(card.lexicon)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     task = AlignmentTask(image, WordsConfig(lexicon.vocabulary), recipe)
+    if earlier is not None:
+        begin_with(task, earlier)
     checkpoint = out / "last.ckpt"
-    start = _step_of(checkpoint) if checkpoint.exists() else 0
+    done = _step_of(checkpoint) if checkpoint.exists() else 0
     scenes_without_end = PaintedScenes(
-        trained, scenes, image.slabs, card.findings, lexicon, batch, questions, seed, start=start
+        trained, scenes, image.slabs, card.findings, lexicon, batch, questions, seed, start=done
     )
     loader = DataLoader(
         scenes_without_end, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
     )
     trainer = lightning.Trainer(
         accelerator="auto",
-        precision="bf16-mixed",
+        precision="bf16-mixed" if _has_fast_bfloat16() else "32-true",
         max_steps=recipe.steps,
         gradient_clip_val=1.0,
         logger=CSVLogger(out, name="log", version=0),
         log_every_n_steps=20,
         callbacks=[
-            EMAWeightAveraging(decay=0.998),
+            EMAWeightAveraging(decay=ema),
             ModelCheckpoint(out, filename="last", every_n_train_steps=every, enable_version_counter=False),
         ],
         enable_model_summary=False,
@@ -121,13 +129,33 @@ def pretrain(
     trainer.fit(task, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     digest = hashlib.sha256(b"".join(anatomy.volume_hu.tobytes() for anatomy in trained)).hexdigest()
     facts = {"steps": recipe.steps, "seed": seed, "data_sha256": digest, "anatomies": [a.name for a in trained]}
+    if earlier is not None:
+        facts["start"] = {"weights_sha256": earlier.sha256, **earlier.card.trained}
     model = out / "model.safetensors"
     save_model(model, task.image, task.text, task.head, ModelCard(**{**vars(card), "trained": facts}))
     return model
 
 
-def prepare(case: Case, data: Path, folder: Path, image: CompactConfig) -> Anatomy:
-    """Brings one case onto the working grid, once."""
+def begin_with(task: AlignmentTask, model: GroundingModel) -> None:
+    """Copies a model's weights into a task.
+
+    Raises:
+        ConfigError: The model has other sizes or other words.
+    """
+    if not isinstance(model.image, CompactImageTower) or not isinstance(model.text, WordsTextTower):
+        raise ConfigError("only compact models can be started from")
+    try:
+        task.image.load_state_dict(model.image.net.state_dict())
+        task.text.load_state_dict(model.text.net.state_dict())
+        task.head.load_state_dict(model.head.state_dict())
+    except RuntimeError as error:
+        raise ConfigError(f"the weights to start from have other sizes or words ({error})") from error
+
+
+def prepare(
+    case: Case, data: Path, folder: Path, image: CompactConfig, outliner: GroundingModel | None = None
+) -> Anatomy:
+    """Brings one case onto the working grid, once; a model outlines lungs that nobody has."""
     file = folder / f"{case.name}.safetensors"
     if file.exists():
         return Anatomy.load(file)
@@ -139,6 +167,8 @@ def prepare(case: Case, data: Path, folder: Path, image: CompactConfig) -> Anato
     if case.disputed is not None:
         disputed |= _sphere(scan.shape, scan.lps_from_kji, case.disputed)
     anatomy = make_anatomy(case.name, scan, image.slabs, lungs, votes >= case.outlined_from, disputed)
+    if lungs is None and outliner is not None:
+        anatomy = replace(anatomy, lungs=outline_lungs(anatomy, outliner))
     anatomy.save(file)
     return anatomy
 
@@ -153,6 +183,10 @@ def _sphere(
     k, j, i = np.indices(shape, dtype=np.float32)
     place = np.stack([k, j, i], axis=-1) @ lps_from_kji[:3, :3].T.astype(np.float32) + lps_from_kji[:3, 3]
     return np.linalg.norm(place - np.asarray(sphere[:3]), axis=-1) <= sphere[3]
+
+
+def _has_fast_bfloat16() -> bool:
+    return has_fast_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _step_of(checkpoint: Path) -> int:

@@ -9,12 +9,13 @@ from scipy import ndimage
 from tips_med.slabs import SlabSpec
 from tips_med.synthesis.acquisition import acquire
 from tips_med.synthesis.anatomy import LEFT, RIGHT, Anatomy, make_anatomy
+from tips_med.synthesis.deform import Deformation
 from tips_med.synthesis.findings import PAINTERS, Canvas, fill_air
 from tips_med.synthesis.noise import smooth_noise
 from tips_med.synthesis.scene import SceneSpec, make_scene, names
 
 SPACING = (2.5, 2.0, 2.0)
-SPEC = SceneSpec(shape=(6, 96, 128), empty=0.0, mirrored=0.0)
+SPEC = SceneSpec(shape=(6, 96, 128), empty=0.0, deformation=Deformation(mirrored=0.0))
 
 
 def anatomy(lesion: bool = False) -> Anatomy:
@@ -88,8 +89,8 @@ def test_the_same_seed_paints_the_same_scene_and_another_paints_another():
 
 def test_mirroring_swaps_the_sides_of_lungs_and_of_findings():
     body = anatomy()
-    plain = dataclasses.replace(SPEC, mirrored=0.0)
-    mirrored = dataclasses.replace(SPEC, mirrored=1.0)
+    plain = SPEC
+    mirrored = dataclasses.replace(SPEC, deformation=Deformation(mirrored=1.0))
     for spec in (plain, mirrored):
         for seed in range(4):
             scene = make_scene(body, spec, np.random.default_rng(seed))

@@ -207,7 +207,7 @@ class CompactImageTower(ImageTower):
         y_mm, x_mm = (-middle * mm for middle, mm in zip(body_middle(slabs), slabs.spec.spacing_mm[1:]))
         offset = torch.tensor([[y_mm, x_mm]], dtype=torch.float32, device=device)
         total, done = 2 * len(pixels), 0
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=_has_fast_bfloat16(device)):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device)):
             levels: list[list[Tensor]] = []
             for part in pixels.split(self.chunk):
                 levels.append(self.net.descend(part.to(device)))
@@ -272,7 +272,8 @@ def _consume(levels: list[list[Tensor]]) -> Iterator[list[Tensor]]:
         yield levels.pop(0)
 
 
-def _has_fast_bfloat16(device: torch.device) -> bool:
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 is worth it: a CPU without instructions for it takes ten times as long as in float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -170,7 +170,7 @@ def probability_map(
 
     A model that does not know the lungs has nothing to check sides and heights by; its maps stay as they are.
     """
-    heat = _heat(study, text.pooled, model)
+    heat = probability_of(study, text.pooled, model)
     lps_from_heat = study.features.lps_from_fine
     if lps_from_heat is None:
         lps_from_heat = study.features.lps_from_patch
@@ -208,7 +208,7 @@ def understand(query: str | Query, model: GroundingModel) -> Query:
     return parsed
 
 
-def _heat(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> Heat:
+def probability_of(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> Heat:
     """Probabilities of one text embedding, [slab y x]; NaN where nothing was seen."""
     heat = _logits(study, text, model).sigmoid()
     heat[~study.seen] = torch.nan
@@ -229,7 +229,9 @@ def _logits(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> t
 def _lungs(study: EncodedStudy, model: GroundingModel) -> Lungs:
     """The lungs of a study, found once and kept with it."""
     if "lungs" not in study.cache:
-        right, left = (_heat(study, text.pooled, model) for text in model.text.embed(["right lung", "left lung"]))
+        right, left = (
+            probability_of(study, text.pooled, model) for text in model.text.embed(["right lung", "left lung"])
+        )
         affine = study.features.lps_from_fine
         study.cache["lungs"] = lungs_of(right, left, affine if affine is not None else study.features.lps_from_patch)
     return study.cache["lungs"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -42,7 +43,7 @@ class Anatomy:
     spacing_mm: tuple[float, float, float]
     organs: np.ndarray | None = None
 
-    @property
+    @cached_property
     def middle_yx(self) -> tuple[float, float]:
         """The middle of the body in pixels, as the compact tower finds it."""
         return mass_middle(self.volume_hu > -250)

@@ -33,6 +33,32 @@ def map_loss(logits: Tensor, target: Tensor, known: Tensor, hardest: float = 0.0
     return 4 * mean + 0.3 * hard + torch.where(size > 0, dice, torch.zeros_like(dice))
 
 
+def presence_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
+    """Cross-entropy of the two cells that an answer of present or absent hangs on.
+
+    The surest place inside what is there should say yes, the surest place outside of it no. "Sure" is a mean over
+    three slabs and 4 x 4 cells, much as ``tips_med.grounding.presence`` takes it.
+
+    Args:
+        logits: [map slab y x].
+        target: 0 to 1, the same shape.
+        known: 1 where the target counts; the same shape.
+
+    Returns:
+        One loss a map, [map].
+    """
+    size, step = (min(3, logits.shape[1]), 4, 4), (1, 2, 2)
+    sure = functional.avg_pool3d(logits[:, None], size, step).flatten(1)
+    there = functional.avg_pool3d((target * known)[:, None], size, step).flatten(1)
+    counted = functional.avg_pool3d(known[:, None], size, step).flatten(1) > 0.99
+    outside = sure.masked_fill((there > 0) | ~counted, -torch.inf).amax(1)
+    inside = sure.masked_fill(there < 0.3, -torch.inf).amax(1)
+    # softplus(-inf) is nought: a map without an outside has nothing to deny.
+    denied = functional.softplus(outside)
+    found = torch.where(inside.isinf(), torch.zeros_like(inside), functional.softplus(-inside.clamp(min=-1e4)))
+    return denied + found
+
+
 def patch_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Sigmoid cross-entropy of patch scores against how much of each patch the mask covers.
 

@@ -14,7 +14,7 @@ from tips_med.synthesis.scene import Scene, names
 
 SIDES = {"left": LEFT, "right": RIGHT}
 SIDED: tuple[Side | None, ...] = (None, "left", "right")
-ATTRIBUTED = ("solid", "part_solid", "ground_glass", "spiculated")
+ATTRIBUTED = ("solid", "part_solid", "ground_glass", "spiculated", "cavitary")
 """Attributes that the painters know to be true or false of a nodule or mass."""
 
 
@@ -58,7 +58,7 @@ def ask(scene: Scene, findings: tuple[str, ...], lexicon: Lexicon, rng: np.rando
             name, painted = there[int(rng.integers(len(there)))]
             swap = rng.random()
             side: Side | None = None
-            if swap > 0.35:
+            if swap > 0.35 and painted.side is not None:
                 side = "left" if (painted.side == "left") == (swap <= 0.8) else "right"
             slots = _finding_slots(name, side, _attribute(name, painted, rng), rng)
         else:
@@ -74,7 +74,11 @@ def _attribute(name: str, painted: object, rng: np.random.Generator) -> str | No
 
 
 def _finding_slots(finding: str, side: Side | None, attribute: str | None, rng: np.random.Generator) -> Slots:
-    structure = "lung" if finding not in ("pleural_effusion", "pneumothorax") and rng.random() < 0.5 else None
+    structure = (
+        "lung"
+        if finding not in ("pleural_effusion", "pneumothorax", "pericardial_effusion") and rng.random() < 0.5
+        else None
+    )
     return Slots(
         finding=finding, structure=structure, side=side, attributes=(attribute,) if attribute is not None else ()
     )

@@ -12,7 +12,7 @@ from torch import Tensor
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import CompactConfig, CompactNet
 from tips_med.encoders.words import WordsConfig, WordsNet
-from tips_med.training.losses import map_loss, patch_loss
+from tips_med.training.losses import map_loss, patch_loss, presence_loss
 from tips_med.training.painted import Batch
 
 
@@ -27,6 +27,7 @@ class Recipe:
         weight_decay: Of AdamW, for weights of two and more dimensions.
         word_weight: Of the maps of single words beside those of phrases.
         patch_weight: Of the patch scores beside the fine maps.
+        presence_weight: Of the surest places inside and outside, which decide between present and absent.
     """
 
     steps: int = 4000
@@ -35,6 +36,7 @@ class Recipe:
     weight_decay: float = 0.02
     word_weight: float = 0.3
     patch_weight: float = 0.5
+    presence_weight: float = 0.15
 
 
 class AlignmentTask(lightning.LightningModule):
@@ -69,9 +71,13 @@ class AlignmentTask(lightning.LightningModule):
         weight[:, questions:] = self.recipe.word_weight
         weight = weight.flatten() * (known.flatten(1).amax(1) > 0)
         total = weight.sum().clamp(min=1)
+        asked = [each.unflatten(0, (scenes, -1))[:, :questions].flatten(0, 1) for each in (logits, target, known)]
+        presence = presence_loss(*asked).mean()
+        self.log("presence", presence)
         self.log("dense", (dense * weight).sum() / total, prog_bar=True)
         self.log("patch", (patch * weight).sum() / total, prog_bar=True)
-        return ((dense + self.recipe.patch_weight * patch) * weight).sum() / total
+        maps = ((dense + self.recipe.patch_weight * patch) * weight).sum() / total
+        return maps + self.recipe.presence_weight * presence
 
     def configure_optimizers(self):  # noqa: D102 (Lightning's own signature)
         decayed = [p for p in self.parameters() if p.ndim > 1]

@@ -38,7 +38,7 @@ def paint_consolidation(canvas: Canvas, side: int | None = None) -> Painted | No
         haze = soft(radius, diameter, edge_mm=10, at=1 + rng.uniform(6, 20) / diameter) * inside
         canvas.volume_hu[box] = fill_air(canvas.volume_hu[box], np.clip(haze * rng.uniform(0.15, 0.4), 0, 1), 20.0)
     filled = alpha * rng.uniform(0.9, 1.0)
-    if rng.random() < 0.7:
+    if rng.random() < 0.92:  # without open bronchi it looks like a mass
         filled *= 1 - 0.97 * _bronchi(canvas, box, radius)
     view = canvas.volume_hu[box]
     view[...] = fill_air(view, filled, rng.uniform(5, 60) + 12 * canvas.noise(box, 6))
