@@ -37,6 +37,7 @@ _COMMANDS = {
     "fetch": "get a study from an archive, by DICOMweb or DIMSE",
     "send": "send DICOM results to an archive",
     "node": "receive studies, ask them, send the answers to the archive, until stopped",
+    "paint": "paint scans with findings, and write them with a manifest of questions",
     "calibrate": "fit when a model says present, absent or unsure",
 }
 

@@ -34,6 +34,16 @@ def test_a_slope_is_never_negative_and_one_class_alone_changes_nothing():
     assert fit(observations([1, 2], [1, 1])) == Calibration()
 
 
+def test_what_is_not_there_is_called_absent_nearly_always(rng):
+    """Two distributions three apart: of those that are not there, one in twenty may be called anything else."""
+    there = np.arange(4000) % 2 == 0
+    evidence = rng.normal(np.where(there, 1.5, -1.5), 1.0)
+    fitted = fit(observations(evidence, there))
+    absent = np.array([fitted.probability(e) for e in evidence[~there]]) < fitted.absent_below
+    assert absent.mean() >= 0.94
+    assert fitted.absent_below <= fitted.present_above
+
+
 def test_separable_evidence_stays_finite():
     fitted = fit(observations([-5, -4, 4, 5], [0, 0, 1, 1]))
     assert np.isfinite([fitted.slope, fitted.intercept]).all()

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from tips_med.training.finetune import match_loss, weak_loss
-from tips_med.training.losses import map_loss, patch_loss
+from tips_med.training.losses import map_loss, patch_loss, presence_loss
 
 
 def maps(shape=(1, 2, 8, 8)):
@@ -79,3 +79,27 @@ def test_the_choice_among_phrases_has_a_gradient_everywhere():
     match_loss(logits, target, torch.ones_like(target), torch.ones(1, 2)).backward()
     assert logits.grad.isfinite().all()
     assert logits.grad[0, 0, 0, 0, 0] < 0 < logits.grad[0, 1, 0, 0, 0]
+
+
+def test_presence_hangs_on_the_surest_place_inside_and_outside():
+    target = torch.zeros(1, 6, 16, 16)
+    target[:, 1:5, 4:12, 4:12] = 1
+    known = torch.ones_like(target)
+    good = torch.where(target > 0, 6.0, -6.0)
+    missed = torch.full_like(target, -6.0)
+    false = good.clone()
+    false[:, 0:3, 12:16, 12:16] = 6.0
+    at = [float(presence_loss(logits, target, known)) for logits in (good, missed, false)]
+    assert at[0] < 0.1
+    assert at[1] > 5
+    assert at[2] > 5
+
+
+def test_presence_asks_nothing_where_nobody_knows_and_nothing_of_what_is_not_there():
+    logits = torch.full((1, 6, 16, 16), 6.0, requires_grad=True)
+    nothing, unknown = torch.zeros(1, 6, 16, 16), torch.zeros(1, 6, 16, 16)
+    assert float(presence_loss(logits.detach(), nothing, unknown)) == 0
+    loss = presence_loss(-logits, nothing, torch.ones(1, 6, 16, 16)).sum()
+    assert float(loss.detach()) < 0.01
+    loss.backward()
+    assert torch.isfinite(logits.grad).all()

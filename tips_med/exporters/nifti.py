@@ -41,21 +41,38 @@ def write_heat(grounding: Grounding, path: Path) -> Path:
 
     Readers made on ITK (SimpleITK, 3D Slicer, ITK-SNAP) show 0 for NaN, in any NIfTI file; nibabel keeps it.
     """
-    return _write(grounding.heat.astype(np.float32), grounding.lps_from_heat, path, "tips_med heat", intent="estimate")
+    return write_volume(
+        grounding.heat.astype(np.float32), grounding.lps_from_heat, path, "tips_med heat", intent="estimate"
+    )
 
 
 def write_mask(grounding: Grounding, path: Path) -> Path:
     """Writes where the finding is: uint8, 1 inside, on the scan's own grid."""
-    return _write(grounding.mask.astype(np.uint8), grounding.scan.lps_from_kji, path, "tips_med mask", intent="label")
+    return write_volume(
+        grounding.mask.astype(np.uint8), grounding.scan.lps_from_kji, path, "tips_med mask", intent="label"
+    )
 
 
 def write_labels(grounding: Grounding, path: Path) -> Path:
     """Writes the instances: uint8, ``Instance.label`` inside each, on the scan's own grid."""
-    return _write(grounding.labels, grounding.scan.lps_from_kji, path, "tips_med instances", intent="label")
+    return write_volume(grounding.labels, grounding.scan.lps_from_kji, path, "tips_med instances", intent="label")
 
 
-def _write(array: np.ndarray, lps_from_index: Affine, path: Path, description: str, *, intent: str) -> Path:
-    """Writes an array [k j i]; the same input gives the same bytes."""
+def write_volume(
+    array: np.ndarray, lps_from_index: Affine, path: Path, description: str = "tips_med", *, intent: str = "none"
+) -> Path:
+    """Writes an array [k j i] at its place in the patient; the same input gives the same bytes.
+
+    Args:
+        array: Of the type that is to be stored.
+        lps_from_index: Maps (k, j, i, 1) to LPS in mm.
+        path: A ``.nii`` or ``.nii.gz`` file.
+        description: At most 79 characters.
+        intent: NIfTI's name for what the values mean.
+
+    Raises:
+        OutputError: It cannot be written there.
+    """
     ras_from_ijk = ras_affine_ijk(lps_from_index)
     image = nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), ras_from_ijk, dtype=array.dtype)
     image.set_sform(ras_from_ijk, _SCANNER_ANATOMICAL)

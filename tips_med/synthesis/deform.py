@@ -10,6 +10,7 @@ from scipy import ndimage
 from tips_med.synthesis.anatomy import LEFT, RIGHT, Anatomy
 from tips_med.synthesis.findings import fill_air
 from tips_med.synthesis.noise import smooth_noise
+from tips_med.synthesis.organs import swapped
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def cut(
     if mirror:
         matrix[:, 2] *= -1
     # The body's middle lies near the middle of the scene; both are told to the network, one with a small lie.
-    size = shape or _whole(anatomy)
+    size = shape or _whole(anatomy, matrix[0, 0])
     at = np.array(size[1:]) / 2 - 0.5 + rng.uniform(-14, 14, 2)
     slab = _slab(anatomy, rng) if shape else len(anatomy.volume_hu) / 2 - 0.5
     shift = np.array([slab, *middle]) - matrix @ np.array([size[0] / 2 - 0.5, *at])
@@ -100,7 +101,9 @@ def cut(
         if mirror:
             lungs = np.array([0, LEFT, RIGHT], np.uint8)[lungs]
     lesions = labels(anatomy.lesions) if anatomy.lesion_mm else np.zeros(size, np.uint8)
-    organs = None if anatomy.organs is None else labels(anatomy.organs)
+    organs = None
+    if anatomy.organs is not None:
+        organs = swapped(labels(anatomy.organs)) if mirror else labels(anatomy.organs)
     offset_mm = -at * np.array(anatomy.spacing_mm[1:]) + rng.normal(0, 6, 2)
     piece = Piece(volume, lungs, lesions, ignored, organs, (float(offset_mm[0]), float(offset_mm[1])))
     return _breathe(piece, anatomy.spacing_mm, deformation, rng)
@@ -157,10 +160,10 @@ def _nearest(shape: tuple[int, ...], z: np.ndarray, y: np.ndarray, x: np.ndarray
     return np.where(inside, index, 0), inside
 
 
-def _whole(anatomy: Anatomy) -> tuple[int, int, int]:
-    """A shape that holds the whole anatomy, with whole tokens of the deepest level in y and x."""
+def _whole(anatomy: Anatomy, stretch: float) -> tuple[int, int, int]:
+    """A shape that holds the whole anatomy and no slab beyond, with whole tokens of the deepest level in y and x."""
     slabs, rows, columns = anatomy.volume_hu.shape
-    return slabs, -(-rows // 16) * 16, -(-columns // 16) * 16
+    return int((slabs - 1) / stretch) + 1, -(-rows // 16) * 16, -(-columns // 16) * 16
 
 
 def _slab(anatomy: Anatomy, rng: np.random.Generator) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene, SceneSpec, make_scene
 from tips_med.training.questions import answer
+
+SPECIFICITY, MOST_ABSENT = 0.95, 0.65
+"""The share of what is not there that should be called absent, and the probability above which nothing is."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,11 @@ def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration
         return float((weight * (np.logaddexp(0, z) - target * z)).sum() + ridge * theta[0] ** 2)
 
     theta = minimize(loss, np.zeros(2), method="Nelder-Mead").x
-    return Calibration(slope=float(np.exp(theta[0])), intercept=float(theta[1]))
+    fitted = Calibration(slope=float(np.exp(theta[0])), intercept=float(theta[1]))
+    # What is not there should be called absent nearly always, even where that costs some of what is.
+    absent = [fitted.probability(float(e)) for e, is_there in zip(x, there) if not is_there]
+    below = float(np.clip(np.quantile(absent, SPECIFICITY), fitted.absent_below, MOST_ABSENT))
+    return replace(fitted, absent_below=below, present_above=max(fitted.present_above, below))
 
 
 def calibrated(model: GroundingModel, observations: Sequence[Observation]) -> dict[str, Calibration]:

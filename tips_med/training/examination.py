@@ -1,0 +1,73 @@
+"""Questions that examine a model on painted scenes: each has one answer, which the painter knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from tips_med.query import Lexicon, Side
+from tips_med.synthesis.language import Slots, describe
+from tips_med.synthesis.scene import Scene
+from tips_med.training.questions import answer
+
+LEAST_ML = 0.1
+"""A finding smaller than this is neither asked for nor said not to be there."""
+
+_UNKNOWN_ML = 0.05
+_SIDES: tuple[Side, ...] = ("left", "right")
+
+
+@dataclass(frozen=True, eq=False)
+class Examination:
+    """One question and its answer.
+
+    Attributes:
+        finding: What is asked for: a term of the lexicon; ``lung`` for the lungs themselves.
+        side: Where.
+        phrase: In words.
+        mask: Where it is, bool [slab y x]; None when it is not there.
+    """
+
+    finding: str
+    side: Side | None
+    phrase: str
+    mask: np.ndarray | None
+
+
+def examine(
+    scene: Scene, findings: tuple[str, ...], lexicon: Lexicon, rng: np.random.Generator, *, held_out: bool = False
+) -> Iterator[Examination]:
+    """Asks a scene for each lung, for all that is there, for the same on the side where it is not, and for the rest.
+
+    What nobody can know is not asked: whether thin lung is emphysema, whether haze beside a consolidation is ground
+    glass.
+
+    Args:
+        scene: What is true.
+        findings: Terms that may be asked for.
+        lexicon: The language.
+        rng: Chooses wordings, and the side on which to ask for what is nowhere.
+        held_out: Use the synonyms that training never saw.
+    """
+    ml = float(np.prod(scene.spacing_mm)) / 1000
+    if scene.lungs is not None:
+        for side in _SIDES:
+            slots = Slots(structure="lung", side=side)
+            yield Examination("lung", side, describe(slots, rng, lexicon), answer(scene, slots)[0])
+    for finding in findings:
+        if scene.unknown(finding).sum() * ml >= _UNKNOWN_ML:
+            continue
+        volume_ml = {side: scene.where(finding, side).sum() * ml for side in _SIDES}
+        if max(volume_ml.values()) == 0:
+            asked: list[Side | None] = [(None, *_SIDES)[int(rng.integers(3))]]
+        else:
+            asked = [None, *_SIDES]
+        for side in asked:
+            there_ml = sum(volume_ml.values()) if side is None else volume_ml[side]
+            if 0 < there_ml < LEAST_ML:
+                continue
+            slots = Slots(finding=finding, side=side)
+            phrase = describe(slots, rng, lexicon, held_out=held_out)
+            yield Examination(finding, side, phrase, scene.where(finding, side) if there_ml else None)
