@@ -21,12 +21,23 @@ from tips_med.configs import config_path
 from tips_med.encoders.study import EncodedStudy
 from tips_med.geometry import transform_points, voxel_volume_mm3
 from tips_med.grounding import Grounding, encode, ground
+from tips_med.grounding.ground import lexicon_named
 from tips_med.grounding.instances import long_axis_mm
 from tips_med.model import GroundingModel
 from tips_med.models import open_model
 from tips_med.readers import read_scan
 
-NOT_REPORTED = ("ground-glass opacity", "consolidation", "pleural effusion", "pneumothorax")
+NOT_REPORTED = (
+    "ground-glass opacity",
+    "consolidation",
+    "pleural effusion",
+    "pneumothorax",
+    "atelectasis",
+    "emphysema",
+    "reticulation",
+    "honeycombing",
+    "cavity",
+)
 """Findings that nobody outlined in these scans. Unlabelled is not absent, but most of these are."""
 
 
@@ -78,8 +89,10 @@ def lesion(study: EncodedStudy, outlined: np.ndarray, truth: np.ndarray, model: 
 
 def not_reported(study: EncodedStudy, model: GroundingModel) -> dict[str, Any]:
     ml = voxel_volume_mm3(study.scan.lps_from_kji) / 1000
-    answers = [ground(study, query, model) for query in NOT_REPORTED]
-    return {query: f"{a.presence.state} {a.mask.sum() * ml:.1f} ml" for query, a in zip(NOT_REPORTED, answers)}
+    lexicon = lexicon_named(model.card.lexicon)
+    asked = [query for query in NOT_REPORTED if lexicon.parse(query).finding.id in model.card.findings]
+    answers = [ground(study, query, model) for query in asked]
+    return {query: f"{a.presence.state} {a.mask.sum() * ml:.1f} ml" for query, a in zip(asked, answers)}
 
 
 def main() -> None:

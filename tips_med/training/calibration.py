@@ -14,6 +14,7 @@ from tips_med.geometry import voxel_volume_mm3
 from tips_med.grounding.ground import encode_slabs, lexicon_named, probability_map
 from tips_med.grounding.presence import evidence
 from tips_med.model import Calibration, GroundingModel
+from tips_med.query import Side
 from tips_med.scan import Scan
 from tips_med.slabs import SlabStack, stack_channels
 from tips_med.synthesis.anatomy import Anatomy
@@ -67,7 +68,9 @@ def study_of(scene: Scene, model: GroundingModel) -> EncodedStudy:
 def observe(
     model: GroundingModel, anatomies: Sequence[Anatomy], scenes: SceneSpec, n: int, seed: int, held_out: bool = False
 ) -> Iterator[Observation]:
-    """Asks every finding, on either side and on none in particular, of ``n`` whole painted scans.
+    """Asks every finding of ``n`` whole painted scans.
+
+    What is there is asked for on either side and on none in particular, what is not there in one of these ways.
 
     Args:
         model: To be calibrated.
@@ -84,7 +87,10 @@ def observe(
         study = study_of(scene, model)
         ml = voxel_volume_mm3(study.scan.lps_from_kji) / 1000
         for finding in model.card.findings:
-            for side in (None, "left", "right"):
+            sides: tuple[Side | None, ...] = (None, "left", "right")
+            if not scene.where(finding).any():
+                sides = (sides[int(rng.integers(3))],)
+            for side in sides:
                 slots = Slots(finding=finding, side=side)
                 query = lexicon.parse(describe(slots, rng, lexicon, held_out=held_out))
                 heat, _, _ = probability_map(study, query, model.text.embed([query.phrase])[0], model)
