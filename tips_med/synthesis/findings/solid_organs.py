@@ -22,7 +22,7 @@ def paint_lesion(canvas: Canvas, side: int | None = None) -> Painted | None:
     """A focal lesion of 8 to 90 mm: darker or brighter than its organ, some with a dead middle, hazy at its edge."""
     rng = canvas.rng
     diameter = float(np.exp(rng.uniform(np.log(8), np.log(90))))
-    return _paint(canvas, side, "lesion", diameter, rng.uniform(0.08, 0.3), rng.uniform(2, 5), None)
+    return _paint(canvas, side, "lesion", diameter, rng.uniform(0.05, 0.16), rng.uniform(2, 5), None)
 
 
 def _paint(
@@ -54,7 +54,7 @@ def _paint(
     view = canvas.volume_hu[box]
     room = organ[box]
     if kidney and finding == "cyst":
-        room = room | ((canvas.organs[box] == 0) & (view > -160) & (view < -30))  # the fat around it
+        room = room | ((canvas.organs[box] == 0) & (view > -200) & (view < 0))  # the fat around it
     alpha = soft(radius, diameter, edge_mm) * (room & ~canvas.taken[box])
     if water_hu is not None:
         target = water_hu + 2 * canvas.noise(box, 6.0)
