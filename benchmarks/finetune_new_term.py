@@ -29,9 +29,10 @@ from tips_med.query import Lexicon
 from tips_med.readers import read_scan
 from tips_med.scan import Scan
 from tips_med.slabs import ras_affine_ijk
+from tips_med.training.crops import DataSpec
 from tips_med.training.finetune import FinetuneRecipe, FinetuneTask
 from tips_med.training.fitting import TrainerSpec, fit
-from tips_med.training.manifest_data import DataSpec, ManifestData
+from tips_med.training.manifest_data import ManifestData
 
 CASES = {"QIN-LSC-0014": "train", "QIN-LSC-0028": "train", "QIN-LSC-0049": "train", "QIN-LSC-0064": "val"}
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import json
+import resource
+import signal
 import struct
 
 import pytest
 import torch
 
 from tests.tiny import CONFIG, tiny_nets
-from tips_med.errors import ConfigError, WeightsError
+from tips_med.errors import ConfigError, OutputError, WeightsError
 from tips_med.model import Calibration, ModelCard, load_model, save_model
 from tips_med.models import open_model, pick_device
 
@@ -58,6 +60,20 @@ def test_damaged_missing_and_foreign_weights_are_refused_in_a_line(weights, tmp_
     save_file({"x": torch.zeros(1)}, foreign, {"format": "pt"})
     with pytest.raises(WeightsError, match="expected 'tips_med-compact-1'"):
         load_model(foreign)
+
+
+def test_a_full_disk_leaves_the_model_that_was_there(weights, tmp_path):
+    before = weights.read_bytes()
+    limits, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limits[1]))
+    try:
+        with pytest.raises(OutputError, match="Make room"):
+            save_model(weights, *tiny_nets(1), CARD)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert weights.read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir()] == [weights.name]
 
 
 def test_tensors_that_do_not_fit_the_metadata_are_refused(tmp_path):

@@ -23,7 +23,13 @@ from tips_med.errors import ConfigError, TipsMedError
 FIXABLE = 2
 """Exit code for what the user can put right."""
 
-_POSITIONAL = {"ground": ("scan", "query"), "encode": ("scan",), "inspect": ("path",), "check-manifest": ("path",)}
+_POSITIONAL = {
+    "ground": ("scan", "query"),
+    "encode": ("scan",),
+    "inspect": ("path",),
+    "check-manifest": ("path",),
+    "embed": ("path",),
+}
 _COMMANDS = {
     "ground": "where is it? ask a scan, or an encoded study",
     "encode": "encode a scan once, to ask it many times",
@@ -32,6 +38,7 @@ _COMMANDS = {
     "convert-tips": "turn published TIPS checkpoints into a folder for --model tips:FOLDER",
     "make-manifest": "make a manifest of a public dataset's layout",
     "check-manifest": "read everything that a manifest names, and say what is wrong",
+    "embed": "store a teacher's patch embeddings of every scan of a manifest, to be distilled by train",
     "train": "fine-tune a model on a manifest of your own studies",
     "evaluate": "ask a model every phrase of a manifest: table, JSON, page",
     "fetch": "get a study from an archive, by DICOMweb or DIMSE",
@@ -134,6 +141,8 @@ def _log_to_stderr(quiet: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(wanted)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", handlers=[handler])
+    # Lightning has a handler of its own, which no filter of ours sees, and advertises through it.
+    logging.getLogger("lightning.pytorch").setLevel(least)
 
 
 def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:

@@ -19,7 +19,7 @@ from tips_med.alignment import AlignmentHead
 from tips_med.encoders.base import ImageTower, TextTower
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
 from tips_med.encoders.words import WordsConfig, WordsNet, WordsTextTower
-from tips_med.errors import WeightsError
+from tips_med.errors import OutputError, WeightsError
 from tips_med.slabs import SlabSpec
 
 FORMAT = "tips_med-compact-1"
@@ -107,7 +107,11 @@ class GroundingModel:
 
 
 def save_model(path: Path, image: CompactNet, text: WordsNet, head: AlignmentHead, card: ModelCard) -> None:
-    """Writes networks in half precision, with their sizes, words and card in the file's metadata."""
+    """Writes networks in half precision, with their sizes, words and card in the file's metadata.
+
+    Raises:
+        OutputError: It cannot be written there; a file that was there is as it was.
+    """
     tensors: dict[str, Tensor] = {}
     for part, net in (("image", image), ("text", text), ("head", head)):
         tensors |= {
@@ -120,8 +124,13 @@ def save_model(path: Path, image: CompactNet, text: WordsNet, head: AlignmentHea
         "card": json.dumps(dataclasses.asdict(card)),
     }
     partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial, metadata)
-    partial.replace(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, metadata)
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(f"cannot be written ({error})", path=path, remedy="make room and run it again") from error
 
 
 def load_model(path: str | Path | None = None, device: torch.device | str = "cpu") -> GroundingModel:
@@ -170,12 +179,17 @@ def card_from_dict(raw: dict[str, Any]) -> ModelCard:
     return ModelCard(**raw)
 
 
+def slab_spec_from_dict(raw: dict[str, Any]) -> SlabSpec:
+    """Slabs from JSON."""
+    windows = tuple((low, high) for low, high in raw["windows_hu"])
+    slab, row, column = raw["spacing_mm"]
+    return SlabSpec(**{**raw, "windows_hu": windows, "spacing_mm": (slab, row, column)})
+
+
 def _image_config(raw: dict[str, Any]) -> CompactConfig:
-    slabs = dict(raw.pop("slabs"))
-    slabs["windows_hu"] = tuple((low, high) for low, high in slabs["windows_hu"])
-    slabs["spacing_mm"] = tuple(slabs["spacing_mm"])
+    slabs = slab_spec_from_dict(raw.pop("slabs"))
     sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-    return CompactConfig(slabs=SlabSpec(**slabs), **sizes)
+    return CompactConfig(slabs=slabs, **sizes)
 
 
 def _words_config(raw: dict[str, Any]) -> WordsConfig:

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 
-from tips_med.errors import ConfigError
-from tips_med.model import GroundingModel, ModelCard, load_model
+from tips_med.alignment import AlignmentHead
+from tips_med.errors import ConfigError, OutputError, WeightsError
+from tips_med.model import GroundingModel, ModelCard, card_from_dict, load_model, slab_spec_from_dict
+
+if TYPE_CHECKING:
+    from tips_med.encoders.tips import TipsTowers
 
 TIPS = "tips:"
+TUNED = "alignment.safetensors"
+"""Beside the towers of a fine-tuned TIPS model: its head, its card, and how scans and phrases are put to it."""
+FORMAT = "tips_med-tips-1"
 
 
 def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
     """Opens a model.
 
     Args:
-        name: None for the shipped weights, the path of a ``.safetensors`` file that training wrote, or
+        name: None for the shipped weights, the path of a ``.safetensors`` file or of a folder that training wrote, or
             ``tips:FOLDER`` for published TIPS towers (``tips:hf://owner/name`` downloads them), asked zero-shot.
         device: ``auto``, ``cpu`` or ``cuda``.
 
@@ -25,16 +39,117 @@ def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
         ConfigError: The device is not there, or an extra is missing.
     """
     on = pick_device(device)
-    if name is None or not name.startswith(TIPS):
+    if name is None or not (name.startswith(TIPS) or Path(name).is_dir()):
         return load_model(Path(name) if name else None, on)
     from tips_med.encoders.tips import load_tips, zero_shot_head
 
-    towers = load_tips(name[len(TIPS) :], device=on)
+    place = name.removeprefix(TIPS)
+    if (Path(place) / TUNED).is_file():
+        return _load_tuned_tips(Path(place), on)
+    towers = load_tips(place, device=on)
     contrast = towers.text.embed(["normal tissue"])[0]
     head = zero_shot_head(contrast.pooled.shape[-1], towers.temperature, contrast)
     # Nothing is known of what these towers can find, so nothing is refused, and nothing is calibrated.
     card = ModelCard(towers.image.name, findings=(), structures=(), licence="as the card of the weights says")
     return GroundingModel(towers.image, towers.text, head, card, towers.weights_sha256)
+
+
+def save_tuned_tips(folder: Path, towers: TipsTowers, head: AlignmentHead, card: ModelCard) -> Path:
+    """Writes fine-tuned TIPS towers with their head and card, as a folder for ``--model``, whole or not at all.
+
+    The towers are written as the hub lays them out, so that transformers reads them, too. LoRA must have been merged.
+
+    Args:
+        folder: To write; an earlier model of this kind in it is replaced.
+        towers: Their weights.
+        head: Trained with them.
+        card: What the model knows of itself.
+
+    Raises:
+        OutputError: It cannot be written there, or the folder holds something else.
+        WeightsError: ``unmerged-lora``.
+    """
+    from tips_med.encoders.tips import save_tips
+
+    if folder.exists() and not (folder / TUNED).is_file():
+        raise OutputError("it holds something else", path=folder, expected="a new folder, or a fine-tuned model")
+    partial = folder.with_name(folder.name + ".partial")
+    patch = towers.image.patch
+    metadata = {
+        "format": FORMAT,
+        "card": json.dumps(dataclasses.asdict(card)),
+        "mode": towers.image.mode,
+        "image": json.dumps(
+            {
+                "slab_spec": dataclasses.asdict(towers.image.slab_spec),
+                "modalities": towers.image.modalities,
+                "window_px": towers.image.side * patch,
+                "stride_px": towers.image.stride * patch,
+            }
+        ),
+        "text": json.dumps({"templates": towers.text.templates}),
+    }
+    try:
+        if partial.exists():
+            shutil.rmtree(partial)
+        save_tips(towers, partial)
+        metadata["towers_sha256"] = _towers_sha256(partial)
+        save_file(
+            {key: value.detach().cpu().contiguous() for key, value in head.state_dict().items()},
+            partial / TUNED,
+            metadata,
+        )
+        if folder.exists():
+            shutil.rmtree(folder)
+        partial.rename(folder)
+    except (OSError, SafetensorError) as error:
+        raise OutputError(f"cannot be written ({error})", path=folder, remedy="make room and run it again") from error
+    return folder
+
+
+def _towers_sha256(folder: Path) -> str:
+    from tips_med.encoders.tips.weights import hash_of, weights_files
+
+    return hash_of(weights_files(folder))
+
+
+def _load_tuned_tips(folder: Path, device: torch.device) -> GroundingModel:
+    from tips_med.encoders.tips import load_tips
+
+    file = folder / TUNED
+    try:
+        with safe_open(file, framework="pt") as stored:
+            metadata: dict[str, str] = stored.metadata() or {}
+            tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"not a readable safetensors file ({error})", path=file) from error
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"a head of format {metadata.get('format', 'unknown')!r}", path=file, expected=repr(FORMAT), code="format"
+        )
+    try:
+        image: dict[str, Any] = json.loads(metadata["image"])
+        image |= {"slab_spec": slab_spec_from_dict(image["slab_spec"]), "modalities": tuple(image["modalities"])}
+        text = {"templates": tuple(json.loads(metadata["text"])["templates"])}
+        card, mode, sha256 = card_from_dict(json.loads(metadata["card"])), metadata["mode"], metadata["towers_sha256"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise WeightsError(f"its metadata is not understood ({error})", path=file, code="format") from error
+    towers = load_tips(folder, mode="final" if mode == "final" else "value", device=device, image=image, text=text)
+    if towers.weights_sha256 != sha256:
+        raise WeightsError(
+            f"a head that was trained with towers {sha256[:12]}",
+            path=file,
+            expected=f"that of the towers beside it, {towers.weights_sha256[:12]}",
+            remedy="keep the folder together as training wrote it",
+            code="other-model",
+        )
+    head = AlignmentHead(towers.image.width, towers.image.width, 1)
+    try:
+        head.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise WeightsError("its tensors are not those of the head", path=file, code="other-model") from error
+    digest = hashlib.sha256((towers.weights_sha256 + hashlib.sha256(file.read_bytes()).hexdigest()).encode())
+    return GroundingModel(towers.image, towers.text, head.eval(), card, digest.hexdigest())
 
 
 def pick_device(device: str = "auto") -> torch.device:

@@ -85,3 +85,37 @@ def test_the_middle_of_the_body_is_found_and_an_empty_scan_has_its_own():
     np.testing.assert_allclose(middle[:2], [0, 0], atol=3)
     empty = dataclasses.replace(slabs, pixels=torch.zeros_like(slabs.pixels))
     assert body_middle(empty) == ((slabs.pixels.shape[2] - 1) / 2, (slabs.pixels.shape[3] - 1) / 2)
+
+
+def in_training(checkpointing):
+    """Loss and gradients of a step, and how many numbers were kept for the backward pass."""
+    net, _, _ = tiny_nets()
+    net.train().checkpointing = checkpointing
+    pixels = torch.rand(1, 4, 6, 32, 32, generator=torch.Generator().manual_seed(3))
+    kept = 0
+
+    def count(tensor):
+        nonlocal kept
+        kept += tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
+        patches, fine = net(pixels, torch.zeros(1, 2))
+        loss = patches.square().mean() + fine.square().mean()
+    loss.backward()
+    return loss.item(), [parameter.grad for parameter in net.parameters()], kept
+
+
+def test_gradient_checkpointing_keeps_less_and_changes_nothing():
+    (loss, gradients, kept), (again, same, less) = in_training(False), in_training(True)
+    assert again == pytest.approx(loss, rel=1e-6)
+    for ours, theirs in zip(same, gradients):
+        torch.testing.assert_close(ours, theirs)
+    assert less < 0.5 * kept
+
+
+def test_checkpointing_is_of_training_only(tower):
+    slabs = make_slabs(body(), COARSE.slabs)
+    plain = tower.encode(slabs)
+    tower.net.checkpointing = True
+    torch.testing.assert_close(tower.encode(slabs).patches, plain.patches, rtol=0, atol=0)

@@ -20,6 +20,22 @@ def test_the_shipped_configuration_is_exactly_arguments_of_train():
     assert chosen.trainer.checkpoint_every == 50
 
 
+def test_the_configuration_of_tips_towers_is_one_of_train_too():
+    config = str(config_path("", "chest_ct_tips_finetune"))
+    chosen = parsed("train", "--config", config, "--model", "tips:x", "--data.manifest", "m.csv", "--out", "runs")
+    assert (chosen.tuning.image.mode, chosen.tuning.image.last_blocks) == ("lora", 4)
+    assert chosen.tuning.text.mode == "freeze"
+    assert tuple(chosen.data.shape) == (4, 448, 448)
+    assert chosen.recipe.checkpointing
+
+
+def test_a_teacher_is_chosen_by_a_folder():
+    chosen = parsed("train", "--data.manifest", "m.csv", "--data.teacher", "teacher", "--out", "runs")
+    assert str(chosen.data.teacher) == "teacher"
+    chosen = parsed("embed", "m.csv", "--model", "tips:x", "--out", "teacher")
+    assert (chosen.path, chosen.model, chosen.split) == ("m.csv", "tips:x", "train")
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_a_manifest_is_asked_for(command, capsys):
     with pytest.raises(SystemExit):

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import torch
 
-from tips_med.training.finetune import match_loss, weak_loss
 from tips_med.training.losses import map_loss, patch_loss, presence_loss
+from tips_med.training.matching import match_loss, weak_loss
 
 
 def maps(shape=(1, 2, 8, 8)):

@@ -6,10 +6,12 @@ import torch
 
 from tests.training.small import data, tiny_model, write_studies
 from tips_med.errors import ReadError, TipsMedError
-from tips_med.manifest import Row, write_manifest
+from tips_med.manifest import ManifestError, Row, write_manifest
 from tips_med.query import Lexicon
 from tips_med.training import studies
-from tips_med.training.manifest_data import ManifestData, StudyCrops, collate
+from tips_med.training.batches import collate
+from tips_med.training.crops import StudyCrops
+from tips_med.training.manifest_data import ManifestData
 from tips_med.training.studies import PreparedStudy, prepare
 
 LEXICON = Lexicon.load("chest_ct")
@@ -85,11 +87,11 @@ def test_what_cannot_be_used_is_left_out_and_counted_and_strict_stops(tmp_path, 
 
 def test_a_mirrored_crop_swaps_the_words_with_the_image(module):
     def x_of_mass(mirror):
-        volume, offset, asked = crops(module, mirror=mirror, shape=(6, 32, 48), negatives=0.0).crop(0)
-        mass = next(one for one in asked if "mass" in one.phrase)
+        crop = crops(module, mirror=mirror, shape=(6, 32, 48), negatives=0.0).crop(0)
+        mass = next(one for one in crop.asked if "mass" in one.phrase)
         cells = np.argwhere(mass.target > 0.5)
-        assert volume[tuple(cells.T)].mean() > 0  # the mask is still on the mass
-        return mass.phrase, offset[1] + cells[:, 2].mean() * 2.0
+        assert crop.volume_hu[tuple(cells.T)].mean() > 0  # the mask is still on the mass
+        return mass.phrase, crop.offset_mm[1] + cells[:, 2].mean() * 2.0
 
     plain, mirrored = x_of_mass(0.0), x_of_mass(1.0)
     assert {plain[0], mirrored[0]} == {"mass in the left lung", "mass in the right lung"}
@@ -99,7 +101,7 @@ def test_a_mirrored_crop_swaps_the_words_with_the_image(module):
 
 
 def test_a_swapped_phrase_is_denied_only_where_the_right_one_is_true(module):
-    _, _, asked = crops(module, mirror=0.0, negatives=1.0).crop(0)
+    asked = crops(module, mirror=0.0, negatives=1.0).crop(0).asked
     right = next(one for one in asked if one.target.any())
     wrong = next(one for one in asked if not one.target.any() and one.phrase != "pleural effusion")
     assert wrong.phrase != right.phrase
@@ -143,8 +145,12 @@ def test_padding_is_not_used(module):
 
 def test_a_damaged_part_of_the_cache_is_passed_over(module, caplog):
     module.files["train"][0].write_bytes(b"damaged")
-    batches = [crops(module).make(n) for n in range(3)]
+    drawn = crops(module)
+    batches = [drawn.make(n) for n in range(4)]
     assert all("mass in the" in " ".join(batch.phrases) for batch in batches)
-    assert "left out of this step" in caplog.text
+    assert caplog.text.count("left out from here on") == 1  # however often its turn came
+    assert [(one.code, one.line) for one in module.damaged()] == [("cache", 2), ("cache", 3)]
+    with pytest.raises(ManifestError, match="damaged part of the cache"):
+        [crops(module, strict=True).make(n) for n in range(2)]
     prepare(module.split("train"), module.model, LEXICON, module.cache)  # and made again
     PreparedStudy.load(module.files["train"][0])

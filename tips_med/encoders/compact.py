@@ -9,14 +9,16 @@ body, never as an array index, so neither a crop nor another matrix size changes
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from tips_med.encoders.base import ImageFeatures, ImageTower, Progress
 from tips_med.geometry import index_from_block
@@ -106,11 +108,16 @@ class AttentionBlock(nn.Module):
 
 
 class CompactNet(nn.Module):
-    """The network itself: pixels in, patch embeddings and fine features out."""
+    """The network itself: pixels in, patch embeddings and fine features out.
+
+    Attributes:
+        checkpointing: In training, activations within a level or a round of attention are computed again in the
+            backward pass instead of kept: longer, with less memory.
+    """
 
     def __init__(self, config: CompactConfig) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.checkpointing = config, False
         widths, blocks = config.widths, config.blocks
         self.stem = nn.Conv2d(config.slabs.channels, widths[0], 3, padding=1)
         self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairwise(widths))
@@ -145,11 +152,10 @@ class CompactNet(nn.Module):
 
     def descend(self, x: Tensor) -> list[Tensor]:
         """Convolutions, slab by slab: [n channel y x] -> features at every level."""
-        x = x.contiguous(memory_format=torch.channels_last)
-        skips = [self.levels[0](functional.silu(self.stem(x)))]
-        for down, level in zip(self.down, self.levels[1:]):
-            skips.append(level(functional.silu(down(skips[-1]))))
-        return skips
+        skips = [x.contiguous(memory_format=torch.channels_last)]
+        for first, level in zip((self.stem, *self.down), self.levels):
+            skips.append(self._run(partial(_level, first, level), skips[-1]))
+        return skips[1:]
 
     def attend(self, deep: Tensor, offset_mm: Tensor) -> Tensor:
         """Attention over [batch slab width row col], all slabs of a scan at once."""
@@ -168,19 +174,27 @@ class CompactNet(nn.Module):
         )
         tokens = tokens + self.position(waves).flatten(1, 2)[:, None]
         for block in self.attention:
-            tokens = block(tokens)
+            tokens = self._run(block, tokens)
         return tokens.transpose(2, 3).unflatten(3, (rows, columns))
 
     def ascend(self, deep: Tensor, skips: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Back up, slab by slab: [n width row col] and the skips -> patches, fine features (channels last)."""
         x, patches = deep, None
         for n in (3, 2, 1, 0):
-            x = functional.interpolate(self.up[n](x), scale_factor=2, mode="nearest") + skips[n]
-            x = self.refine[n](functional.silu(self.merge[n](x)))
+            x = self._run(self._merge, x, skips[n], n)
             if n == 3:
                 patches = self.to_patch(x).permute(0, 2, 3, 1)
         assert patches is not None  # n == 3 is always visited
         return patches, self.to_fine(x).permute(0, 2, 3, 1)
+
+    def _merge(self, x: Tensor, skip: Tensor, n: int) -> Tensor:
+        x = functional.interpolate(self.up[n](x), scale_factor=2, mode="nearest") + skip
+        return self.refine[n](functional.silu(self.merge[n](x)))
+
+    def _run(self, part: Callable[..., Tensor], *inputs: Tensor | int) -> Tensor:
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            return checkpoint(part, *inputs, use_reentrant=False)
+        return part(*inputs)
 
 
 class CompactImageTower(ImageTower):
@@ -249,6 +263,10 @@ def mass_middle(dense: np.ndarray) -> tuple[float, float]:
     y = float(plane.sum(axis=1) @ np.arange(plane.shape[0]) / total)
     x = float(plane.sum(axis=0) @ np.arange(plane.shape[1]) / total)
     return y, x
+
+
+def _level(first: nn.Module, blocks: nn.Module, x: Tensor) -> Tensor:
+    return blocks(functional.silu(first(x)))
 
 
 _WAVELENGTHS_MM = (1600.0, 800.0, 400.0, 200.0, 100.0, 50.0)

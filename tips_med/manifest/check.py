@@ -66,7 +66,10 @@ class CheckReport:
         if self.problems:
             lines += ["", f"{'line':>6}  {'problem':<18}  what"]
             lines += [f"{p.line:>6}  {p.code:<18}  {'' if p.fatal else '(usable) '}{p.text}" for p in self.problems]
-        lines.append("" if self.usable else "\nnot usable as it is")
+        verdict = (
+            "not usable as it is" if not self.usable else "usable" if self.problems else "nothing is wrong with it"
+        )
+        lines.append(f"\n{verdict}")
         return "\n".join(lines).rstrip()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from tips_med.errors import QueryError
 from tips_med.lexicon.tokens import words_of
-from tips_med.query import Lexicon, Query, Role
+from tips_med.query import Lexicon, Query, Role, Term
 
 _SIDES = {"left": "right", "right": "left"}
 _LEVELS = {"upper": "lower", "lower": "upper", "apical": "basal", "basal": "apical"}
@@ -23,6 +23,41 @@ OTHER_FINDINGS = {
     "pneumothorax": "consolidation",
 }
 """For findings, another one that cannot be true of the same voxels: for swap tests and hard negatives."""
+
+
+OTHER_STRUCTURES = {
+    "lung": "liver",
+    "pleura": "liver",
+    "liver": "lung",
+    "spleen": "lung",
+    "kidney": "lung",
+    "adrenal": "lung",
+    "pancreas": "lung",
+    "heart": "liver",
+    "mediastinum": "liver",
+    "bone": "lung",
+    "rib": "spine",
+    "spine": "lung",
+    "vertebra": "lung",
+    "aorta": "lung",
+    "thyroid": "liver",
+}
+"""For structures, another one that has no voxel in common: for hard negatives."""
+
+OTHER_ATTRIBUTES = {
+    "solid": "ground_glass",
+    "part_solid": "solid",
+    "ground_glass": "solid",
+    "well_defined": "ill_defined",
+    "ill_defined": "well_defined",
+    "spiculated": "well_defined",
+    "tiny": "large",
+    "small": "large",
+    "large": "small",
+    "focal": "diffuse",
+    "diffuse": "focal",
+}
+"""For attributes, another one that is not true of the same finding: for hard negatives."""
 
 
 def other_side(query: Query, lexicon: Lexicon) -> str | None:
@@ -51,20 +86,64 @@ def other_finding(query: Query, finding: str, lexicon: Lexicon) -> str | None:
     """
     if query.finding is None or query.finding.id == finding:
         return None
-    new = list(words_of(lexicon.term(finding).name))
+    read = _with_term(query, query.finding, lexicon.term(finding), lexicon)
+    same = read is not None and read.finding is not None and read.finding.id == finding and read.side == query.side
+    return read.phrase if read is not None and same and not read.unknown_words else None
+
+
+def other_structure(query: Query, structure: str, lexicon: Lexicon) -> str | None:
+    """The phrase with its structure replaced by another term; None for one that names none, or a place only it has.
+
+    The side goes with the structure where the other one has none: a mass of the left lung is none of the liver.
+
+    Args:
+        query: What was asked.
+        structure: Id of the other term.
+        lexicon: The language.
+    """
+    if query.structure is None or query.structure.id == structure or query.locations:
+        return None
+    term = lexicon.term(structure)
+    read = _with_term(query, query.structure, term, lexicon, without=() if term.paired else ("side",))
+    same = (
+        read is not None
+        and read.structure is not None
+        and read.structure.id == structure
+        and read.finding == query.finding
+        and read.side == (query.side if term.paired else None)
+    )
+    return read.phrase if read is not None and same and not read.unknown_words else None
+
+
+def other_attribute(query: Query, lexicon: Lexicon) -> str | None:
+    """The phrase with its first attribute that has an opposite replaced by it; None for one without."""
+    for term in query.attributes:
+        other = OTHER_ATTRIBUTES.get(term.id)
+        if other is None or any(one.id == other for one in query.attributes):
+            continue
+        read = _with_term(query, term, lexicon.term(other), lexicon)
+        if read is None or read.unknown_words:
+            continue
+        ids = {one.id for one in read.attributes}
+        if other in ids and term.id not in ids and (read.finding, read.side) == (query.finding, query.side):
+            return read.phrase
+    return None
+
+
+def _with_term(query: Query, old: Term, new: Term, lexicon: Lexicon, without: tuple[Role, ...] = ()) -> Query | None:
+    """The phrase with one term's words replaced by another's name, read again; None where it cannot be read."""
+    name = list(words_of(new.name))
     words: list[str] = []
     for word in query.words:
         span = query.spans[word.span]
-        if span.role != "finding":
+        if span.term_id == old.id:
+            words, name = words + name, []
+        elif span.role not in without:
             words.append(word.text)
-        elif new:
-            words, new = words + new, []
     try:
-        read = lexicon.parse(" ".join(words))
+        return lexicon.parse(" ".join(words)) if not name else None
     except QueryError:
         return None
-    same = read.finding is not None and read.finding.id == finding and read.side == query.side
-    return read.phrase if same and not read.unknown_words else None
 
 
 def is_mirror_safe(query: Query) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import logging
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +15,9 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.strategies import ModelParallelStrategy
 
-from tips_med.errors import OutputError
+from tips_med.errors import ConfigError, OutputError
 from tips_med.model import Calibration, GroundingModel, ModelCard
 from tips_med.query import Lexicon
 from tips_med.training.finetune import FinetuneRecipe, FinetuneTask
@@ -23,6 +26,12 @@ from tips_med.training.studies import said_of
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "last.ckpt"
+_BESIDE_THE_POINT = (
+    "You're using the WeightAveraging callback with a model that overrides",  # but shards only with fsdp, and not both
+    "Checkpoint directory .* exists and is not empty",  # which is how a run goes on
+    ".*isinstance.treespec, LeafSpec.* is deprecated",  # Lightning's own matter
+)
+"""Warnings of Lightning that would only worry people here."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,7 @@ class TrainerSpec:
         accelerator: ``auto``, ``cpu`` or ``gpu``.
         devices: How many, or ``auto``.
         nodes: How many machines.
-        strategy: Lightning's: ``auto``, ``ddp``, ``fsdp``.
+        strategy: Lightning's: ``auto``, ``ddp``; or ``fsdp``, which shards weights (FSDP2), for towers that fit no GPU.
         precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
         accumulate: Steps whose gradients are added up.
         ema: Decay of the averaged weights, which are the ones that are saved; 0 for none.
@@ -69,13 +78,59 @@ def step_of(out: Path) -> int:
         ) from error
 
 
+class Told(Callback):
+    """Tells how far training is: every step to a bar, and every validation to the log.
+
+    Args:
+        progress: Called with (steps done, steps in all).
+    """
+
+    def __init__(self, progress: Callable[[int, int], None]) -> None:
+        self.progress = progress
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:  # noqa: D102 (Lightning's own)
+        self.progress(trainer.global_step, int(trainer.max_steps))
+
+    def on_validation_end(self, trainer: lightning.Trainer, *_: object) -> None:  # noqa: D102
+        shown = {"loss": "loss", "val_dice": "validation Dice", "val_false": "falsely marked share"}
+        values = [f"{text} {float(trainer.callback_metrics[name]):.3g}" for name, text in shown.items()
+                  if name in trainer.callback_metrics]  # fmt: skip
+        if trainer.is_global_zero:
+            log.info("step %d of %d: %s", trainer.global_step, trainer.max_steps, ", ".join(values) or "no value")
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A training that has ended.
+
+    Attributes:
+        trainer: Lightning's.
+        task: What was trained; under FSDP every process holds a part of its weights.
+        whole: A copy from before the weights were sharded; None where they never were.
+    """
+
+    trainer: lightning.Trainer
+    task: FinetuneTask
+    whole: FinetuneTask | None = None
+
+    def save(self, out: Path, card: ModelCard) -> Path:
+        """Writes the model, in the first process; all have to call it. See TrainableTowers.save."""
+        towers = self.task.towers
+        if self.whole is not None:
+            state = self.trainer.strategy.lightning_module_state_dict()
+            towers = self.whole.towers
+            if self.trainer.is_global_zero:
+                self.whole.load_state_dict(state)
+        return towers.save(out, card) if self.trainer.is_global_zero else out
+
+
 def fit(
     task: FinetuneTask,
     data: ManifestData,
     out: Path,
     spec: TrainerSpec,
     callbacks: Sequence[Callback] = (),
-) -> lightning.Trainer:
+) -> Fitted:
     """Trains until the recipe's last step, from the folder's last checkpoint if there is one.
 
     Args:
@@ -87,16 +142,20 @@ def fit(
 
     Raises:
         OutputError: The checkpoint or the logs cannot be written; the last checkpoint is as it was.
+        ConfigError: The crops do not fit the towers, or the strategy does not go with the rest.
     """
+    task.towers.check_shape(data.spec.shape)
     if spec.threads:
         torch.set_num_threads(spec.threads)
     checkpoint = out / CHECKPOINT
     validates = bool(data.split("val"))
+    sharded = spec.strategy == "fsdp"
+    whole = copy.deepcopy(task) if sharded else None
     trainer = lightning.Trainer(
         accelerator=spec.accelerator,
         devices=spec.devices,
         num_nodes=spec.nodes,
-        strategy=spec.strategy,
+        strategy=_sharding(spec) if sharded else spec.strategy,
         precision=spec.precision,  # type: ignore[arg-type]
         accumulate_grad_batches=spec.accumulate,
         max_steps=task.recipe.steps,
@@ -113,16 +172,32 @@ def fit(
         enable_progress_bar=False,
     )
     try:
-        trainer.fit(
-            task, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True
-        )
+        with warnings.catch_warnings():
+            for beside_the_point in _BESIDE_THE_POINT:
+                warnings.filterwarnings("ignore", beside_the_point)
+            trainer.fit(
+                task, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True
+            )
     except OSError as error:
         raise OutputError(
             f"training stopped, since a file cannot be written ({error.strerror or error})",
             path=out,
             remedy="make room and run it again: it goes on from the last checkpoint",
         ) from error
-    return trainer
+    return Fitted(trainer, task, whole)
+
+
+def _sharding(spec: TrainerSpec) -> ModelParallelStrategy:
+    if spec.ema:
+        raise ConfigError(
+            f"averaged weights (ema {spec.ema}) of a sharded model",
+            expected="no averaging with fsdp, which Lightning has not",
+            remedy="add --trainer.ema 0",
+        )
+    if not isinstance(spec.devices, int):
+        raise ConfigError("fsdp on any number of devices", expected="a number", remedy="set --trainer.devices")
+    # One file, assembled in the first process: the same kind of checkpoint as without sharding.
+    return ModelParallelStrategy(spec.devices * spec.nodes, 1, save_distributed_checkpoint=False)
 
 
 def card_after(
@@ -142,7 +217,7 @@ def card_after(
     """
     findings, structures = list(base.card.findings), list(base.card.structures)
     calibration = dict(base.card.calibration)
-    said = [one for file in data.files["train"] for one in said_of(file)[0]]
+    said = [one for file in data.files["train"] for one in said_of(file).statements]
     for text in dict.fromkeys(one.text for one in said if one.label == "present"):
         query = language.parse(text)
         asked, known = (query.finding, findings) if query.finding else (query.structure, structures)

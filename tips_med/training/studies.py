@@ -28,7 +28,7 @@ from tips_med.readers import read_scan
 from tips_med.slabs import SlabSpec, crop_to_body, make_slabs, resample
 
 log = logging.getLogger(__name__)
-FORMAT = "tips_med-prepared-1"
+FORMAT = "tips_med-prepared-2"
 
 
 @dataclass(frozen=True)
@@ -40,12 +40,14 @@ class Statement:
         text: As the manifest has it, for reading it again.
         label: ``present`` or ``absent``.
         mask: Index of its mask in the study's; None for a weak pair.
+        finding: Term of the lexicon that it is about; empty for a structure.
     """
 
     phrase: str
     text: str
     label: str
     mask: int | None
+    finding: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,8 @@ class PreparedStudy:
         covers: How much of each cell every mask covers, 0 to 255, uint8 [mask slab y x].
         offset_mm: Of the first pixel from the middle of the body, (y, x).
         spacing_mm: Between slabs, rows and columns.
+        lps_from_pixel: Maps (slab, y, x, 1) to LPS in mm, for what else is known of the same place.
+        scan: Path of the scan.
         statements: What is known.
         skipped: Rows of it that could not be used, to be told every time.
     """
@@ -76,6 +80,8 @@ class PreparedStudy:
     covers: np.ndarray
     offset_mm: tuple[float, float]
     spacing_mm: tuple[float, float, float]
+    lps_from_pixel: np.ndarray
+    scan: str
     statements: tuple[Statement, ...]
     skipped: tuple[Skipped, ...] = ()
 
@@ -93,6 +99,8 @@ class PreparedStudy:
         about = {
             "offset_mm": self.offset_mm,
             "spacing_mm": self.spacing_mm,
+            "lps_from_pixel": self.lps_from_pixel.tolist(),
+            "scan": self.scan,
             "statements": [asdict(statement) for statement in self.statements],
             "skipped": [asdict(one) for one in self.skipped],
         }
@@ -130,13 +138,25 @@ class PreparedStudy:
             arrays["covers"],
             (float(y), float(x)),
             (float(slab), float(row), float(column)),
+            np.array(about["lps_from_pixel"], dtype=np.float64),
+            about["scan"],
             tuple(Statement(**one) for one in about["statements"]),
             tuple(Skipped(**one) for one in about["skipped"]),
         )
 
 
-def said_of(file: Path) -> tuple[tuple[Statement, ...], tuple[Skipped, ...]]:
-    """What is known of a prepared study, and its rows that could not be used; its arrays are not read.
+@dataclass(frozen=True)
+class Said:
+    """What a prepared study says of itself, without its arrays; see PreparedStudy."""
+
+    statements: tuple[Statement, ...]
+    skipped: tuple[Skipped, ...]
+    scan: Path
+    shape: tuple[int, int, int]
+
+
+def said_of(file: Path) -> Said:
+    """What is known of a prepared study; its arrays are not read.
 
     Raises:
         ManifestError: The file is damaged.
@@ -144,9 +164,12 @@ def said_of(file: Path) -> tuple[tuple[Statement, ...], tuple[Skipped, ...]]:
     try:
         with safe_open(file, "numpy") as opened:
             about = json.loads(opened.metadata()["about"])
-        return (
+            slab, y, x = opened.get_slice("volume_hu").get_shape()
+        return Said(
             tuple(Statement(**one) for one in about["statements"]),
             tuple(Skipped(**one) for one in about["skipped"]),
+            Path(about["scan"]),
+            (int(slab), int(y), int(x)),
         )
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ManifestError(f"is a damaged part of the cache ({error})", path=file, code="cache") from error
@@ -185,9 +208,9 @@ def prepare(
     for done, (scan, own) in enumerate(by_scan.items(), start=1):
         file = cache / f"{_key(scan, own, model.image.slab_spec, lexicon)}.safetensors"
         try:
-            if not _is_whole(file) or (strict and said_of(file)[1]):
+            if not is_whole(file) or (strict and said_of(file).skipped):
                 _prepare_one(scan, own, model, lexicon, strict).save(file)
-            skipped += said_of(file)[1]
+            skipped += said_of(file).skipped
             files.append(file)
         except OutputError:
             raise
@@ -210,7 +233,7 @@ def _prepare_one(
     volume = resample(scan.voxels, scan.lps_from_kji, slabs.lps_from_pixel, (slab, y, x))
     volume[np.isnan(volume)] = -1024.0
     covers: dict[str, np.ndarray] = {}
-    labels: dict[str, tuple[str, str]] = {}
+    labels: dict[str, tuple[str, str, str]] = {}
     skipped = []
     for row in rows:
         try:
@@ -218,7 +241,7 @@ def _prepare_one(
             label = row.resolved(query.negated)
             if label == "unknown":
                 continue
-            if labels.get(query.phrase, ("", label))[1] != label:
+            if query.phrase in labels and labels[query.phrase][1] != label:
                 raise ManifestError(f"{row.phrase!r} is marked present and absent", path=path, code="contradiction")
             if row.mask is not None:
                 mask = read_mask(row.mask, scan, row.part)
@@ -230,7 +253,7 @@ def _prepare_one(
                     cover = resample(mask.astype(np.float32), scan.lps_from_kji, slabs.lps_from_pixel, (slab, y, x))
                     part = np.rint(np.nan_to_num(cover).clip(0, 1) * 255).astype(np.uint8)
                     covers[query.phrase] = np.maximum(covers.get(query.phrase, part), part)
-            labels.setdefault(query.phrase, (row.phrase, label))
+            labels.setdefault(query.phrase, (row.phrase, label, query.finding.id if query.finding else ""))
         except TipsMedError as error:
             if strict:
                 raise
@@ -238,8 +261,8 @@ def _prepare_one(
             skipped.append(Skipped(row.line, error.code, str(error)))
     order = list(covers)
     statements = tuple(
-        Statement(phrase, text, label, order.index(phrase) if phrase in covers else None)
-        for phrase, (text, label) in labels.items()
+        Statement(phrase, text, label, order.index(phrase) if phrase in covers else None, finding)
+        for phrase, (text, label, finding) in labels.items()
     )
     if not statements:
         raise ManifestError("has no usable row", path=path, code="no-rows")
@@ -247,10 +270,12 @@ def _prepare_one(
     mm = slabs.spec.spacing_mm
     stacked = np.stack([covers[phrase] for phrase in order]) if order else np.zeros((0, slab, y, x), np.uint8)
     offset = (-middle[0] * mm[1], -middle[1] * mm[2])
-    return PreparedStudy(volume, slabs.seen.numpy(), stacked, offset, mm, statements, tuple(skipped))
+    affine, place = slabs.lps_from_pixel, str(path.resolve())
+    return PreparedStudy(volume, slabs.seen.numpy(), stacked, offset, mm, affine, place, statements, tuple(skipped))
 
 
-def _is_whole(file: Path) -> bool:
+def is_whole(file: Path) -> bool:
+    """Whether a prepared study is there and was written to its end."""
     if not file.is_file():
         return False
     try:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 WIDTH, PATCH, GRID, HEADS = 32, 14, 4, 2
 VOCABULARY = 400
@@ -97,3 +99,41 @@ def fill_at_random(shapes: dict[str, tuple[int, ...]], seed: int) -> Arrays:
 def write_npz(path: Path, arrays: Arrays, **more: Any) -> Path:
     np.savez(path, **arrays, **more)
     return path
+
+
+def make_tokenizer(folder: Path) -> Path:
+    """A SentencePiece model of the published kind (BPE, bytes for what is unknown, 0 as padding), but tiny."""
+    sentencepiece = pytest.importorskip("sentencepiece")
+    sentences = ["ground glass opacity left lung", "pleural effusion right lower lobe", "a ct scan of an axial image"]
+    written = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(sentences * 4),
+        model_writer=written,
+        model_type="bpe",
+        vocab_size=340,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        byte_fallback=True,
+        hard_vocab_limit=False,
+        minloglevel=2,
+    )
+    path = folder / "tokenizer.model"
+    path.write_bytes(written.getvalue())
+    return path
+
+
+def make_npz_pair(folder: Path) -> tuple[Path, Path]:
+    """Random towers of one model as published."""
+    vision = write_npz(folder / "vision.npz", fill_at_random(vision_shapes(), 1))
+    text = write_npz(folder / "text.npz", fill_at_random(text_shapes(VOCABULARY), 2), temperature=np.float32(0.00478))
+    return vision, text
+
+
+def make_folder(folder: Path) -> Path:
+    """A folder of a tiny random model, as the hub lays it out."""
+    from tips_med.encoders.tips import convert_npz
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return convert_npz(*make_npz_pair(folder), make_tokenizer(folder), folder / "tips", heads=HEADS)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
-from tests.encoders.tips.checkpoints import HEADS, VOCABULARY, fill_at_random, text_shapes, vision_shapes, write_npz
+from tests.encoders.tips.checkpoints import HEADS, make_npz_pair, make_tokenizer
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -37,35 +35,13 @@ def golden() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def tokenizer_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A SentencePiece model of the published kind (BPE, bytes for what is unknown, 0 as padding), but tiny."""
-    sentencepiece = pytest.importorskip("sentencepiece")
-    sentences = ["ground glass opacity left lung", "pleural effusion right lower lobe", "a ct scan of an axial image"]
-    written = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(sentences * 4),
-        model_writer=written,
-        model_type="bpe",
-        vocab_size=340,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        byte_fallback=True,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    path = tmp_path_factory.mktemp("tokenizer") / "tokenizer.model"
-    path.write_bytes(written.getvalue())
-    return path
+    return make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
 
 
 @pytest.fixture(scope="session")
 def npz_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Random towers of one model as published."""
-    folder = tmp_path_factory.mktemp("npz")
-    vision = write_npz(folder / "vision.npz", fill_at_random(vision_shapes(), 1))
-    text = write_npz(folder / "text.npz", fill_at_random(text_shapes(VOCABULARY), 2), temperature=np.float32(0.00478))
-    return vision, text
+    return make_npz_pair(tmp_path_factory.mktemp("npz"))
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from torch.nn import functional
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.base import ImageFeatures
 from tips_med.encoders.compact import CompactConfig, CompactNet
-from tips_med.encoders.tips.distill import PatchDistillation, sample_patches, teacher_patches
+from tips_med.encoders.distill import PatchDistillation, sample_patches, teacher_patches
 from tips_med.encoders.tips.weights import load_tips
 from tips_med.errors import ConfigError
 from tips_med.geometry import index_from_block

@@ -4,8 +4,8 @@ The networks and the tokenizer are those of transformers (``models/tipsv2``), wh
 brings; nothing of it is imported before it is used.
 """
 
+from tips_med.encoders.distill import PatchDistillation, teacher_patches
 from tips_med.encoders.tips.convert import convert_npz
-from tips_med.encoders.tips.distill import PatchDistillation, teacher_patches
 from tips_med.encoders.tips.finetune import FineTuning, merge_lora, prepare_finetuning
 from tips_med.encoders.tips.image import NEIGHBOUR_SLABS, WINDOW_SLABS, PatchMode, TipsEncoder
 from tips_med.encoders.tips.scores import patch_cosines, patch_logits, patch_probabilities, zero_shot_head

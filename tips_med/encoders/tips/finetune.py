@@ -78,7 +78,7 @@ def prepare_finetuning(tower: Tower, how: FineTuning | FineTuningMode) -> list[n
     net = tower.net
     if has_lora(net):
         raise ConfigError("the tower has LoRA layers already", remedy="call merge_lora first")
-    blocks = _blocks(net)
+    blocks = blocks_of(net)
     chosen = range(len(blocks) - (len(blocks) if how.last_blocks is None else how.last_blocks), len(blocks))
     if chosen.start < 0:
         raise ConfigError(f"the last {how.last_blocks} blocks of {len(blocks)}", expected=f"at most {len(blocks)}")
@@ -129,7 +129,8 @@ def count(parameters: Iterable[nn.Parameter]) -> int:
     return sum(parameter.numel() for parameter in parameters)
 
 
-def _blocks(net: nn.Module) -> nn.ModuleList:
+def blocks_of(net: nn.Module) -> nn.ModuleList:
+    """The transformer blocks of either tower's network."""
     encoder = net.get_submodule("encoder")
     blocks = getattr(encoder, "layer", None) or getattr(encoder, "layers", None)
     if not isinstance(blocks, nn.ModuleList):

@@ -107,25 +107,42 @@ class TipsTextTower(TextTower):
         Raises:
             QueryError: For an empty phrase, or one of more than 64 tokens.
         """
-        return [self._embed(phrase) for phrase in phrases]
+        return [
+            TextFeatures(tokens.cpu(), pooled.cpu(), tuple(phrase.split()))
+            for phrase, (tokens, pooled) in zip(phrases, self.features(phrases))
+        ]
 
-    def _embed(self, phrase: str) -> TextFeatures:
-        words = phrase.split()
+    def features(self, phrases: Sequence[str]) -> list[tuple[Tensor, Tensor]]:
+        """What ``embed`` gives, on the tower's device and with gradients where the caller wants them.
+
+        Returns:
+            Of each phrase its words [word embedding] and itself [1 embedding], float32.
+
+        Raises:
+            QueryError: For an empty phrase, or one of more than 64 tokens.
+        """
+        pieces = [self._pieces(phrase) for phrase in phrases]
+        each = 1 + len(self.templates)
+        sentences = [s for p in phrases for s in (p, *(template.replace("{}", p) for template in self.templates))]
+        hidden, pooled, _ = self.tokens(sentences)
+        hidden = functional.normalize(hidden[::each].float(), dim=-1)
+        pooled = functional.normalize(pooled.float(), dim=-1).unflatten(0, (len(phrases), each))
+        found = []
+        for phrase, own, (_, *templated), of_piece in zip(phrases, hidden, pooled, pieces):
+            of_word = torch.tensor(of_piece, device=own.device)
+            words = torch.stack([own[: len(of_word)][of_word == n].mean(0) for n in range(len(phrase.split()))])
+            mean = torch.stack(templated).mean(0, keepdim=True)
+            found.append((functional.normalize(words, dim=-1), functional.normalize(mean, dim=-1)))
+        return found
+
+    def _pieces(self, phrase: str) -> list[int]:
+        """Which word every piece of a phrase is of."""
         encoded = self.tokenizer(phrase.lower())
         limit = int(self.net.config.max_position_embeddings)
         if len(encoded["input_ids"]) > limit:
             raise QueryError(
                 f"{len(encoded['input_ids'])} tokens", expected=f"at most {limit}", remedy="shorten the query"
             )
-        if not words:
+        if not phrase.split():
             raise QueryError("an empty phrase", expected="words to look for")
-        hidden, pooled, _ = self.tokens([phrase, *(template.replace("{}", phrase) for template in self.templates)])
-        pieces = functional.normalize(hidden[0], dim=-1)
-        of_word = torch.tensor(encoded.word_ids(0), device=pieces.device)
-        tokens = torch.stack([pieces[: len(of_word)][of_word == n].mean(0) for n in range(len(words))])
-        mean = functional.normalize(pooled[1:], dim=-1).mean(0, keepdim=True)
-        return TextFeatures(
-            functional.normalize(tokens, dim=-1).float().cpu(),
-            functional.normalize(mean, dim=-1).float().cpu(),
-            tuple(words),
-        )
+        return [n for n in encoded.word_ids(0) if n is not None]

@@ -74,7 +74,7 @@ def load_tips(
     files = weights_files(folder)
     config = read_config(folder, files)
     model = load_model(folder, config)
-    sha256 = _hash(files)
+    sha256 = hash_of(files)
     tokenizer = read_tokenizer(folder, model.text_model.config.vocab_size)
     name = f"tips-{variant(model.vision_model.config.hidden_size)}-{mode}@{sha256[:8]}"
     temperature = float(model.temperature.detach())
@@ -267,7 +267,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _hash(files: list[Path]) -> str:
+def hash_of(files: list[Path]) -> str:
+    """One hash of all weights files, in the order of their names."""
     digest = hashlib.sha256()
     for file in sorted(files):
         with file.open("rb") as opened:

@@ -1,4 +1,4 @@
-"""A TIPS tower's patch embeddings taught to the compact tower, which is small enough for a CPU.
+"""A large tower's patch embeddings taught to the compact tower, which is small enough for a CPU.
 
 The loss is one minus the cosine, averaged over all patches and not only masked ones, as TIPSv2's own distillation
 does (Cao 2026, arXiv:2604.12012, section on iBOT++); the alignment loss of the training stands beside it. The two
@@ -82,12 +82,25 @@ class PatchDistillation(nn.Module):
             raise ValueError(
                 f"targets {tuple(target.shape)} seen in {tuple(inside.shape)} for patches {tuple(patches.shape)}"
             )
-        cosine = functional.cosine_similarity(self.to_teacher(patches), target.detach().to(patches.dtype), dim=-1)
-        weight = inside.to(cosine.dtype)
-        # A batch of which the teacher saw nothing teaches nothing, and must not give NaN.
-        distance = ((1 - cosine) * weight).sum() / weight.sum().clamp(min=1)
+        distance = patch_distance(self.to_teacher(patches), target, inside).mean()
         alignment = distance.new_zeros(()) if alignment_loss is None else alignment_loss(patches, fine)
         return DistillationLoss(distance + self.alignment_weight * alignment, distance, alignment)
+
+
+def patch_distance(patches: Tensor, target: Tensor, inside: Tensor) -> Tensor:
+    """One minus the cosine with the teacher, averaged over all patches that it saw.
+
+    Args:
+        patches: Of the student, at the teacher's width, [batch slab row col embedding].
+        target: Of the teacher, the same shape; no gradient flows.
+        inside: Where the teacher saw something, [batch slab row col].
+
+    Returns:
+        One distance an item, 0 to 2, [batch]; 0 where the teacher saw nothing, which teaches nothing.
+    """
+    cosine = functional.cosine_similarity(patches, target.detach().to(patches.dtype), dim=-1)
+    weight = inside.to(cosine.dtype)
+    return ((1 - cosine) * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=1)
 
 
 def teacher_patches(

@@ -1,0 +1,103 @@
+"""Crops with their phrases, and how they are put together into a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tips_med.slabs import SlabSpec, stack_channels
+from tips_med.training.contrast import relations
+from tips_med.training.studies import Statement
+
+
+@dataclass(eq=False)
+class PhraseBatch:
+    """Crops with their phrases.
+
+    Attributes:
+        pixels: [crop slab channel y x].
+        offset_mm: Of the first pixel from the middle of the body, (y, x), [crop 2].
+        phrases: Crop after crop, equally many each; padded with the crop's last one.
+        target: How much of a cell is what the phrase names, 0 to 1, [crop phrase slab y x].
+        known: 1 where the target counts, likewise.
+        presence: Of weak pairs 1 (present), of all others NaN, [crop phrase].
+        word: Of every phrase a word that names its finding or structure, [crop phrase].
+        alone: 1 where that word means all that the phrase means, so that the target is its own, [crop phrase].
+        used: 1 for phrases, 0 for padding, [crop phrase].
+        relation: How every crop stands to every phrase of the batch, for contrast; [crop crop*phrase].
+        teacher: A teacher's patches, [crop slab row col embedding]; None without a teacher.
+        taught: Where the teacher saw something, [crop slab row col].
+    """
+
+    pixels: Tensor
+    offset_mm: Tensor
+    phrases: list[str]
+    target: Tensor
+    known: Tensor
+    presence: Tensor
+    word: Tensor
+    alone: Tensor
+    used: Tensor
+    relation: Tensor
+    teacher: Tensor | None = None
+    taught: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """One phrase of a crop; see PhraseBatch."""
+
+    phrase: str
+    target: np.ndarray
+    known: np.ndarray
+    presence: float
+    word: int
+    alone: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Crop:
+    """A part of a study, and what is asked of it.
+
+    Attributes:
+        volume_hu: [slab y x].
+        offset_mm: Of its first pixel from the middle of the body, (y, x).
+        asked: Its phrases, at least one.
+        statements: All that is known of its study.
+        whole: Whether it holds the whole study.
+        teacher: A teacher's patches and where it saw something; None without a teacher.
+    """
+
+    volume_hu: np.ndarray
+    offset_mm: tuple[float, float]
+    asked: list[Asked]
+    statements: tuple[Statement, ...]
+    whole: bool
+    teacher: tuple[Tensor, Tensor] | None = None
+
+
+def collate(crops: Sequence[Crop], slabs: SlabSpec, questions: int) -> PhraseBatch:
+    """Puts crops of one shape together; each has at least one phrase, and gets ``questions`` by repeating the last."""
+    filled = [crop.asked + [crop.asked[-1]] * (questions - len(crop.asked)) for crop in crops]
+    volumes = torch.stack([torch.from_numpy(np.ascontiguousarray(crop.volume_hu)) for crop in crops])
+    taught = [crop.teacher for crop in crops if crop.teacher is not None]
+    return PhraseBatch(
+        pixels=stack_channels(volumes, slabs),
+        offset_mm=torch.tensor([crop.offset_mm for crop in crops], dtype=torch.float32),
+        phrases=[one.phrase for asked in filled for one in asked],
+        target=torch.from_numpy(np.stack([np.stack([one.target for one in asked]) for asked in filled])),
+        known=torch.from_numpy(np.stack([np.stack([one.known for one in asked]) for asked in filled])),
+        presence=torch.tensor([[one.presence for one in asked] for asked in filled], dtype=torch.float32),
+        word=torch.tensor([[one.word for one in asked] for asked in filled]),
+        alone=torch.tensor([[float(one.alone) for one in asked] for asked in filled]),
+        used=torch.tensor([[float(n < len(crop.asked)) for n in range(questions)] for crop in crops]),
+        relation=relations(
+            [(crop.statements, crop.whole) for crop in crops], [[one.phrase for one in asked] for asked in filled]
+        ),
+        teacher=torch.stack([patches for patches, _ in taught]) if taught else None,
+        taught=torch.stack([inside for _, inside in taught]) if taught else None,
+    )

@@ -1,0 +1,78 @@
+"""Weak pairs of different studies against each other: a report's sentence fits its own scan better than another's.
+
+The phrase pools the map it asks for, so what is compared is the place that the map shows (text-conditioned pooling).
+All sentences of a study are right for it and none of them competes with another (multi-positive; Khosla 2020). A
+sentence that is as true of most other scans teaches nothing here and is left out: see ``relations``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from tips_med.training.studies import Statement
+
+
+def relations(studies: Sequence[tuple[Sequence[Statement], bool]], phrases: Sequence[Sequence[str]]) -> Tensor:
+    """How every crop stands to every phrase of a batch.
+
+    A phrase counts when its study was told of it without a mask, it names a finding, and no crop before has the same;
+    identical phrases of several studies are thereby one, right for all of them. Phrases without a finding (*heart of
+    normal size*) are true of most scans, and count for none.
+
+    Args:
+        studies: Of each crop, all that is known of its study, and whether the crop holds the whole of it.
+        phrases: Asked of each crop; equally many, padded by repetition.
+
+    Returns:
+        1 where the phrase is true of the crop, -1 where it is another study's, 0 where nobody knows or it does not
+        count, [crop crop*phrase]. Another study's is what neither says this phrase nor, in other words, its finding.
+    """
+    table = torch.zeros(len(studies), sum(map(len, phrases)))
+    column, seen = 0, set()
+    for (statements, whole), asked in zip(studies, phrases):
+        weak = {one.phrase: one.finding for one in statements if one.label == "present" and one.mask is None}
+        for phrase in asked:
+            if whole and weak.get(phrase) and phrase not in seen:
+                seen.add(phrase)
+                for row, (others, other_whole) in enumerate(studies):
+                    table[row, column] = _relation(others, phrase, weak[phrase]) if other_whole else 0
+            column += 1
+    return table
+
+
+def _relation(statements: Sequence[Statement], phrase: str, finding: str) -> int:
+    there = [one for one in statements if one.label == "present"]
+    if any(one.phrase == phrase for one in there):
+        return 1
+    return 0 if any(one.finding == finding for one in there) else -1
+
+
+def pooled_scores(patch_logits: Tensor) -> Tensor:
+    """The mean of a map's scores, each counting by its own softmax: [... slab row col] -> [...]."""
+    cells = patch_logits.flatten(-3)
+    return (cells.softmax(-1) * cells).sum(-1)
+
+
+def contrast_loss(scores: Tensor, relation: Tensor) -> Tensor:
+    """Every right pair against the wrong ones of its phrase, and against the wrong ones of its study.
+
+    Args:
+        scores: Pooled, [crop phrase].
+        relation: As ``relations`` gives it, the same shape.
+
+    Returns:
+        The mean over right pairs that have a wrong one to stand against; 0 when there are none.
+    """
+    right, wrong = relation > 0, relation < 0
+    total, pairs = scores.new_zeros(()), scores.new_zeros(())
+    for dim in (0, 1):
+        # Not -inf: where nothing is wrong, the gradient has to be nought and not undefined.
+        against = scores.masked_fill(~wrong, -1e4).logsumexp(dim, keepdim=True)
+        weight = (right & wrong.any(dim, keepdim=True)).to(scores.dtype)
+        total = total + (functional.softplus(against - scores) * weight).sum()
+        pairs = pairs + weight.sum()
+    return total / pairs.clamp(min=1)

@@ -1,0 +1,180 @@
+"""A teacher's patch embeddings, stored beforehand: one safetensors file a study, which any tower may have made.
+
+A file holds ``patches`` [slab row col embedding], of any floating type, and ``lps_from_patch``, the 4 x 4 affine that
+maps (slab, row, col, 1), patch centres, to LPS in mm, as float64. Teacher and student cut the scan in different slabs,
+so patches meet by their affines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tips_med.encoders.base import ImageFeatures
+from tips_med.encoders.distill import sample_patches
+from tips_med.errors import OutputError, TipsMedError
+from tips_med.geometry import index_from_crop
+from tips_med.grounding import encode
+from tips_med.manifest import ManifestError
+from tips_med.model import GroundingModel
+from tips_med.readers import read_scan
+from tips_med.shapes import Affine
+
+FORMAT = "tips_med-teacher-1"
+
+
+def teacher_file(folder: Path, scan: Path, base: Path) -> Path:
+    """The file of a scan's embeddings: named by the scan's path from the manifest's folder, so that both may move.
+
+    Args:
+        folder: Of the embeddings.
+        scan: A DICOM folder or a file.
+        base: The manifest's folder.
+    """
+    relative = Path(os.path.relpath(scan.resolve(), base.resolve())).as_posix()
+    digest = hashlib.sha256(relative.encode()).hexdigest()[:8]
+    readable = "-".join(part for part in relative.split("/") if part != "..")[-80:]
+    return folder / f"{readable}.{digest}.safetensors"
+
+
+def store_embeddings(
+    scans: Sequence[Path],
+    model: GroundingModel,
+    folder: Path,
+    base: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    skipped: Callable[[Path, TipsMedError], None] | None = None,
+) -> list[Path]:
+    """Encodes every scan and stores its patches; files that are there are left as they are.
+
+    Args:
+        scans: To be encoded.
+        model: The teacher.
+        folder: Where to.
+        base: The manifest's folder.
+        progress: Called with (scans done, scans in all).
+        skipped: Called with a scan that cannot be read, and why; without it, that stops everything.
+
+    Raises:
+        TipsMedError: What was wrong with a scan; or a file cannot be written, or is of another teacher.
+    """
+    files = []
+    for done, scan in enumerate(scans, start=1):
+        file = teacher_file(folder, scan, base)
+        try:
+            if not file.is_file():
+                write_embeddings(file, encode(read_scan(scan), model).features, model.image.name)
+            elif (made_by := _metadata(file).get("encoder")) != model.image.name:
+                raise OutputError(
+                    f"is of the teacher {made_by!r}",
+                    path=file,
+                    expected=model.image.name,
+                    remedy="choose another folder",
+                )
+            files.append(file)
+        except OutputError:
+            raise
+        except TipsMedError as error:
+            if skipped is None:
+                raise
+            skipped(scan, error)
+        if progress:
+            progress(done, len(scans))
+    return files
+
+
+def write_embeddings(path: Path, features: ImageFeatures, encoder: str) -> Path:
+    """Writes the patches of one study, whole or not at all.
+
+    Args:
+        path: To write, ending in .safetensors.
+        features: Of an image tower; its fine features are not stored.
+        encoder: Name of the tower.
+
+    Raises:
+        OutputError: It cannot be written there.
+    """
+    tensors = {
+        "patches": features.patches.contiguous(),
+        "lps_from_patch": torch.from_numpy(np.ascontiguousarray(features.lps_from_patch, dtype=np.float64)),
+    }
+    partial = path.with_name(path.name + ".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, partial, {"format": FORMAT, "encoder": encoder})
+        partial.replace(path)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise OutputError(
+            f"cannot be written ({error})", path=path, remedy="make room, or choose another place"
+        ) from error
+    return path
+
+
+def width_of(path: Path) -> int:
+    """Embedding size of stored patches.
+
+    Raises:
+        ManifestError: The file is damaged, or holds something else.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            return int(file.get_slice("patches").get_shape()[3])
+    except (OSError, SafetensorError, IndexError) as error:
+        raise _damaged(path, error) from error
+
+
+def read_embeddings(path: Path, lps_from_patch: Affine, shape: tuple[int, int, int]) -> tuple[Tensor, Tensor]:
+    """Stored patches at the patch centres of a crop; only the slabs near it are read.
+
+    Args:
+        path: Of the study.
+        lps_from_patch: Patch centres of the crop, from (slab, row, col, 1).
+        shape: Slabs, rows and columns of the crop, in patches.
+
+    Returns:
+        Embeddings [slab row col embedding], interpolated, float32; and whether the teacher saw that place.
+
+    Raises:
+        ManifestError: The file is damaged, or holds something else.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            affine = file.get_tensor("lps_from_patch").numpy().astype(np.float64)
+            stored = file.get_slice("patches")
+            slabs = int(stored.get_shape()[0])
+            ends = np.array([[k, j, i, 1.0] for k in (0, shape[0]) for j in (0, shape[1]) for i in (0, shape[2])])
+            slab = (ends @ (np.linalg.inv(affine) @ lps_from_patch).T)[:, 0]
+            first = int(np.clip(np.floor(slab.min()) - 1, 0, slabs - 1))
+            last = int(np.clip(np.ceil(slab.max()) + 2, first + 1, slabs))
+            features = ImageFeatures(stored[first:last], affine @ index_from_crop((first, 0, 0)))
+    except (OSError, SafetensorError, ValueError, IndexError, np.linalg.LinAlgError) as error:
+        raise _damaged(path, error) from error
+    return sample_patches(features, lps_from_patch, shape)
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except (OSError, SafetensorError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ManifestError:
+    return ManifestError(
+        f"holds no embeddings of a teacher ({error})",
+        path=path,
+        expected="patches [slab row col embedding] and lps_from_patch",
+        remedy="delete it and make it again with tips-med embed",
+        code="teacher",
+    )

@@ -1,0 +1,84 @@
+"""The one interface between training and the towers that learn; see also encoders/base.py, for asking."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from tips_med.alignment import AlignmentHead
+from tips_med.encoders.tips.finetune import FineTuning
+from tips_med.model import ModelCard
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What of a model learns beside its head, which always does.
+
+    Attributes:
+        image: Of the image tower: ``freeze``, ``lora`` (TIPS only) or ``full``; the towers' own choice when None.
+        text: Of the text tower, likewise.
+    """
+
+    image: FineTuning | None = None
+    text: FineTuning | None = None
+
+
+class TrainableTowers(nn.Module, ABC):
+    """An image tower, a text tower and their head, with gradients.
+
+    Every parameter that requires a gradient gets one in each step, so that DDP needs no search for unused ones.
+
+    Attributes:
+        head: Scores text against patches and fine features.
+        patch_width: Size of a patch embedding.
+    """
+
+    head: AlignmentHead
+    patch_width: int
+
+    @abstractmethod
+    def look(self, pixels: Tensor, offset_mm: Tensor) -> tuple[Tensor, Tensor]:
+        """What the image tower makes of crops.
+
+        Args:
+            pixels: [crop slab channel y x], cut by the tower's own SlabSpec.
+            offset_mm: Where the first pixel lies from the middle of the body, (y, x), [crop 2].
+
+        Returns:
+            Patches [crop slab row col embedding] and fine features [crop slab y x feature]; these are 0 of towers
+            that have only patches, so that a map is then the patch score, interpolated.
+        """
+
+    @abstractmethod
+    def read(self, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """What the text tower makes of phrases: words [phrase word embedding], padded, and phrases [phrase embedding].
+
+        Both are what ``TextTower.embed`` gives of the same phrases.
+        """
+
+    @abstractmethod
+    def check_shape(self, shape: tuple[int, int, int]) -> None:
+        """Refuses crops (slabs, rows, columns) that the image tower cannot divide into patches.
+
+        Raises:
+            ConfigError: With shapes that it can.
+        """
+
+    @abstractmethod
+    def layers(self) -> Sequence[nn.Module]:
+        """The blocks that FSDP shards one by one."""
+
+    @abstractmethod
+    def save(self, out: Path, card: ModelCard) -> Path:
+        """Writes the model into a run's folder, whole or not at all, for ``--model``; training ends with it.
+
+        Returns:
+            What was written.
+
+        Raises:
+            OutputError: It cannot be written there.
+        """

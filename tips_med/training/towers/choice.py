@@ -1,0 +1,39 @@
+"""The one place that knows which model learns in which way."""
+
+from __future__ import annotations
+
+from tips_med.encoders.compact import CompactImageTower
+from tips_med.encoders.tips import TipsEncoder, TipsTextTower
+from tips_med.encoders.words import WordsTextTower
+from tips_med.errors import ConfigError
+from tips_med.model import GroundingModel
+from tips_med.query import Lexicon
+from tips_med.training.towers.base import TrainableTowers, Tuning
+from tips_med.training.towers.compact import TrainableCompact
+from tips_med.training.towers.tips import TrainableTips
+
+
+def towers_of(
+    model: GroundingModel, lexicon: Lexicon, tuning: Tuning | None = None, checkpointing: bool = False
+) -> TrainableTowers:
+    """A model's towers, made to learn. Towers of your own: subclass TrainableTowers and give them to FinetuneTask.
+
+    Args:
+        model: To start from. Compact networks are copied; TIPS towers learn in place, since they may be large.
+        lexicon: Whose words the phrases are made of.
+        tuning: What learns beside the head.
+        checkpointing: Computes activations again in the backward pass, which takes longer and needs less memory.
+
+    Raises:
+        ConfigError: The towers are of neither kind, or cannot be tuned that way.
+    """
+    image, text = model.image, model.text
+    if isinstance(image, CompactImageTower) and isinstance(text, WordsTextTower):
+        return TrainableCompact(image, text, model.head, lexicon.vocabulary, tuning, checkpointing)
+    if isinstance(image, TipsEncoder) and isinstance(text, TipsTextTower):
+        return TrainableTips(image, text, model.head, tuning, checkpointing)
+    raise ConfigError(
+        f"nothing is known of how {type(image).__name__} and {type(text).__name__} learn",
+        expected="a compact model or TIPS towers",
+        remedy="give FinetuneTask a TrainableTowers of your own, in Python",
+    )
