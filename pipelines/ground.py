@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from tips_med.deidentification import Deidentifier
 from tips_med.encoders.study import EncodedStudy, is_study
 from tips_med.exporters.dicom import DicomExporter
 from tips_med.exporters.folder import check_writable, default_exporters, write_answers
@@ -31,6 +32,8 @@ def ground(
     untilt: bool = False,
     dicom: bool = False,
     source: str | None = None,
+    deidentify: bool = False,
+    deidentify_key: Path | None = None,
     steps: Steps = silent,
 ) -> list[Grounding]:
     """Asks a scan, and writes the answers into a folder.
@@ -47,6 +50,9 @@ def ground(
         untilt: Resample a tilted gantry's slices to an upright grid, and say so.
         dicom: Also write each answer as DICOM: report, segmentation, key image and key object selection.
         source: With dicom, the DICOM images that an encoded study was made from.
+        deidentify: Write results without the patient's identity (DICOM PS3.15 basic profile), with other UIDs.
+        deidentify_key: File with the secret that maps the UIDs, made if it is not there; with the same one, results fit
+            the copy that the command deidentify makes. A fresh secret if left out.
         steps: Told of progress; the command line shows a bar.
 
     Returns:
@@ -58,15 +64,20 @@ def ground(
     with steps("loading the model"):
         opened = open_model(model, device)
         queries = [understand(text, opened) for text in query]
-    results = DicomExporter(source or path, weights_sha256=opened.sha256) if dicom else None
+    private = Deidentifier.from_file(deidentify_key) if deidentify else None
+    results = DicomExporter(source or path, weights_sha256=opened.sha256, deidentifier=private) if dicom else None
     if results is not None:
         exporters.append(results)
     if is_study(path):
         with steps("reading the study"):
             study = EncodedStudy.load(path)
+            if private is not None:
+                study = dataclasses.replace(study, scan=private.scan(study.scan))
     else:
         with steps("reading the scan"):
             volume = read_scan(path, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
+            if private is not None:
+                volume = private.scan(volume)
         if results is not None:
             results.prepare(volume)
         with steps("encoding") as progress:
