@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -16,9 +17,10 @@ from pydicom.dataset import Dataset
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-from tips_med.serving.archive import Archive, ArchiveError
+from tips_med.serving.archive import Archive, ArchiveError, SeriesFound, StudyFound
 
 _RETRIES = 3
+_PAGE = 200
 _MAX_BODY_BYTES = 64 << 20
 _ANY_SYNTAX = (("application/dicom", "*"),)
 _SOP_INSTANCE_UID = "00080018"
@@ -76,6 +78,40 @@ class DicomWebArchive(Archive):
         self._client = DICOMwebClient(self.address.rstrip("/"), session, headers=headers, timeout=timeout_s)
         self._client.set_http_retry_params(retry=False)  # the session's own retries are bounded and cover connections
 
+    def studies(self, modality: str, since: date, most: int) -> list[StudyFound]:
+        """See ``Archive``; asked for page by page."""
+        filters = {"ModalitiesInStudy": modality, "StudyDate": f"{since:%Y%m%d}-"}
+        found: list[StudyFound] = []
+        offset = 0
+        while offset < most:
+            page: list[dict[str, Any]] = self._ask(
+                lambda offset=offset: self._client.search_for_studies(
+                    limit=min(_PAGE, most - offset),
+                    offset=offset,
+                    fields=["NumberOfStudyRelatedInstances"],
+                    search_filters=filters,
+                ),
+                none_found=[],
+            )
+            found += [StudyFound(_text(item, "0020000D"), _number(item, "00201208")) for item in page]
+            if not page:
+                break
+            offset += len(page)
+        return found[:most]
+
+    def series(self, study_uid: str) -> list[SeriesFound]:
+        """See ``Archive``."""
+        fields = ["Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances"]
+        found: list[dict[str, Any]] = self._ask(
+            lambda: self._client.search_for_series(study_uid, fields=fields, get_remaining=True), none_found=[]
+        )
+        return [
+            SeriesFound(
+                _text(item, "0020000E"), _text(item, "00080060"), _text(item, "0008103E"), _number(item, "00201209")
+            )
+            for item in found
+        ]
+
     def instances(self, study_uid: str, series_uid: str | None = None) -> list[str]:
         """See ``Archive``."""
         found: list[dict[str, Any]] = self._ask(
@@ -128,6 +164,17 @@ class DicomWebArchive(Archive):
             raise ArchiveError(
                 f"{self.address} sent what is no DICOM ({type(error).__name__})", code="incomplete"
             ) from error
+
+
+def _text(item: dict[str, Any], tag: str) -> str:
+    """The first value of an attribute in DICOM JSON (PS3.18 annex F); empty where there is none."""
+    values = item.get(tag, {}).get("Value") or [""]
+    return str(values[0])
+
+
+def _number(item: dict[str, Any], tag: str) -> int:
+    text = _text(item, tag)
+    return int(text) if text.isdecimal() else 0
 
 
 def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:
