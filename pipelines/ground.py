@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from tips_med.deidentification import Deidentifier
 from tips_med.encoders.study import EncodedStudy, is_study
@@ -31,6 +32,7 @@ def ground(
     fill_gaps: bool = False,
     untilt: bool = False,
     dicom: bool = False,
+    dicom_heat: Literal["parametric", "fractional"] | None = None,
     source: str | None = None,
     deidentify: bool = False,
     deidentify_key: Path | None = None,
@@ -49,6 +51,7 @@ def ground(
         fill_gaps: Leave empty slices where some are missing, and say so.
         untilt: Resample a tilted gantry's slices to an upright grid, and say so.
         dicom: Also write each answer as DICOM: report, segmentation, key image and key object selection.
+        dicom_heat: As dicom, and the heat map as well: as Parametric Map, or as fractional Segmentation.
         source: With dicom, the DICOM images that an encoded study was made from.
         deidentify: Write results without the patient's identity (DICOM PS3.15 basic profile), with other UIDs.
         deidentify_key: File with the secret that maps the UIDs, made if it is not there; with the same one, results fit
@@ -65,8 +68,9 @@ def ground(
         opened = open_model(model, device)
         queries = [understand(text, opened) for text in query]
     private = Deidentifier.from_file(deidentify_key) if deidentify else None
-    results = DicomExporter(source or path, weights_sha256=opened.sha256, deidentifier=private) if dicom else None
-    if results is not None:
+    results = None
+    if dicom or dicom_heat:
+        results = DicomExporter(source or path, weights_sha256=opened.sha256, heat=dicom_heat, deidentifier=private)
         exporters.append(results)
     if is_study(path):
         with steps("reading the study"):

@@ -51,6 +51,7 @@ RESULT_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
     "1.2.840.10008.5.1.4.1.1.88.59",  # Key Object Selection
     "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.30",  # Parametric Map
 )
 STORAGE_CLASSES = (*IMAGE_CLASSES, *RESULT_CLASSES)
 SYNTAXES = (

@@ -12,6 +12,7 @@ from tips_med.deidentification import Deidentifier
 from tips_med.errors import OutputError
 from tips_med.exporters.base import Exporter
 from tips_med.exporters.dicom.equipment import SeriesPlan
+from tips_med.exporters.dicom.heat import HeatKind
 from tips_med.exporters.dicom.results import make_results
 from tips_med.exporters.dicom.source import SourceImages, read_source
 from tips_med.grounding import Grounding
@@ -28,6 +29,7 @@ class DicomExporter(Exporter):
         weights_sha256: Hash of the model's weights, for the algorithm identification.
         omit_empty_frames: Leave out slices of the segmentation that are empty.
         key_image: Also write the key image and its selection.
+        heat: Also write the heat map as ``heat.dcm``: ``parametric`` or ``fractional``.
         deidentifier: What the scan was de-identified with, so that its headers are too.
     """
 
@@ -38,12 +40,14 @@ class DicomExporter(Exporter):
         weights_sha256: str | None = None,
         omit_empty_frames: bool = True,
         key_image: bool = True,
+        heat: HeatKind | None = None,
         deidentifier: Deidentifier | None = None,
     ) -> None:
         self.source = Path(source)
         self.weights_sha256 = weights_sha256
         self.omit_empty_frames = omit_empty_frames
         self.key_image = key_image
+        self.heat: HeatKind | None = heat
         self.deidentifier = deidentifier
         self._scan: Scan | None = None
         self._images: SourceImages | None = None
@@ -62,6 +66,7 @@ class DicomExporter(Exporter):
             weights_sha256=self.weights_sha256,
             omit_empty_frames=self.omit_empty_frames,
             key_image=self.key_image,
+            heat=self.heat,
         )
         if self.deidentifier is not None:
             for made in results.named.values():
