@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tips_med.deidentification import Deidentifier
 from tips_med.errors import OutputError
 from tips_med.grounding import encode as encode_scan
 from tips_med.models import open_model
@@ -21,6 +22,8 @@ def encode(
     phase: int | None = None,
     fill_gaps: bool = False,
     untilt: bool = False,
+    deidentify: bool = False,
+    deidentify_key: Path | None = None,
     steps: Steps = silent,
 ) -> Path:
     """Encodes a scan into a study file that ``ground`` takes in place of the scan.
@@ -34,6 +37,9 @@ def encode(
         phase: Which time or phase of a 4-D series, from 1.
         fill_gaps: Leave empty slices where some are missing, and say so.
         untilt: Resample a tilted gantry's slices to an upright grid, and say so.
+        deidentify: Write the study without the UIDs of the source (DICOM PS3.15 basic profile).
+        deidentify_key: File with the secret that maps the UIDs, made if it is not there; with the same one, the study
+            fits the copy that the command deidentify makes. A fresh secret if left out.
         steps: Told of progress; the command line shows a bar.
 
     Returns:
@@ -44,11 +50,14 @@ def encode(
         raise OutputError("a study file must end in .safetensors", path=out, remedy=f"name it {out.stem}.safetensors")
     if out.is_dir():
         raise OutputError("is a folder", path=out, expected="a file to write")
+    private = Deidentifier.from_file(deidentify_key) if deidentify else None
     with steps("loading the model"):
         opened = open_model(model, device)
     with steps("reading the scan"):
         source = sample_path() if scan == "sample" else scan
         volume = read_scan(source, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
+        if private is not None:
+            volume = private.scan(volume)
     with steps("encoding") as progress:
         study = encode_scan(volume, opened, progress)
     with steps("writing"):

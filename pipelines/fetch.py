@@ -14,6 +14,7 @@ def fetch(
     out: Path,
     series: str | None = None,
     credentials: Path | None = None,
+    ca: Path | None = None,
     calling: str = "TIPS_MED",
     receive_port: int | None = None,
     timeout_s: float = 60.0,
@@ -26,6 +27,7 @@ def fetch(
         out: A new or empty folder; it appears when everything is there.
         series: Series Instance UID; the whole study if left out.
         credentials: A file with user:password, or Bearer and a token, for DICOMweb.
+        ca: Certificates to trust instead of the system's, for DICOMweb (a PEM file).
         calling: Our AE title, for DIMSE.
         receive_port: For DIMSE, fetch by C-MOVE to this port instead of by C-GET.
         timeout_s: Longest silence in seconds.
@@ -34,7 +36,7 @@ def fetch(
         What was fetched, in words.
     """
     opened = open_archive(
-        archive, credentials=credentials, calling=calling, receive_port=receive_port, timeout_s=timeout_s
+        archive, credentials=credentials, ca=ca, calling=calling, receive_port=receive_port, timeout_s=timeout_s
     )
     count = fetch_series(opened, study, out, series)
     return f"{count} images written to {out}"

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
+from tips_med.deidentification import Deidentifier
 from tips_med.encoders.study import EncodedStudy, is_study
 from tips_med.exporters.dicom import DicomExporter
 from tips_med.exporters.folder import check_writable, default_exporters, write_answers
@@ -30,7 +32,10 @@ def ground(
     fill_gaps: bool = False,
     untilt: bool = False,
     dicom: bool = False,
+    dicom_heat: Literal["parametric", "fractional"] | None = None,
     source: str | None = None,
+    deidentify: bool = False,
+    deidentify_key: Path | None = None,
     steps: Steps = silent,
 ) -> list[Grounding]:
     """Asks a scan, and writes the answers into a folder.
@@ -46,7 +51,11 @@ def ground(
         fill_gaps: Leave empty slices where some are missing, and say so.
         untilt: Resample a tilted gantry's slices to an upright grid, and say so.
         dicom: Also write each answer as DICOM: report, segmentation, key image and key object selection.
+        dicom_heat: As dicom, and the heat map as well: as Parametric Map, or as fractional Segmentation.
         source: With dicom, the DICOM images that an encoded study was made from.
+        deidentify: Write results without the patient's identity (DICOM PS3.15 basic profile), with other UIDs.
+        deidentify_key: File with the secret that maps the UIDs, made if it is not there; with the same one, results fit
+            the copy that the command deidentify makes. A fresh secret if left out.
         steps: Told of progress; the command line shows a bar.
 
     Returns:
@@ -58,15 +67,21 @@ def ground(
     with steps("loading the model"):
         opened = open_model(model, device)
         queries = [understand(text, opened) for text in query]
-    results = DicomExporter(source or path, weights_sha256=opened.sha256) if dicom else None
-    if results is not None:
+    private = Deidentifier.from_file(deidentify_key) if deidentify else None
+    results = None
+    if dicom or dicom_heat:
+        results = DicomExporter(source or path, weights_sha256=opened.sha256, heat=dicom_heat, deidentifier=private)
         exporters.append(results)
     if is_study(path):
         with steps("reading the study"):
             study = EncodedStudy.load(path)
+            if private is not None:
+                study = dataclasses.replace(study, scan=private.scan(study.scan))
     else:
         with steps("reading the scan"):
             volume = read_scan(path, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
+            if private is not None:
+                volume = private.scan(volume)
         if results is not None:
             results.prepare(volume)
         with steps("encoding") as progress:

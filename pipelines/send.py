@@ -12,6 +12,7 @@ def send(
     results: str,
     archive: str,
     credentials: Path | None = None,
+    ca: Path | None = None,
     calling: str = "TIPS_MED",
     timeout_s: float = 60.0,
 ) -> str:
@@ -21,6 +22,7 @@ def send(
         results: A folder that ground --dicom wrote, or one DICOM file.
         archive: https://host/dicom-web, or dicom://AETITLE@host:port.
         credentials: A file with user:password, or Bearer and a token, for DICOMweb.
+        ca: Certificates to trust instead of the system's, for DICOMweb (a PEM file).
         calling: Our AE title, for DIMSE.
         timeout_s: Longest silence in seconds.
 
@@ -28,6 +30,6 @@ def send(
         What was sent, in words.
     """
     files = dicom_objects([Path(results)])
-    opened = open_archive(archive, credentials=credentials, calling=calling, timeout_s=timeout_s)
+    opened = open_archive(archive, credentials=credentials, ca=ca, calling=calling, timeout_s=timeout_s)
     opened.store(files)
     return f"{len(files)} objects sent to {opened.address}"

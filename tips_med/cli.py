@@ -27,6 +27,7 @@ _POSITIONAL = {
     "ground": ("scan", "query"),
     "encode": ("scan",),
     "inspect": ("path",),
+    "deidentify": ("scan",),
     "check-manifest": ("path",),
     "embed": ("path",),
 }
@@ -43,6 +44,7 @@ _COMMANDS = {
     "evaluate": "ask a model every phrase of a manifest: table, JSON, page",
     "fetch": "get a study from an archive, by DICOMweb or DIMSE",
     "send": "send DICOM results to an archive",
+    "deidentify": "copy a scan's DICOM images without the patient's identity",
     "node": "receive studies, ask them, send the answers to the archive, until stopped",
     "paint": "paint scans with findings, and write them with a manifest of questions",
     "calibrate": "fit when a model says present, absent or unsure",
@@ -103,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     errors = Console(stderr=True)
     try:
         parser = build_parser(command)
-        chosen = parser.instantiate(parser.parse_args(_named_configs(arguments)))
+        chosen = parser.instantiate(parser.parse_args(_named_configs(_spelled(arguments, command))))
         return _run(str(chosen.subcommand), vars(chosen[chosen.subcommand]), errors)
     except TipsMedError as error:
         errors.print(f"tips-med: {error}", style="bold", markup=False, highlight=False, soft_wrap=True)
@@ -169,6 +171,16 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
             console.print(inspection_table(result))
     else:
         console.print(str(result), markup=False, highlight=False)
+
+
+def _spelled(arguments: Sequence[str], command: str | None) -> list[str]:
+    """Options in either spelling: ``--receive-port`` as well as ``--receive_port``, which the parser knows."""
+    if command is None:
+        return list(arguments)
+    parameters = signatures.signature(recipe(command)).parameters.values()
+    known = {"--" + p.name.replace("_", "-"): "--" + p.name for p in parameters if p.default is not False}
+    pairs = (argument.partition("=") for argument in arguments)
+    return [known.get(name, name) + equals + value for name, equals, value in pairs]
 
 
 def _named_configs(arguments: Sequence[str]) -> list[str]:

@@ -24,6 +24,7 @@ class Provenance:
             A slice that was made up (a filled gap) has the empty string.
         frame_numbers: Frame number (from 1) for every slice of a multi-frame source; empty otherwise.
         notes: What the reader recovered or thought worth a warning, one sentence each.
+        deidentified: The UIDs are not the source's but stand for them, see ``tips_med.deidentification``.
     """
 
     format: str
@@ -34,6 +35,7 @@ class Provenance:
     instance_uids: tuple[str, ...] = ()
     frame_numbers: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    deidentified: bool = False
 
     def noting(self, *notes: str) -> Provenance:
         """The same provenance with more notes."""

@@ -15,6 +15,7 @@ import pytest
 
 from tests.serving.loopback import free_port, only_loopback
 
+_ROUTE = Path(__file__).parents[2] / "docs" / "deployment" / "orthanc-route.lua"
 _PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
@@ -27,7 +28,7 @@ class Orthanc:
         web: Its DICOMweb root.
         rest: Its own REST root.
         move_port: Where it sends what is asked of it by C-MOVE to TIPS_MED.
-        node_port: Where it reaches the application entity TIPS_NODE.
+        node_port: Where it reaches the application entity TIPS_NODE, and sends stable CT studies by the route in docs/.
     """
 
     dimse: str
@@ -74,9 +75,11 @@ def orthanc(loopback: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "DicomCheckCalledAet": True,
         "DicomModalities": {
             "us": ["TIPS_MED", "127.0.0.1", move],
-            "node": ["TIPS_NODE", "127.0.0.1", node],
+            "tips-node": ["TIPS_NODE", "127.0.0.1", node],
             "push": ["STORESCU", "127.0.0.1", free_port()],
         },
+        "LuaScripts": [str(_ROUTE)],
+        "StableAge": 2,
         "DicomAlwaysAllowEcho": False,
         "DicomAlwaysAllowStore": False,
         "OverwriteInstances": False,

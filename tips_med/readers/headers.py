@@ -8,6 +8,7 @@ Tags are those of PS3.6; geometry follows PS3.3 C.7.6.2 and, for multi-frame obj
 from __future__ import annotations
 
 import io
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -193,11 +194,19 @@ def _header(path: Path, dataset: Dataset, syntax: str, stream: io.BufferedIOBase
         series_uid=series_uid,
         frame_of_reference_uid=values.text("FrameOfReferenceUID"),
         modality=values.text("Modality"),
-        description=values.text("SeriesDescription"),
+        description=_description(values),
         series_number=values.text("SeriesNumber"),
         frames=frames,
         problems=header_problems,
     )
+
+
+def _description(values: Elements) -> str:
+    """What the series is called; messages quote it, so it is dropped where someone has typed the patient into it."""
+    text = values.text("SeriesDescription")
+    identity = f"{values.text('PatientName')}^{values.text('PatientID')}^{values.text('AccessionNumber')}"
+    parts = {part for part in re.split(r"[\^=\s,\\]+", identity.casefold()) if len(part) > 2}
+    return "" if any(part in text.casefold() for part in parts) else text
 
 
 def _frame(values: Elements, layout: PixelLayout | None, number: int, sop_uid: str) -> Frame:

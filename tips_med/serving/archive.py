@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from uuid import uuid4
 
 from pydicom.dataset import Dataset
 
 from tips_med.errors import OutputError, TipsMedError
+from tips_med.folders import new_folder
 
 _UID = re.compile(r"[0-9.]{1,64}")
 
@@ -23,6 +23,24 @@ class ArchiveError(TipsMedError):
     code = "archive"
 
 
+@dataclass(frozen=True)
+class StudyFound:
+    """A study of an archive: its UID and how many instances of all kinds it has (0 when the archive does not say)."""
+
+    uid: str
+    instances: int
+
+
+@dataclass(frozen=True)
+class SeriesFound:
+    """A series of an archive; what the archive does not say is empty or 0."""
+
+    uid: str
+    modality: str
+    description: str
+    instances: int
+
+
 class Archive(ABC):
     """An archive, by whatever protocol.
 
@@ -31,6 +49,22 @@ class Archive(ABC):
     """
 
     address: str
+
+    @abstractmethod
+    def studies(self, modality: str, since: date, most: int) -> list[StudyFound]:
+        """Studies with a series of a modality, by Study Date from a day on; no more than ``most``.
+
+        Raises:
+            ArchiveError: ``unreachable`` or ``refused``.
+        """
+
+    @abstractmethod
+    def series(self, study_uid: str) -> list[SeriesFound]:
+        """Series of a study; none when the archive does not have it.
+
+        Raises:
+            ArchiveError: ``unreachable`` or ``refused``.
+        """
 
     @abstractmethod
     def instances(self, study_uid: str, series_uid: str | None = None) -> list[str]:
@@ -85,7 +119,7 @@ def fetch_series(archive: Archive, study_uid: str, out: Path, series_uid: str | 
             remedy="check the UIDs, and that the archive has received it",
             code="no-such-study",
         )
-    with _new_folder(out) as folder:
+    with new_folder(out) as folder:
         got = set()
         for instance in archive.retrieve(study_uid, series_uid):
             uid = str(instance.SOPInstanceUID)
@@ -100,22 +134,6 @@ def fetch_series(archive: Archive, study_uid: str, out: Path, series_uid: str | 
                 code="incomplete",
             )
     return len(got)
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside its place, which is moved there when all went well."""
-    partial = out.with_name(f".{out.name}.{uuid4().hex}")
-    try:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise OutputError("is not empty", path=out, expected="a new or empty folder", code="not-empty")
-        partial.mkdir(parents=True)
-        yield partial
-        partial.replace(out)  # an empty folder may be replaced
-    except OSError as error:
-        raise OutputError(f"cannot be written to ({error.strerror or error})", path=out, code="not-writable") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def dicom_objects(paths: Iterable[Path]) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import ssl
 from pathlib import Path
 
 from tips_med.errors import ConfigError
@@ -16,6 +17,7 @@ def open_archive(
     address: str,
     *,
     credentials: Path | None = None,
+    ca: Path | None = None,
     calling: str = "TIPS_MED",
     receive_port: int | None = None,
     timeout_s: float = 60.0,
@@ -25,19 +27,22 @@ def open_archive(
     Args:
         address: ``https://host/dicom-web`` for DICOMweb, ``dicom://AETITLE@host:port`` for DIMSE.
         credentials: A file of one line for DICOMweb: ``user:password``, or ``Bearer`` and a token.
+        ca: Certificates to trust instead of the system's, for DICOMweb (a PEM file).
         calling: Our AE title, for DIMSE.
         receive_port: For DIMSE, fetch by C-MOVE to this port; by C-GET when None.
         timeout_s: Longest silence.
 
     Raises:
         ArchiveError: ``bad-address``.
-        ConfigError: The credentials cannot be read, or the ``pacs`` extra is not installed.
+        ConfigError: The credentials or certificates cannot be read, or the ``pacs`` extra is not installed.
     """
     try:
         if address.startswith(("http://", "https://")):
             from tips_med.serving.dicomweb import DicomWebArchive
 
-            return DicomWebArchive(address, authorization=_authorization(credentials), timeout_s=timeout_s)
+            return DicomWebArchive(
+                address, authorization=_authorization(credentials), ca_file=_certificates(ca), timeout_s=timeout_s
+            )
         from tips_med.serving.dimse import DimseArchive, Peer
     except ModuleNotFoundError as error:
         raise ConfigError(
@@ -54,6 +59,18 @@ def open_archive(
         )
     peer = Peer(parts["title"], parts["host"].strip("[]"), int(parts["port"]))
     return DimseArchive(peer, calling=calling, receive_port=receive_port, timeout_s=timeout_s)
+
+
+def _certificates(ca: Path | None) -> Path | None:
+    """The file, which is looked into now: what is wrong with it would later look like an archive that is down."""
+    if ca is not None:
+        try:
+            ssl.create_default_context(cafile=str(ca))
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                "holds no certificates that can be read", path=ca, expected="a PEM file of the authority to trust"
+            ) from error
+    return ca
 
 
 def _authorization(credentials: Path | None) -> str | None:

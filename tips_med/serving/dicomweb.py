@@ -5,27 +5,61 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
 import pydicom
 import requests
+import requests.auth
 from dicomweb_client.api import DICOMwebClient
 from pydicom.dataset import Dataset
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
-from tips_med.serving.archive import Archive, ArchiveError
+from tips_med.serving.archive import Archive, ArchiveError, SeriesFound, StudyFound
 
 _RETRIES = 3
+_PAGE = 1000
+_MOST_FOUND = 1_000_000
 _MAX_BODY_BYTES = 64 << 20
 _ANY_SYNTAX = (("application/dicom", "*"),)
-_SOP_INSTANCE_UID = "00080018"
+_STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID, _SOP_INSTANCE_UID = "0020000D", "0020000E", "00080018"
 
 logging.getLogger("retrying").setLevel(logging.CRITICAL)  # dicomweb-client's own; it would log tracebacks
 
 T = TypeVar("T")
+
+
+class _Session(requests.Session):
+    """What it was told counts more than the environment.
+
+    By default REQUESTS_CA_BUNDLE would replace the authority that was named, and a login in ``.netrc`` the credentials.
+    """
+
+    def __init__(self, authorization: str | None, ca_file: Path | None) -> None:
+        super().__init__()
+        self._ca_file = ca_file
+        if authorization is not None:
+            self.auth = _Authorization(authorization)
+
+    def merge_environment_settings(self, *arguments: Any, **named: Any) -> Any:
+        merged: Any = super().merge_environment_settings(*arguments, **named)
+        if self._ca_file is not None:
+            merged["verify"] = str(self._ca_file)
+        return merged
+
+
+class _Authorization(requests.auth.AuthBase):
+    """Sets the header as it is."""
+
+    def __init__(self, header: str) -> None:
+        self._header = header
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = self._header
+        return request
 
 
 class DicomWebArchive(Archive):
@@ -64,24 +98,69 @@ class DicomWebArchive(Archive):
                 code="bad-address",
             )
         self.address = urlunsplit(parts._replace(query="", fragment=""))
-        session = requests.Session()
+        session = _Session(authorization, ca_file)
         retry = Retry(
             total=retries, backoff_factor=0.5, status_forcelist=(429, 502, 503, 504), allowed_methods={"GET", "POST"}
         )
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retry))
-        if ca_file is not None:
-            session.verify = str(ca_file)
-        headers = {"Authorization": authorization} if authorization else None
-        self._client = DICOMwebClient(self.address.rstrip("/"), session, headers=headers, timeout=timeout_s)
+        self._client = DICOMwebClient(self.address.rstrip("/"), session, timeout=timeout_s)
         self._client.set_http_retry_params(retry=False)  # the session's own retries are bounded and cover connections
+
+    def studies(self, modality: str, since: date, most: int) -> list[StudyFound]:
+        """See ``Archive``."""
+        fields = ["NumberOfStudyRelatedInstances"]
+        filters = {"ModalitiesInStudy": modality, "StudyDate": f"{since:%Y%m%d}-"}
+
+        def search(**page: int) -> list[dict[str, Any]]:
+            return self._client.search_for_studies(fields=fields, search_filters=filters, **page)
+
+        return [
+            StudyFound(_text(item, _STUDY_INSTANCE_UID), _number(item, "00201208"))
+            for item in self._search(search, _STUDY_INSTANCE_UID, most)
+        ]
+
+    def series(self, study_uid: str) -> list[SeriesFound]:
+        """See ``Archive``."""
+        fields = ["Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances"]
+
+        def search(**page: int) -> list[dict[str, Any]]:
+            return self._client.search_for_series(study_uid, fields=fields, **page)
+
+        return [
+            SeriesFound(
+                _text(item, _SERIES_INSTANCE_UID),
+                _text(item, "00080060"),
+                _text(item, "0008103E"),
+                _number(item, "00201209"),
+            )
+            for item in self._search(search, _SERIES_INSTANCE_UID)
+        ]
 
     def instances(self, study_uid: str, series_uid: str | None = None) -> list[str]:
         """See ``Archive``."""
-        found: list[dict[str, Any]] = self._ask(
-            lambda: self._client.search_for_instances(study_uid, series_uid, get_remaining=True), none_found=[]
-        )
-        return [str(item[_SOP_INSTANCE_UID]["Value"][0]) for item in found]
+
+        def search(**page: int) -> list[dict[str, Any]]:
+            return self._client.search_for_instances(study_uid, series_uid, **page)
+
+        return [_text(item, _SOP_INSTANCE_UID) for item in self._search(search, _SOP_INSTANCE_UID)]
+
+    def _search(
+        self, search: Callable[..., list[dict[str, Any]]], uid_tag: str, most: int = _MOST_FOUND
+    ) -> list[dict[str, Any]]:
+        """Asks page by page until nothing new comes: an archive that knows no pages sends everything each time."""
+        found: dict[str, dict[str, Any]] = {}
+        offset = 0
+        while len(found) < most:
+            page: list[dict[str, Any]] = self._ask(
+                lambda offset=offset: search(limit=_PAGE, offset=offset), none_found=[]
+            )
+            new = {_text(item, uid_tag): item for item in page if _text(item, uid_tag) not in found}
+            if not new:
+                break
+            found |= new
+            offset += len(page)
+        return list(found.values())[:most]
 
     def retrieve(self, study_uid: str, series_uid: str | None = None) -> Iterator[Dataset]:
         """See ``Archive``."""
@@ -118,6 +197,12 @@ class DicomWebArchive(Archive):
                 return none_found
             remedy = "check the credentials" if status in (401, 403) else "look at the archive's log"
             raise ArchiveError(f"{self.address} answered {status}", remedy=remedy, code="refused") from error
+        except requests.exceptions.SSLError as error:
+            raise ArchiveError(
+                f"{self.address} cannot be spoken to: its certificate is not trusted",
+                remedy="name the certificate of the authority that issued it with --ca",
+                code="untrusted",
+            ) from error
         except requests.RequestException as error:
             raise ArchiveError(
                 f"{self.address} cannot be reached ({type(error).__name__})",
@@ -128,6 +213,17 @@ class DicomWebArchive(Archive):
             raise ArchiveError(
                 f"{self.address} sent what is no DICOM ({type(error).__name__})", code="incomplete"
             ) from error
+
+
+def _text(item: dict[str, Any], tag: str) -> str:
+    """The first value of an attribute in DICOM JSON (PS3.18 annex F); empty where there is none."""
+    values = item.get(tag, {}).get("Value") or [""]
+    return str(values[0])
+
+
+def _number(item: dict[str, Any], tag: str) -> int:
+    text = _text(item, tag)
+    return int(text) if text.isdecimal() else 0
 
 
 def _batches(files: Sequence[Path]) -> Iterator[list[Path]]:

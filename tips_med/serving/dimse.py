@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -27,7 +28,7 @@ from pydicom.uid import (
 from pynetdicom import AE, _config, build_role, evt
 from pynetdicom.association import Association
 
-from tips_med.serving.archive import Archive, ArchiveError
+from tips_med.serving.archive import Archive, ArchiveError, SeriesFound, StudyFound
 
 _config.LOG_REQUEST_IDENTIFIERS = False  # identifiers hold patients' names
 _config.LOG_RESPONSE_IDENTIFIERS = False
@@ -50,6 +51,7 @@ RESULT_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
     "1.2.840.10008.5.1.4.1.1.88.59",  # Key Object Selection
     "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
+    "1.2.840.10008.5.1.4.1.1.30",  # Parametric Map
 )
 STORAGE_CLASSES = (*IMAGE_CLASSES, *RESULT_CLASSES)
 SYNTAXES = (
@@ -116,6 +118,29 @@ class DimseArchive(Archive):
         ae.add_requested_context(VERIFICATION)
         with self._associated(ae) as association:
             self._check(association.send_c_echo(), "C-ECHO")
+
+    def studies(self, modality: str, since: date, most: int) -> list[StudyFound]:
+        """See ``Archive``."""
+        keys = {"ModalitiesInStudy": modality, "StudyDate": f"{since:%Y%m%d}-"}
+        found = self._find("STUDY", keys | {"StudyInstanceUID": "", "NumberOfStudyRelatedInstances": ""})
+        return [
+            StudyFound(str(item.StudyInstanceUID), int(item.get("NumberOfStudyRelatedInstances") or 0))
+            for item in found[:most]
+        ]
+
+    def series(self, study_uid: str) -> list[SeriesFound]:
+        """See ``Archive``."""
+        asked = ("SeriesInstanceUID", "Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances")
+        found = self._find("SERIES", {"StudyInstanceUID": study_uid} | dict.fromkeys(asked, ""))
+        return [
+            SeriesFound(
+                str(item.SeriesInstanceUID),
+                str(item.get("Modality") or ""),
+                str(item.get("SeriesDescription") or ""),
+                int(item.get("NumberOfSeriesRelatedInstances") or 0),
+            )
+            for item in found
+        ]
 
     def instances(self, study_uid: str, series_uid: str | None = None) -> list[str]:
         """See ``Archive``; asked series by series, as the hierarchical model wants it."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
 
 from tests.readers.awkward.writing import ROOT, make_series
-from tips_med.serving.archive import Archive, ArchiveError
+from tips_med.exporters.dicom.equipment import DESCRIPTION
+from tips_med.serving.archive import Archive, ArchiveError, SeriesFound, StudyFound
 from tips_med.serving.dimse import SYNTAXES
 from tips_med.serving.node.rules import Rule
 
@@ -41,10 +45,19 @@ def study(number: int, slices: int = 3, **elements: object) -> list[Dataset]:
 def answer_simply(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
     """A report that is no more than a header of its own: what the node does with results does not look inside."""
     first = pydicom.dcmread(min(images.glob("*.dcm")))
+    first.Modality, first.SeriesDescription = "SR", DESCRIPTION
     first.SOPInstanceUID = pydicom.uid.generate_uid()
     first.SeriesInstanceUID = pydicom.uid.generate_uid()
     first.file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
     first.save_as(out / "sr.dcm", enforce_file_format=True)
+
+
+def until(condition: Callable[[], Any], seconds: float = 60) -> None:
+    """Waits until a condition holds."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.05)
 
 
 class MemoryArchive(Archive):
@@ -52,28 +65,58 @@ class MemoryArchive(Archive):
 
     address = "memory"
 
-    def __init__(self) -> None:
+    def __init__(self, held: Sequence[Dataset] = ()) -> None:
+        self.held = list(held)
         self.stored: list[tuple[str, str, str]] = []
         self.failing: Exception | None = None
         self.cut_off: BaseException | None = None
+        self.asked = 0
+
+    def studies(self, modality: str, since: date, most: int) -> list[StudyFound]:
+        self._ask()
+        uids = dict.fromkeys(one.StudyInstanceUID for one in self.held if one.Modality == modality)
+        return [StudyFound(uid, sum(one.StudyInstanceUID == uid for one in self.held)) for uid in uids][:most]
+
+    def series(self, study_uid: str) -> list[SeriesFound]:
+        self._ask()
+        series: dict[str, list[Dataset]] = {}
+        for one in self.held:
+            if one.StudyInstanceUID == study_uid:
+                series.setdefault(one.SeriesInstanceUID, []).append(one)
+        return [
+            SeriesFound(uid, items[0].Modality, items[0].get("SeriesDescription", ""), len(items))
+            for uid, items in series.items()
+        ]
 
     def instances(self, study_uid: str, series_uid: str | None = None) -> list[str]:
-        if self.failing:
-            raise self.failing
-        return [sop for one, series, sop in self.stored if one == study_uid and series_uid in (None, series)]
+        self._ask()
+        return [str(one.SOPInstanceUID) for one in self._of(study_uid, series_uid)]
 
     def retrieve(self, study_uid: str, series_uid: str | None = None) -> Iterator[Dataset]:
-        raise NotImplementedError
+        self._ask()
+        yield from self._of(study_uid, series_uid)
 
     def store(self, files: Sequence[Path]) -> None:
-        if self.failing:
-            raise self.failing
+        self._ask()
         for file in files:
-            header = pydicom.dcmread(file)
-            self.stored.append((header.StudyInstanceUID, header.SeriesInstanceUID, header.SOPInstanceUID))
+            made = pydicom.dcmread(file)
+            self.held = [one for one in self.held if one.SOPInstanceUID != made.SOPInstanceUID] + [made]
+            self.stored.append((made.StudyInstanceUID, made.SeriesInstanceUID, made.SOPInstanceUID))
         if self.cut_off:
             error, self.cut_off = self.cut_off, None
             raise error
+
+    def _of(self, study_uid: str, series_uid: str | None) -> list[Dataset]:
+        return [
+            one
+            for one in self.held
+            if one.StudyInstanceUID == study_uid and series_uid in (None, one.SeriesInstanceUID)
+        ]
+
+    def _ask(self) -> None:
+        self.asked += 1
+        if self.failing:
+            raise self.failing
 
 
 DOWN = ArchiveError("is down", code="unreachable")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import threading
 import time
-import urllib.request
+from collections import Counter
 from collections.abc import Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 import highdicom as hd
@@ -19,11 +19,12 @@ from tests.exporters.dicom.answers import answer, in_ball, points_of
 from tests.exporters.dicom.test_results import errors_of
 from tests.readers.awkward.writing import ROOT, make_series, write_series
 from tests.serving.conftest import Orthanc
+from tests.serving.node.pieces import until
 from tips_med.exporters.dicom import DicomExporter
 from tips_med.readers import read_scan
-from tips_med.serving.archive import fetch_series
+from tips_med.serving.archive import SeriesFound, fetch_series
 from tips_med.serving.connect import open_archive
-from tips_med.serving.node import Node, NodeSettings, Rule
+from tips_med.serving.node import Node, NodeSettings, PollSettings, Rule
 
 STORESCU = Path("/usr/bin/storescu")  # dcmtk's, not the tool of the same name that pynetdicom brings
 STUDY = f"{ROOT}.100"
@@ -55,11 +56,6 @@ def test_a_study_pushed_to_the_archive_is_answered_there(orthanc: Orthanc, tmp_p
         port = str(orthanc.port)
         command = [str(STORESCU), "-aet", "STORESCU", "-aec", "ORTHANC", "+sd", "127.0.0.1", port, str(series)]
         subprocess.run(command, check=True, timeout=120)
-        forward = urllib.request.Request(
-            f"{orthanc.rest}/modalities/node/store", data=json.dumps(orthanc.instances()).encode(), method="POST"
-        )
-        with urllib.request.urlopen(forward, timeout=120) as done:
-            assert done.status == 200
         web = open_archive(orthanc.web)
         end = time.monotonic() + 240
         while node.ledger.counts()["done"] < 1:
@@ -89,3 +85,44 @@ def test_a_study_pushed_to_the_archive_is_answered_there(orthanc: Orthanc, tmp_p
     finally:
         node.stop()
         thread.join(60)
+
+
+def test_studies_are_found_fetched_and_answered_by_dicomweb_alone(orthanc: Orthanc, tmp_path: Path) -> None:
+    today, series_uid = date.today(), f"{ROOT}.770.1"
+    slices = make_series()
+    for n, item in enumerate(slices):
+        item.set(StudyInstanceUID=f"{ROOT}.770", SeriesInstanceUID=series_uid, SOPInstanceUID=f"{series_uid}.{n}")
+        item.set(StudyDate=f"{today:%Y%m%d}", SeriesDescription="thin")
+    archive = open_archive(orthanc.web)
+    archive.store(sorted(write_series(tmp_path / "series", slices).iterdir()))
+    for one in (archive, open_archive(orthanc.dimse)):
+        assert [study.uid for study in one.studies("CT", today, 10)] == [f"{ROOT}.770"]
+        assert one.studies("CT", today, 10)[0].instances == 12
+        assert one.studies("CT", today + timedelta(days=1), 10) == one.studies("MR", today, 10) == []
+        assert one.series(f"{ROOT}.770") == [SeriesFound(series_uid, "CT", "thin", 12)]
+        assert one.series("1.2.3.4.5") == []
+    rules = [Rule(["ground glass opacity in the left lung"], modality="CT", min_images=4)]
+    settings = NodeSettings(
+        status_port=0, quiet_s=0.5, min_free_mb=1, pause_s=0.5, poll=PollSettings(every_s=0.5, window_days=1)
+    )
+    folder = tmp_path / "node"
+    for lost in (False, True):
+        if lost:
+            for file in folder.glob("ledger.sqlite*"):
+                file.unlink()
+        node = Node(folder, archive, rules, ground_perfectly, settings)
+        thread = threading.Thread(target=node.run)
+        thread.start()
+        try:
+            audit = folder / "audit.jsonl"
+            until(audit.exists)
+            until(lambda audit=audit, lost=lost: ("answered-before" if lost else '"sent"') in audit.read_text())
+            looked = node.poller.last_look if node.poller is not None else None
+            assert looked is not None
+            until(lambda node=node, looked=looked: node.poller.last_look > looked + 1)
+        finally:
+            node.stop()
+            thread.join(60)
+        kinds = Counter(series.modality for series in archive.series(f"{ROOT}.770"))
+        assert kinds == {"CT": 1, "SEG": 1, "SR": 1, "OT": 1, "KO": 1}
+        assert len(archive.instances(f"{ROOT}.770")) == 16

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from pydicom.dataset import Dataset
 
+from tips_med.deidentification import Deidentifier
 from tips_med.errors import OutputError
 from tips_med.exporters.base import Exporter
 from tips_med.exporters.dicom.equipment import SeriesPlan
+from tips_med.exporters.dicom.heat import HeatKind
 from tips_med.exporters.dicom.results import make_results
 from tips_med.exporters.dicom.source import SourceImages, read_source
 from tips_med.grounding import Grounding
@@ -27,6 +29,8 @@ class DicomExporter(Exporter):
         weights_sha256: Hash of the model's weights, for the algorithm identification.
         omit_empty_frames: Leave out slices of the segmentation that are empty.
         key_image: Also write the key image and its selection.
+        heat: Also write the heat map as ``heat.dcm``: ``parametric`` or ``fractional``.
+        deidentifier: What the scan was de-identified with, so that its headers are too.
     """
 
     def __init__(
@@ -36,11 +40,15 @@ class DicomExporter(Exporter):
         weights_sha256: str | None = None,
         omit_empty_frames: bool = True,
         key_image: bool = True,
+        heat: HeatKind | None = None,
+        deidentifier: Deidentifier | None = None,
     ) -> None:
         self.source = Path(source)
         self.weights_sha256 = weights_sha256
         self.omit_empty_frames = omit_empty_frames
         self.key_image = key_image
+        self.heat: HeatKind | None = heat
+        self.deidentifier = deidentifier
         self._scan: Scan | None = None
         self._images: SourceImages | None = None
         self._series = SeriesPlan.new()
@@ -58,7 +66,11 @@ class DicomExporter(Exporter):
             weights_sha256=self.weights_sha256,
             omit_empty_frames=self.omit_empty_frames,
             key_image=self.key_image,
+            heat=self.heat,
         )
+        if self.deidentifier is not None:
+            for made in results.named.values():
+                self.deidentifier.result(made)
         self._series = replace(self._series, instance_number=self._series.instance_number + 1)
         return tuple(write_object(made, folder / name) for name, made in results.named.items())
 
@@ -69,7 +81,11 @@ class DicomExporter(Exporter):
             OutputError: see ``read_source``.
         """
         if self._images is None or scan is not self._scan:
-            self._images, self._scan, self._series = read_source(self.source, scan), scan, SeriesPlan.new()
+            self._images, self._scan, self._series = (
+                read_source(self.source, scan, self.deidentifier),
+                scan,
+                SeriesPlan.new(),
+            )
         return self._images
 
 

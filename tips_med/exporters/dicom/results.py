@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
 from tips_med.errors import OutputError
 from tips_med.exporters.dicom.equipment import Equipment, SeriesPlan
+from tips_med.exporters.dicom.heat import HeatKind, make_heat
 from tips_med.exporters.dicom.key_image import key_slice, make_key_image, make_key_objects
 from tips_med.exporters.dicom.seg import make_segmentation, track
 from tips_med.exporters.dicom.source import SourceImages
@@ -25,12 +26,14 @@ class DicomResults:
         segmentation: Binary segmentation, one segment an instance.
         key_image: Secondary capture of the most telling slice.
         key_objects: Key object selection of that slice and the key image.
+        heat: The heat map, where it was asked for, whether or not something was found.
     """
 
     report: Dataset
     segmentation: Dataset | None = None
     key_image: Dataset | None = None
     key_objects: Dataset | None = None
+    heat: Dataset | None = None
 
     @property
     def named(self) -> dict[str, Dataset]:
@@ -40,6 +43,7 @@ class DicomResults:
             "sr.dcm": self.report,
             "key_image.dcm": self.key_image,
             "key_objects.dcm": self.key_objects,
+            "heat.dcm": self.heat,
         }
         return {name: made for name, made in objects.items() if made is not None}
 
@@ -52,6 +56,7 @@ def make_results(
     weights_sha256: str | None = None,
     omit_empty_frames: bool = True,
     key_image: bool = True,
+    heat: HeatKind | None = None,
 ) -> DicomResults:
     """Makes the DICOM objects of an answer.
 
@@ -62,6 +67,7 @@ def make_results(
         weights_sha256: Hash of the model's weights, for the algorithm identification.
         omit_empty_frames: See ``make_segmentation``.
         key_image: Also make the key image and its selection.
+        heat: Also make the heat map, see ``make_heat``.
 
     Raises:
         OutputError: ``source-unfit``: the source's headers do not allow it.
@@ -69,7 +75,9 @@ def make_results(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # highdicom warns of odd values that are the source's, and quotes them
-            return _make(grounding, source, series or SeriesPlan.new(), weights_sha256, omit_empty_frames, key_image)
+            equipment, plan = Equipment.of(grounding, weights_sha256), series or SeriesPlan.new()
+            made = _make(grounding, source, plan, equipment, omit_empty_frames, key_image)
+            return made if heat is None else replace(made, heat=make_heat(heat, grounding, source, equipment, plan))
     except (ValueError, TypeError, AttributeError, KeyError) as error:
         # The message may quote the header, and so the patient: only its kind is told.
         raise OutputError(
@@ -83,11 +91,11 @@ def _make(
     grounding: Grounding,
     source: SourceImages,
     series: SeriesPlan,
-    weights_sha256: str | None,
+    equipment: Equipment,
     omit_empty_frames: bool,
     key_image: bool,
 ) -> DicomResults:
-    equipment, tracked = Equipment.of(grounding, weights_sha256), track(grounding)
+    tracked = track(grounding)
     if not tracked:
         return DicomResults(make_report(grounding, source, [], None, equipment, series))
     seg = make_segmentation(grounding, source, tracked, equipment, series, omit_empty_frames=omit_empty_frames)

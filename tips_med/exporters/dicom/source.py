@@ -13,6 +13,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.valuerep import PersonName
 
+from tips_med.deidentification import Deidentifier
 from tips_med.errors import OutputError, ReadError
 from tips_med.readers.sources import dicom_files
 from tips_med.scan import Scan
@@ -101,13 +102,15 @@ class SourceImages:
         return list(found.values())
 
 
-def read_source(path: str | Path, scan: Scan) -> SourceImages:
+def read_source(path: str | Path, scan: Scan, deidentifier: Deidentifier | None = None) -> SourceImages:
     """Reads the headers of a scan's images again.
 
     Args:
         path: What the scan was read from: a folder, a file, a DICOMDIR or a zip archive. Files of other series in it
             are passed over.
         scan: The scan; its provenance says which instances are wanted.
+        deidentifier: What the scan was de-identified with, to do the same to the headers; not needed where the path
+            names a de-identified copy.
 
     Returns:
         Headers with what results need and no more, their text as Unicode.
@@ -124,7 +127,7 @@ def read_source(path: str | Path, scan: Scan) -> SourceImages:
             if files.single is not None and not scan.provenance.frame_numbers:
                 paths = tuple(sorted(p for p in files.single.parent.iterdir() if p.is_file()))
             for file in paths:
-                image = _read(file, wanted, str(scan.provenance.series_uid))
+                image = _read(file, wanted, str(scan.provenance.series_uid), deidentifier)
                 if image is not None:
                     found.setdefault(str(image.SOPInstanceUID), image)
     except ReadError:
@@ -167,16 +170,22 @@ def _unfit(path: str | Path, found: str) -> OutputError:
     return OutputError(found, path=path, remedy="leave DICOM results out for this series", code="source-unfit")
 
 
-def _read(file: Path, wanted: Sequence[str], series_uid: str) -> Dataset | None:
+def _read(
+    file: Path, wanted: Sequence[str], series_uid: str, deidentifier: Deidentifier | None = None
+) -> Dataset | None:
     """One header, when it is one of those wanted."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             raw = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_READ))
-            uid = str(raw.get("SOPInstanceUID", ""))
-            if uid not in wanted or str(raw.get("SeriesInstanceUID", "")) != series_uid:
+            uids = str(raw.get("SOPInstanceUID", "")), str(raw.get("SeriesInstanceUID", ""))
+            if uids[0] in wanted and uids[1] == series_uid:
+                return _clean(raw)
+            if deidentifier is None or deidentifier.uid(uids[0]) not in wanted:
                 return None
-            return _clean(raw)
+            clean = _clean(raw)
+            deidentifier.header(clean)
+            return clean if clean.SeriesInstanceUID == series_uid else None
     except Exception as error:  # pydicom raises whatever damaged bytes lead it to; the caller says what is missing
         logger.debug("a header was passed over (%s)", type(error).__name__)
         return None

@@ -1,6 +1,7 @@
-"""A worker that a hospital leaves running: studies come in by C-STORE, answers go back to the archive."""
+"""A worker that a hospital leaves running: studies come in, answers go to the archive."""
 
 from tips_med.serving.node.node import Node, NodeSettings
+from tips_med.serving.node.poller import PollSettings
 from tips_med.serving.node.rules import Rule
 
-__all__ = ["Node", "NodeSettings", "Rule"]
+__all__ = ["Node", "NodeSettings", "PollSettings", "Rule"]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import json
 import os
-import secrets
 import threading
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+
+from tips_med.secret import secret_key
 
 
 class Audit:
@@ -26,20 +27,18 @@ class Audit:
     def __init__(self, folder: Path) -> None:
         self._path = folder / "audit.jsonl"
         self._lock = threading.Lock()
-        key = folder / "audit.key"
-        with (
-            suppress(FileExistsError),
-            os.fdopen(os.open(key, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as new,
-        ):
-            new.write(secrets.token_hex(32))
-        self._key = bytes.fromhex(key.read_text("ascii"))
+        self._key = secret_key(folder / "audit.key")
 
     def hashed(self, uid: str) -> str:
         """The name that a UID goes by: 32 hexadecimal digits."""
         return hmac.new(self._key, uid.encode(), hashlib.sha256).hexdigest()[:32]
 
     def note(self, event: str, study_uid: str = "", **details: str | int) -> None:
-        """Adds a line, on disk when this returns."""
+        """Adds a line, on disk when this returns.
+
+        Raises:
+            OSError: It cannot be written.
+        """
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event}
         if study_uid:
             line["study"] = self.hashed(study_uid)
@@ -47,7 +46,10 @@ class Audit:
         with self._lock:
             handle = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
-                os.write(handle, text.encode("ascii"))
+                before = os.fstat(handle).st_size
+                if os.write(handle, text.encode("ascii")) < len(text):
+                    os.ftruncate(handle, before)  # a full disk leaves no half line
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 os.fsync(handle)
             finally:
                 os.close(handle)

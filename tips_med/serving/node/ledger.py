@@ -18,6 +18,9 @@ CREATE TABLE IF NOT EXISTS instances (
 CREATE TABLE IF NOT EXISTS outbox (
     path TEXT PRIMARY KEY, key TEXT NOT NULL, place INTEGER NOT NULL, series_uid TEXT NOT NULL, sop_uid TEXT NOT NULL,
     state TEXT NOT NULL DEFAULT 'waiting');
+CREATE TABLE IF NOT EXISTS polled (
+    key TEXT PRIMARY KEY, uid TEXT NOT NULL, fingerprint TEXT NOT NULL, seen REAL NOT NULL, due REAL NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'seen');
 """
 
 STATES = ("receiving", "sending", "done", "aside")
@@ -31,7 +34,7 @@ class Study:
         key: Its safe name on disk.
         uid: Study Instance UID.
         state: ``receiving`` (images arrive, or it waits its turn), ``sending``, ``done`` or ``aside``.
-        changed: When its last new image came, seconds since 1970.
+        changed: When its last new image came, or it was finished; seconds since 1970.
         attempts: How often its present state was tried.
     """
 
@@ -50,6 +53,23 @@ class Outgoing:
     series_uid: str
     sop_uid: str
     state: str
+
+
+@dataclass(frozen=True)
+class Polled:
+    """A study that was seen in an archive.
+
+    Attributes:
+        key: Its safe name on disk.
+        uid: Study Instance UID.
+        fingerprint: Of its series and how many images each has.
+        attempts: How often it was tried to fetch it as it is now.
+    """
+
+    key: str
+    uid: str
+    fingerprint: str
+    attempts: int
 
 
 class Ledger:
@@ -136,10 +156,79 @@ class Ledger:
                 self._db.executemany("UPDATE instances SET pending = 0 WHERE name = ?", [(name,) for name in taken])
             self._db.execute("DELETE FROM outbox WHERE key = ?", (key,))
             left = self._db.execute("SELECT 1 FROM instances WHERE key = ? AND pending = 1 LIMIT 1", (key,)).fetchone()
+            again = bool(left) and state == "done"
             self._db.execute(
-                "UPDATE studies SET state = ?, reason = ?, attempts = 0, due = 0 WHERE key = ?",
-                ("receiving" if left and state == "done" else state, reason, key),
+                "UPDATE studies SET state = ?, reason = ?, attempts = 0, due = 0, "
+                "changed = CASE WHEN ? THEN changed ELSE ? END WHERE key = ?",
+                ("receiving" if again else state, reason, again, time.time(), key),
             )
+
+    def see(self, key: str, uid: str, fingerprint: str, now: float) -> None:
+        """Notes a study of an archive; one that is the same as when it was seen before stays as it is."""
+        self._run(
+            "INSERT INTO polled (key, uid, fingerprint, seen) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
+            "fingerprint = excluded.fingerprint, seen = excluded.seen, due = 0, attempts = 0, state = 'seen' "
+            "WHERE fingerprint != excluded.fingerprint",
+            key,
+            uid,
+            fingerprint,
+            now,
+        )
+
+    def next_polled(self, quiet_since: float) -> Polled | None:
+        """The study to fetch: not taken yet, and the same for long enough."""
+        rows = self._run(
+            "SELECT key, uid, fingerprint, attempts FROM polled WHERE state = 'seen' AND seen <= ? AND due <= ? "
+            "ORDER BY due, seen LIMIT 1",
+            quiet_since,
+            time.time(),
+        )
+        return Polled(*rows[0]) if rows else None
+
+    def put_off_polled(self, key: str, due: float, attempts: int) -> None:
+        """Fetches a study later; ``attempts`` is added to those counted."""
+        self._run("UPDATE polled SET due = ?, attempts = attempts + ? WHERE key = ?", due, attempts, key)
+
+    def settle(self, key: str, state: str) -> None:
+        """Leaves a study of an archive alone until it changes: ``taken`` or ``aside``."""
+        self._run("UPDATE polled SET state = ? WHERE key = ?", state, key)
+
+    def take_in(self, key: str, uid: str, names: Sequence[str]) -> None:
+        """Takes in a fetched study whole, to be asked at once; all of it is asked, also what was asked before."""
+        with self._lock, self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.executemany(
+                "INSERT INTO instances (name, key) VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET pending = 1",
+                [(name, key) for name in names],
+            )
+            self._db.execute(
+                "INSERT INTO studies (key, uid, state, changed) VALUES (?, ?, 'receiving', 0) ON CONFLICT (key) DO "
+                "UPDATE SET changed = CASE state WHEN 'sending' THEN changed ELSE 0 END, "
+                "attempts = CASE state WHEN 'sending' THEN attempts ELSE 0 END, "
+                "due = CASE state WHEN 'sending' THEN due ELSE 0 END, "
+                "state = CASE state WHEN 'sending' THEN 'sending' ELSE 'receiving' END",
+                (key, uid),
+            )
+            self._db.execute("UPDATE polled SET state = 'taken' WHERE key = ?", (key,))
+
+    def has_study(self, key: str) -> bool:
+        """Whether a study has been taken in before."""
+        return bool(self._run("SELECT 1 FROM studies WHERE key = ?", key))
+
+    def forget(self, before: float) -> int:
+        """Drops what is known of studies that were finished before a time, so that the ledger does not grow for ever.
+
+        Images of such a study that come again are new to the node.
+
+        Returns:
+            How many studies were dropped.
+        """
+        old = "key IN (SELECT key FROM studies WHERE state = 'done' AND changed < ?)"
+        with self._lock, self._db:
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(f"DELETE FROM instances WHERE {old}", (before,))  # noqa: S608 (a constant)
+            self._db.execute("DELETE FROM polled WHERE state != 'seen' AND seen < ?", (before,))
+            return self._db.execute("DELETE FROM studies WHERE state = 'done' AND changed < ?", (before,)).rowcount
 
     def counts(self) -> dict[str, int]:
         """Studies by state."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import fcntl
 import logging
 import signal
+import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from tips_med.errors import ConfigError, OutputError
 from tips_med.serving.archive import Archive
 from tips_med.serving.node.audit import Audit
 from tips_med.serving.node.ledger import Ledger
+from tips_med.serving.node.poller import Poller, PollSettings
 from tips_med.serving.node.receiver import Receiver
 from tips_med.serving.node.rules import Rule
 from tips_med.serving.node.status import StatusServer
@@ -23,6 +26,8 @@ from tips_med.serving.node.worker import Answerer, Worker
 logger = logging.getLogger(__name__)
 
 _LOOK_AGAIN_S = 0.5
+_DISK_PAUSE_S = 5.0
+_DAY_S = 86400.0
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,8 @@ class NodeSettings:
     """How a node listens and how patient it is.
 
     Attributes:
-        callers: AE titles that may send; nobody else is let in.
+        callers: AE titles that may send; nobody else is let in. Nothing is listened for when there are none, and the
+            archive is looked through instead (``poll``).
         title: The node's own AE title.
         host: Address to listen on; loopback unless told otherwise.
         port: For DICOM.
@@ -41,9 +47,13 @@ class NodeSettings:
         max_instance_mb: Larger objects are refused.
         min_free_mb: Nothing is taken in when less is free on the disk.
         max_associations: At once.
+        deidentify: Results carry no patient identity and other UIDs (DICOM PS3.15 basic profile), mapped with the
+            secret in ``deidentify.key`` in the node's folder.
+        poll: Also, or instead, look for studies in an archive.
+        keep_days: How long it is remembered which images of a finished study were seen.
     """
 
-    callers: Sequence[str]
+    callers: Sequence[str] = ()
     title: str = "TIPS_NODE"
     host: str = "127.0.0.1"
     port: int = 11112
@@ -54,6 +64,9 @@ class NodeSettings:
     max_instance_mb: int = 2048
     min_free_mb: int = 1024
     max_associations: int = 8
+    deidentify: bool = False
+    poll: PollSettings | None = None
+    keep_days: int = 30
 
 
 class Node:
@@ -65,18 +78,28 @@ class Node:
         rules: What is asked of which series.
         answerer: Who answers.
         settings: How it listens.
+        source: The archive that is looked through; that of the results when None.
+        result_study: The study that results about a study go into, by Study Instance UID.
 
     Raises:
-        ConfigError: A port cannot be listened on, another node uses the folder, or there are no rules or callers.
+        ConfigError: A port cannot be listened on, another node uses the folder, there are no rules, or no way in.
         OutputError: The folder cannot be written to.
     """
 
     def __init__(
-        self, folder: Path, archive: Archive, rules: Sequence[Rule], answerer: Answerer, settings: NodeSettings
+        self,
+        folder: Path,
+        archive: Archive,
+        rules: Sequence[Rule],
+        answerer: Answerer,
+        settings: NodeSettings,
+        *,
+        source: Archive | None = None,
+        result_study: Callable[[str], str] = str,
     ) -> None:
-        if not rules:
-            raise ConfigError("there are no rules, so nothing would ever be asked", remedy="add rules", code="rules")
-        self._stop, self._running = threading.Event(), False
+        _check(rules, settings)
+        self._stop, self._running, self._forget_at = threading.Event(), False, 0.0
+        self._keep_days = settings.keep_days
         with ExitStack() as opened:
             opened.enter_context(_only_one(folder))
             self.audit = Audit(folder)
@@ -94,25 +117,50 @@ class Node:
                 pause_s=settings.pause_s,
             )
             self.worker.tidy()
-            self.status = StatusServer(self.ledger, folder, self._is_running, "127.0.0.1", settings.status_port)
-            opened.callback(self.status.close)
-            self.receiver = Receiver(
-                folder / "incoming",
-                self.ledger,
-                self.audit,
-                title=settings.title,
-                callers=settings.callers,
-                host=settings.host,
-                port=settings.port,
-                max_instance_bytes=settings.max_instance_mb << 20,
-                min_free_bytes=settings.min_free_mb << 20,
-                max_associations=settings.max_associations,
+            limits = {
+                "max_instance_bytes": settings.max_instance_mb << 20,
+                "min_free_bytes": settings.min_free_mb << 20,
+            }
+            self.poller = self.receiver = None
+            if settings.poll is not None:
+                self.poller = Poller(
+                    folder,
+                    self.ledger,
+                    source or archive,
+                    self.audit,
+                    settings.poll,
+                    answers=archive,
+                    result_study=result_study,
+                    quiet_s=settings.quiet_s,
+                    attempts=settings.attempts,
+                    pause_s=settings.pause_s,
+                    stopped=self._stop.is_set,
+                    **limits,
+                )
+            self.status = StatusServer(
+                self.ledger, folder, self._is_running, self._last_look, "127.0.0.1", settings.status_port
             )
-            opened.callback(self.receiver.close)
+            opened.callback(self.status.close)
+            if settings.callers:
+                self.receiver = Receiver(
+                    folder / "incoming",
+                    self.ledger,
+                    self.audit,
+                    title=settings.title,
+                    callers=settings.callers,
+                    host=settings.host,
+                    port=settings.port,
+                    max_associations=settings.max_associations,
+                    **limits,
+                )
+                opened.callback(self.receiver.close)
             self._opened = opened.pop_all()
 
     def _is_running(self) -> bool:
         return self._running
+
+    def _last_look(self) -> float | None:
+        return self.poller.last_look if self.poller is not None else None
 
     def stop(self) -> None:
         """Asks the node to end; what is being done is done first."""
@@ -127,12 +175,42 @@ class Node:
         self.audit.note("started")
         try:
             while not self._stop.is_set():
-                if not self.worker.step():
+                if not self._step():
                     self._stop.wait(_LOOK_AGAIN_S)
         finally:
             self._running = False
             self.audit.note("stopped")
             self._opened.close()
+
+    def _step(self) -> bool:
+        """Does one thing; a disk that is full for the moment is waited for."""
+        try:
+            if time.time() >= self._forget_at:
+                self._forget_at = time.time() + _DAY_S
+                self.ledger.forget(time.time() - self._keep_days * _DAY_S)
+            return self.worker.step() or (self.poller is not None and self.poller.step())
+        except (OSError, sqlite3.Error) as error:
+            logger.error("the node's folder cannot be written to (%s); trying again", type(error).__name__)
+            self._stop.wait(_DISK_PAUSE_S)
+            return False
+
+
+def _check(rules: Sequence[Rule], settings: NodeSettings) -> None:
+    """Refuses settings with which nothing would ever happen, or something twice."""
+    if not rules:
+        raise ConfigError("there are no rules, so nothing would ever be asked", remedy="add rules", code="rules")
+    if not settings.callers and settings.poll is None:
+        raise ConfigError(
+            "no AE title may call, and no archive is polled",
+            remedy="name the archive's AE title in callers, or set poll",
+            code="callers",
+        )
+    if settings.poll is not None and settings.poll.window_days >= settings.keep_days:
+        raise ConfigError(
+            f"studies of {settings.poll.window_days} days are looked for, and forgotten after {settings.keep_days}",
+            remedy="raise keep_days above poll.window_days",
+            code="keep-days",
+        )
 
 
 @contextmanager

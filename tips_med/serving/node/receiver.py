@@ -8,8 +8,10 @@ import logging
 import os
 import re
 import shutil
+import sqlite3
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -62,8 +64,6 @@ class Receiver:
         min_free_bytes: int = 1 << 30,
         max_associations: int = 8,
     ) -> None:
-        if not callers:
-            raise ConfigError("no AE title may call", remedy="name the archive's AE title in callers", code="callers")
         self.incoming, self.ledger, self.audit = incoming, ledger, audit
         self.max_instance_bytes, self.min_free_bytes = max_instance_bytes, min_free_bytes
         ae = AE(ae_title=title)
@@ -96,13 +96,15 @@ class Receiver:
         """Answers one C-STORE; whatever goes wrong, the sender keeps the image."""
         try:
             return self._take_in(event)
-        except OSError as error:
-            logger.error("an image cannot be written (%s)", error.strerror)
-            self.audit.note("not-written", reason=type(error).__name__)
+        except (OSError, sqlite3.Error) as error:
+            logger.error("an image cannot be written (%s)", type(error).__name__)
+            with suppress(OSError):  # the audit log lies on the same disk
+                self.audit.note("not-written", reason=type(error).__name__)
             return _OUT_OF_RESOURCES
         except Exception as error:  # pydicom raises whatever damaged bytes lead it to
             logger.warning("an object was refused (%s)", type(error).__name__)
-            self.audit.note("refused", reason=type(error).__name__)
+            with suppress(OSError):
+                self.audit.note("refused", reason=type(error).__name__)
             return _CANNOT_UNDERSTAND
 
     def _take_in(self, event: Any) -> int:

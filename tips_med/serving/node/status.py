@@ -17,8 +17,8 @@ from tips_med.serving.node.ledger import Ledger
 
 
 class _LedgerCollector(Collector):
-    def __init__(self, ledger: Ledger, folder: Path) -> None:
-        self._ledger, self._folder = ledger, folder
+    def __init__(self, ledger: Ledger, folder: Path, last_look: Callable[[], float | None]) -> None:
+        self._ledger, self._folder, self._last_look = ledger, folder, last_look
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         studies = GaugeMetricFamily("tips_med_studies", "Studies by state", labels=["state"])
@@ -26,6 +26,10 @@ class _LedgerCollector(Collector):
             studies.add_metric([state], count)
         yield studies
         free = shutil.disk_usage(self._folder).free
+        looked = self._last_look()
+        if looked is not None:
+            name = "tips_med_last_poll_timestamp_seconds"
+            yield GaugeMetricFamily(name, "When the archive was last looked through", value=looked)
         yield GaugeMetricFamily("tips_med_disk_free_bytes", "Room on the disk of the node's folder", value=free)
 
 
@@ -36,13 +40,22 @@ class StatusServer:
         ledger: What is counted.
         folder: Whose disk is looked at.
         healthy: Whether the worker runs.
+        last_look: When an archive was last looked through, seconds since 1970; None where none is.
         host: Address to listen on.
         port: 0 for any that is free.
     """
 
-    def __init__(self, ledger: Ledger, folder: Path, healthy: Callable[[], bool], host: str, port: int) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        folder: Path,
+        healthy: Callable[[], bool],
+        last_look: Callable[[], float | None],
+        host: str,
+        port: int,
+    ) -> None:
         registry = CollectorRegistry()
-        registry.register(_LedgerCollector(ledger, folder))
+        registry.register(_LedgerCollector(ledger, folder, last_look))
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:

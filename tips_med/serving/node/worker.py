@@ -147,7 +147,7 @@ class Worker:
         for one in self.ledger.outgoing(study.key):
             if one.state == "sent":
                 continue
-            if one.state == "tried" and one.sop_uid in self.archive.instances(study.uid, one.series_uid):
+            if one.state == "tried" and one.sop_uid in self.archive.instances(_study_of(one.path), one.series_uid):
                 self.ledger.mark(one.path, "sent")
                 continue
             self.ledger.mark(one.path, "tried")
@@ -170,6 +170,11 @@ class Worker:
 def _outgoing(file: Path) -> Outgoing:
     header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "SOPInstanceUID"])
     return Outgoing(file, str(header.SeriesInstanceUID), str(header.SOPInstanceUID), "waiting")
+
+
+def _study_of(file: Path) -> str:
+    """The study that a result goes into: another than its source's where results are de-identified."""
+    return str(pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["StudyInstanceUID"]).StudyInstanceUID)
 
 
 def _sync_tree(folder: Path) -> None:

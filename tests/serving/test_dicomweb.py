@@ -1,0 +1,115 @@
+"""Who is trusted, who is let in, and how long an archive is waited for, over real HTTPS."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.serving.https import Web, web_archive
+from tips_med import cli
+from tips_med.errors import ConfigError
+from tips_med.serving.archive import ArchiveError
+from tips_med.serving.connect import open_archive
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[Web]:
+    with web_archive(tmp_path) as running:
+        yield running
+
+
+def login(folder: Path, line: str) -> Path:
+    (folder / "login").write_text(line + "\n")
+    return folder / "login"
+
+
+def test_an_unknown_authority_is_not_trusted_and_a_named_one_is(
+    web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ArchiveError, match="certificate is not trusted.*--ca") as refused:
+        open_archive(web.url).instances("1.2.3")
+    assert refused.value.code == "untrusted"
+    assert web.headers == [], "nothing was asked of it, so no password reached it"
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    with pytest.raises(ArchiveError, match="certificate is not trusted"):
+        open_archive(web.url, ca=other).instances("1.2.3")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(other))
+    assert open_archive(web.url, ca=web.ca).instances("1.2.3") == ["1.2.3.4"], "what was named counts, not this"
+
+
+def test_a_certificate_for_another_host_is_not_trusted(web: Web) -> None:
+    elsewhere = web.url.replace("127.0.0.1", "127.0.0.2")
+    with pytest.raises(ArchiveError):
+        open_archive(elsewhere, ca=web.ca).instances("1.2.3")
+    assert web.headers == []
+
+
+def test_a_file_without_certificates_is_refused_at_once(tmp_path: Path) -> None:
+    (tmp_path / "words.pem").write_text("words")
+    for name in ("words.pem", "none.pem"):
+        with pytest.raises(ConfigError, match="holds no certificates"):
+            open_archive("https://127.0.0.1:1/dicom-web", ca=tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("line", "header"),
+    [("me:secret", "Basic " + base64.b64encode(b"me:secret").decode()), ("Bearer abc", "Bearer abc")],
+)
+def test_who_is_let_in(web: Web, tmp_path: Path, line: str, header: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    web.wanted = header
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password else")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))  # is not asked where credentials are named
+    credentials = login(tmp_path, line)
+    assert open_archive(web.url, ca=web.ca, credentials=credentials).instances("1.2.3") == ["1.2.3.4"]
+    before = len(web.headers)
+    for wrong in (login(tmp_path, line.replace("c", "x")), None):
+        with pytest.raises(ArchiveError, match=r"answered 401\. Check the credentials") as refused:
+            open_archive(web.url, ca=web.ca, credentials=wrong).instances("1.2.3")
+        assert refused.value.code == "refused"
+    assert len(web.headers) == before + 2, "a refusal is not tried again"
+
+
+def test_on_the_command_line_it_is_one_line(
+    web: Web, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    web.wanted = "Bearer right"
+    line = ["fetch", "--archive", web.url, "--study", "1.2.3", "--out", str(tmp_path / "out"), "--timeout-s", "5"]
+    own = ["--ca", str(web.ca), "--credentials", str(login(tmp_path, "Bearer wrongtoken"))]
+    for more, said in ((own, "answered 401"), ([], "certificate is not trusted")):
+        assert cli.main([*line, *more]) == 2
+        told = capsys.readouterr().err
+        assert said in told and told.startswith("tips-med: ") and told.count("\n") == 1
+        for secret in ("wrongtoken", "ZZPLANTED", "Traceback"):
+            assert secret not in told + caplog.text
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_archive_that_is_busy_is_asked_again_a_few_times(web: Web) -> None:
+    web.statuses = [503, 503]
+    assert open_archive(web.url, ca=web.ca).instances("1.2.3") == ["1.2.3.4"]
+    assert len(web.headers) == 2 + 2, "twice busy, then the page and the one after it"
+    before = len(web.headers)
+    web.statuses = [503] * 50
+    with pytest.raises(ArchiveError) as refused:
+        open_archive(web.url, ca=web.ca).instances("1.2.3")
+    assert refused.value.code == "unreachable", "a node waits for it"
+    assert len(web.headers) == before + 4, "one try and three more"
+    assert "ZZPLANTED" not in str(refused.value)
+
+
+def test_an_archive_that_says_nothing_is_not_waited_for(web: Web) -> None:
+    web.silent = threading.Event()
+    with pytest.raises(ArchiveError, match="cannot be reached") as refused:
+        open_archive(web.url, ca=web.ca, timeout_s=0.3).instances("1.2.3")
+    assert refused.value.code == "unreachable"
+    assert len(web.headers) <= 4

@@ -1,0 +1,115 @@
+"""The heat map as a DICOM object, for who asks for it: parametric map or fractional segmentation.
+
+Most viewers show neither well (a fractional segmentation can make them refuse the series), so neither is written
+unless it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import highdicom as hd
+import numpy as np
+from highdicom.pm import ParametricMap, RealWorldValueMapping
+from highdicom.seg import (
+    SegmentAlgorithmTypeValues,
+    Segmentation,
+    SegmentationFractionalTypeValues,
+    SegmentationTypeValues,
+    SegmentDescription,
+)
+from pydicom.sr.codedict import codes as standard
+
+from tips_med.exporters.dicom import codes
+from tips_med.exporters.dicom.equipment import DESCRIPTION, NOTICE, Equipment, SeriesPlan
+from tips_med.exporters.dicom.source import SourceImages
+from tips_med.grounding import Grounding
+
+HeatKind = Literal["parametric", "fractional"]
+NOT_SEEN = -1.0
+"""Stored where the scan measured nothing; stated as Float Pixel Padding Value (0028,0122)."""
+
+
+def make_heat(
+    kind: HeatKind, grounding: Grounding, source: SourceImages, equipment: Equipment, series: SeriesPlan
+) -> ParametricMap | Segmentation:
+    """The heat map on its own grid, which is coarser than the scan's; every slice is written.
+
+    Args:
+        kind: ``parametric`` keeps the values as they are (float32), and tells "not seen" from "not there";
+            ``fractional`` rounds to 1/255, and what was not seen is 0.
+        grounding: The answer.
+        source: The images it is about.
+        equipment: What made it.
+        series: Where it goes.
+    """
+    return (_parametric if kind == "parametric" else _fractional)(grounding, source, equipment, series)
+
+
+def _parametric(grounding: Grounding, source: SourceImages, equipment: Equipment, series: SeriesPlan) -> ParametricMap:
+    values = np.where(np.isfinite(grounding.heat), grounding.heat, NOT_SEEN).astype(np.float32)
+    mapping = RealWorldValueMapping(
+        lut_label="SCORE",
+        lut_explanation=f"probability that a point belongs to: {grounding.query.text}"[:64],
+        unit=codes.NO_UNITS,
+        value_range=(0.0, 1.0),
+        slope=1.0,
+        intercept=0.0,
+        quantity_definition=standard.DCM.Probability,
+    )
+    made = ParametricMap(
+        source_images=source.images[:1] if source.is_multiframe else source.images,
+        further_source_images=source.images[1:] if source.is_multiframe else None,
+        pixel_array=_volume(grounding, values),
+        real_world_value_mappings=[mapping],
+        voi_lut_transformations=[hd.VOILUTTransformation(window_center=0.5, window_width=1.0)],
+        contains_recognizable_visual_features=False,
+        content_label="TIPS_MED",
+        content_description=NOTICE,
+        content_creator_name="tips_med^",
+        series_description=DESCRIPTION,
+        **equipment.arguments,
+        **series.place("PM"),
+    )
+    made.FloatPixelPaddingValue = made.FloatPixelPaddingRangeLimit = NOT_SEEN
+    made.Laterality = ""  # type 2C; the map may show both sides
+    codes.identify_private_scheme(made)
+    return made
+
+
+def _fractional(grounding: Grounding, source: SourceImages, equipment: Equipment, series: SeriesPlan) -> Segmentation:
+    segment = SegmentDescription(
+        segment_number=1,
+        segment_label=codes.sought_name(grounding.query)[:64],
+        segmented_property_category=codes.category(grounding.query),
+        segmented_property_type=codes.sought(grounding.query),
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=equipment.for_segment(),
+    )
+    segment.SegmentDescription = f"Heat map. {NOTICE}."
+    made = Segmentation(
+        source_images=source.images[:1] if source.is_multiframe else source.images,
+        further_source_images=source.images[1:] if source.is_multiframe else None,
+        pixel_array=_volume(grounding, np.clip(np.nan_to_num(grounding.heat), 0.0, 1.0).astype(np.float32)),
+        segmentation_type=SegmentationTypeValues.FRACTIONAL,
+        fractional_type=SegmentationFractionalTypeValues.PROBABILITY,
+        segment_descriptions=[segment],
+        omit_empty_frames=False,
+        content_label="TIPS_MED",
+        content_description=NOTICE,
+        content_creator_name="tips_med^",
+        series_description=DESCRIPTION,
+        **equipment.arguments,
+        **series.place("PM"),
+    )
+    codes.identify_private_scheme(made)
+    return made
+
+
+def _volume(grounding: Grounding, values: np.ndarray) -> hd.Volume:
+    return hd.Volume(
+        values,
+        grounding.lps_from_heat,
+        coordinate_system="PATIENT",
+        frame_of_reference_uid=grounding.scan.provenance.frame_of_reference_uid,
+    )

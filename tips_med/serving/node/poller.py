@@ -1,0 +1,248 @@
+"""Looks for studies in an archive instead of waiting for them to be sent, and fetches those that are quiet."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import re
+import shutil
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from tips_med.errors import OutputError, TipsMedError
+from tips_med.exporters.dicom.equipment import DESCRIPTION
+from tips_med.serving.archive import Archive, ArchiveError, SeriesFound
+from tips_med.serving.node.audit import Audit
+from tips_med.serving.node.ledger import Ledger, Polled
+from tips_med.serving.node.receiver import safe_name, sync_folder
+
+logger = logging.getLogger(__name__)
+
+_UID = re.compile(r"[0-9.]{1,64}")
+_LONGEST_PAUSE_S = 300.0
+
+
+@dataclass(frozen=True)
+class PollSettings:
+    """What to look for in an archive, and how often.
+
+    Attributes:
+        modalities: ``CT``, ``MR``, ``PT``: only series of these are fetched.
+        window_days: Studies of today and of so many days before, by Study Date; one without a date is never found.
+        every_s: Between two looks.
+        max_studies: Most studies that one look takes notice of for each modality.
+    """
+
+    modalities: Sequence[str] = ("CT",)
+    window_days: int = 2
+    every_s: float = 60.0
+    max_studies: int = 1000
+
+
+class Stopped(Exception):  # noqa: N818 (no error)
+    """The node ends while a study is being fetched; it is fetched from the start next time."""
+
+
+class Poller:
+    """One study at a time, whole or not at all; every step can be killed and is then done again.
+
+    A study is fetched when its images (their series and numbers) have been the same for ``quiet_s``. They are fetched
+    beside their place, moved there, and entered in the ledger in one transaction together with what was taken, so the
+    same images are never taken twice. A study that the ledger does not know, but in which a report of ours lies, was
+    answered before the ledger was lost, and is left alone.
+
+    Args:
+        folder: The node's folder, with ``incoming`` and ``fetched``.
+        ledger: Where studies are entered.
+        archive: What is looked at.
+        audit: What was done.
+        settings: What to look for.
+        answers: Where results go.
+        result_study: The study that results about a study go into.
+        quiet_s: How long a study must stay the same.
+        attempts: A study that cannot be fetched so often is set aside.
+        pause_s: Before the second attempt; it doubles with each.
+        max_instance_bytes: A study with a larger object is not taken.
+        min_free_bytes: Nothing is fetched when less is free on the disk.
+        stopped: Whether to end, asked between two images.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        ledger: Ledger,
+        archive: Archive,
+        audit: Audit,
+        settings: PollSettings,
+        *,
+        answers: Archive | None = None,
+        result_study: Callable[[str], str] = str,
+        quiet_s: float = 30.0,
+        attempts: int = 3,
+        pause_s: float = 10.0,
+        max_instance_bytes: int = 2 << 30,
+        min_free_bytes: int = 1 << 30,
+        stopped: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self.incoming, self.fetched = folder / "incoming", folder / "fetched"
+        self.ledger, self.archive, self.audit, self.settings = ledger, archive, audit, settings
+        self.answers, self.result_study = answers or archive, result_study
+        self.quiet_s, self.attempts, self.pause_s = quiet_s, attempts, pause_s
+        self.max_instance_bytes, self.min_free_bytes = max_instance_bytes, min_free_bytes
+        self.stopped = stopped
+        self.last_look: float | None = None
+        self._next_look = 0.0
+        self._failures = 0
+        self._counts: dict[str, int] = {}
+        shutil.rmtree(self.fetched, ignore_errors=True)  # what a crash left; it is fetched again
+        self.fetched.mkdir(mode=0o700)
+
+    def step(self) -> bool:
+        """Looks at the archive when it is time to, then fetches a study if one is quiet.
+
+        Returns:
+            Whether a study was dealt with.
+        """
+        self.look_if_due()
+        waiting = self.ledger.next_polled(time.time() - self.quiet_s)
+        return waiting is not None and self._try_to_fetch(waiting)
+
+    def look_if_due(self) -> None:
+        """Looks at the archive when it is time to; one that is down is tried again later."""
+        now = time.time()
+        if now < self._next_look:
+            return
+        try:
+            self._look()
+        except TipsMedError as error:
+            self._failures += 1
+            pause = min(self.pause_s * 2 ** (self._failures - 1), _LONGEST_PAUSE_S)
+            self._next_look = now + max(pause, self.settings.every_s)
+            self.audit.note("not-polled", reason=error.code)
+            logger.warning("the archive cannot be searched: %s; again in %.0f s", error.code, self._next_look - now)
+        else:
+            self._failures, self.last_look, self._next_look = 0, now, now + self.settings.every_s
+
+    def _look(self) -> None:
+        """Notes every study of the window that is new or has changed."""
+        since = date.today() - timedelta(days=self.settings.window_days)
+        found: dict[str, int] = {}
+        for modality in self.settings.modalities:
+            for study in self.archive.studies(modality, since, self.settings.max_studies):
+                if _UID.fullmatch(study.uid):
+                    found[study.uid] = study.instances
+        for uid, instances in found.items():
+            # The number of all instances of a study tells, without another request, that nothing has come to it.
+            if instances > 0 and self._counts.get(uid) == instances:
+                continue
+            self.ledger.see(safe_name(uid), uid, _fingerprint(self._images(uid)), time.time())
+        self._counts = found
+
+    def _try_to_fetch(self, study: Polled) -> bool:
+        """Fetches a study, or puts it off."""
+        if study.attempts >= self.attempts:
+            self._set_aside(study, "it could not be fetched")
+            return True
+        # Counted before, so that a study which kills the process comes to an end too.
+        self.ledger.put_off_polled(study.key, 0.0, 1)
+        try:
+            self._fetch(study)
+        except Stopped:
+            self.ledger.put_off_polled(study.key, 0.0, -1)
+        except TipsMedError as error:
+            self._put_off(study, error.code)
+        except OSError as error:
+            self._put_off(study, "no-room" if error.errno == 28 else type(error).__name__)
+        except Exception as error:  # a bug must not end the node, nor its message name the patient
+            self._put_off(study, type(error).__name__)
+        finally:
+            shutil.rmtree(self.fetched / study.key, ignore_errors=True)
+        return True
+
+    def _put_off(self, study: Polled, reason: str) -> None:
+        waits = reason in ("unreachable", "no-room")  # it is not the study's fault
+        if study.attempts + 1 >= self.attempts and not waits:
+            self._set_aside(study, reason)
+            return
+        pause = min(self.pause_s * 2**study.attempts, _LONGEST_PAUSE_S)
+        self.ledger.put_off_polled(study.key, time.time() + pause, -1 if waits else 0)
+        self.audit.note("not-fetched", study.uid, reason=reason, attempt=study.attempts + 1)
+        logger.warning("study %s not fetched: %s; again in %.0f s", self.audit.hashed(study.uid), reason, pause)
+
+    def _set_aside(self, study: Polled, reason: str) -> None:
+        self.ledger.settle(study.key, "aside")
+        self.audit.note("aside", study.uid, reason=reason, state="polled")
+        logger.error("study %s set aside: %s", self.audit.hashed(study.uid), reason)
+
+    def _fetch(self, study: Polled) -> None:
+        series = self._images(study.uid)
+        fingerprint = _fingerprint(series)
+        if fingerprint != study.fingerprint:  # it has changed since the last look: it is not quiet
+            self.ledger.see(study.key, study.uid, fingerprint, time.time())
+            return
+        if not series or (not self.ledger.has_study(study.key) and self._was_answered(study.uid)):
+            self.ledger.settle(study.key, "taken")
+            self.audit.note("answered-before" if series else "no-images", study.uid)
+            return
+        folder = self.fetched / study.key
+        folder.mkdir()
+        for one in series:
+            self._fetch_series(study.uid, one.uid, folder)
+        names = sorted(path.name for path in folder.iterdir())
+        place = self.incoming / study.key
+        place.mkdir(exist_ok=True)
+        for name in names:
+            (folder / name).replace(place / name)
+        sync_folder(place)
+        self.ledger.take_in(study.key, study.uid, names)
+        self.audit.note("fetched", study.uid, images=len(names))
+
+    def _fetch_series(self, study_uid: str, series_uid: str, folder: Path) -> None:
+        expected, got = set(self.archive.instances(study_uid, series_uid)), set()
+        for instance in self.archive.retrieve(study_uid, series_uid):
+            if self.stopped():
+                raise Stopped
+            if shutil.disk_usage(folder).free < self.min_free_bytes:
+                raise OutputError("too little is free on the disk", path=folder, code="no-room")
+            uid = str(instance.get("SOPInstanceUID", ""))
+            if (instance.get("StudyInstanceUID"), instance.get("SeriesInstanceUID")) != (study_uid, series_uid):
+                raise ArchiveError("the archive sent an image of another series", code="not-asked-for")
+            if not _UID.fullmatch(uid):
+                raise ArchiveError("an image has a SOP Instance UID that is none", code="bad-uid")
+            _write(instance, folder / (safe_name(uid) + ".dcm"), self.max_instance_bytes)
+            got.add(uid)
+        if expected - got:
+            raise ArchiveError(f"{len(expected - got)} of {len(expected)} images did not come", code="incomplete")
+
+    def _images(self, study_uid: str) -> list[SeriesFound]:
+        """Series that are asked for; never those of results, ours or others'."""
+        series = self.archive.series(study_uid)
+        return [one for one in series if one.modality in self.settings.modalities and _UID.fullmatch(one.uid)]
+
+    def _was_answered(self, study_uid: str) -> bool:
+        series = self.answers.series(self.result_study(study_uid))
+        return any(one.modality == "SR" and one.description == DESCRIPTION for one in series)
+
+
+def _fingerprint(series: Sequence[SeriesFound]) -> str:
+    """The same for the same series with as many images each."""
+    listed = sorted(f"{one.uid}:{one.instances}" for one in series)
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:32]
+
+
+def _write(instance: Dataset, path: Path, max_bytes: int) -> None:
+    with path.open("wb") as stream:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd values that are the source's
+            instance.save_as(stream, enforce_file_format=True)
+        stream.flush()
+        if stream.tell() > max_bytes:
+            raise OutputError("an image is larger than is taken", path=path, code="too-large")
+        os.fsync(stream.fileno())
