@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
-from tips_med.encoders.compact import CompactConfig, CompactImageTower, has_fast_bfloat16
+from tips_med.encoders.compact import CompactConfig, CompactImageTower
 from tips_med.encoders.words import WordsConfig, WordsTextTower
 from tips_med.errors import ConfigError
 from tips_med.model import GroundingModel, ModelCard, load_model, save_model
@@ -23,6 +23,7 @@ from tips_med.query import Lexicon
 from tips_med.readers import read_scan
 from tips_med.synthesis.anatomy import Anatomy, make_anatomy
 from tips_med.synthesis.scene import SceneSpec
+from tips_med.training.fitting import precision_of
 from tips_med.training.outlines import outline_lungs
 from tips_med.training.painted import PaintedScenes
 from tips_med.training.task import AlignmentTask, Recipe
@@ -115,7 +116,7 @@ def pretrain(
     )
     trainer = lightning.Trainer(
         accelerator="auto",
-        precision="bf16-mixed" if _has_fast_bfloat16() else "32-true",
+        precision=precision_of("auto", "auto"),  # pyright: ignore[reportArgumentType]
         max_steps=recipe.steps,
         gradient_clip_val=1.0,
         logger=CSVLogger(out, name="log", version=0),
@@ -183,10 +184,6 @@ def _sphere(
     k, j, i = np.indices(shape, dtype=np.float32)
     place = np.stack([k, j, i], axis=-1) @ lps_from_kji[:3, :3].T.astype(np.float32) + lps_from_kji[:3, 3]
     return np.linalg.norm(place - np.asarray(sphere[:3]), axis=-1) <= sphere[3]
-
-
-def _has_fast_bfloat16() -> bool:
-    return has_fast_bfloat16(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _step_of(checkpoint: Path) -> int:

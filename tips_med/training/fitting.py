@@ -17,6 +17,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAverag
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
 
+from tips_med.encoders.compact import has_fast_bfloat16
 from tips_med.errors import ConfigError, OutputError
 from tips_med.model import Calibration, GroundingModel, ModelCard
 from tips_med.query import Lexicon
@@ -43,7 +44,7 @@ class TrainerSpec:
         devices: How many, or ``auto``.
         nodes: How many machines.
         strategy: Lightning's: ``auto``, ``ddp``; or ``fsdp``, which shards weights (FSDP2), for towers that fit no GPU.
-        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``.
+        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``; ``auto`` is the second where the machine is quick at it.
         accumulate: Steps whose gradients are added up.
         ema: Decay of the averaged weights, which are the ones that are saved; 0 for none.
         checkpoint_every: Steps between checkpoints.
@@ -56,13 +57,22 @@ class TrainerSpec:
     devices: int | str = "auto"
     nodes: int = 1
     strategy: str = "auto"
-    precision: str = "bf16-mixed"
+    precision: str = "auto"
     accumulate: int = 1
     ema: float = 0.99
     checkpoint_every: int = 100
     validate_every: int = 100
     patience: int = 0
     threads: int = 0
+
+
+def precision_of(wanted: str, accelerator: str) -> str:
+    """Lightning's name of a precision; ``auto`` looks at the machine, for bfloat16 can also be ten times as slow."""
+    if wanted != "auto":
+        return wanted
+    on_gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    fast = has_fast_bfloat16(torch.device("cuda" if on_gpu else "cpu"))
+    return "bf16-mixed" if fast else "32-true"
 
 
 def step_of(out: Path) -> int:
@@ -156,7 +166,7 @@ def fit(
         devices=spec.devices,
         num_nodes=spec.nodes,
         strategy=_sharding(spec) if sharded else spec.strategy,
-        precision=spec.precision,  # type: ignore[arg-type]
+        precision=precision_of(spec.precision, spec.accelerator),  # type: ignore[arg-type]
         accumulate_grad_batches=spec.accumulate,
         max_steps=task.recipe.steps,
         gradient_clip_val=1.0,
