@@ -112,7 +112,7 @@ class DicomWebArchive(Archive):
         fields = ["NumberOfStudyRelatedInstances"]
         filters = {"ModalitiesInStudy": modality, "StudyDate": f"{since:%Y%m%d}-"}
 
-        def search(**page: int) -> list[dict[str, Any]]:
+        def search(**page: Any) -> list[dict[str, Any]]:
             return self._client.search_for_studies(fields=fields, search_filters=filters, **page)
 
         return [
@@ -124,7 +124,7 @@ class DicomWebArchive(Archive):
         """See ``Archive``."""
         fields = ["Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances"]
 
-        def search(**page: int) -> list[dict[str, Any]]:
+        def search(**page: Any) -> list[dict[str, Any]]:
             return self._client.search_for_series(study_uid, fields=fields, **page)
 
         return [
@@ -140,7 +140,7 @@ class DicomWebArchive(Archive):
     def instances(self, study_uid: str, series_uid: str | None = None) -> list[str]:
         """See ``Archive``."""
 
-        def search(**page: int) -> list[dict[str, Any]]:
+        def search(**page: Any) -> list[dict[str, Any]]:
             return self._client.search_for_instances(study_uid, series_uid, **page)
 
         return [_text(item, _SOP_INSTANCE_UID) for item in self._search(search, _SOP_INSTANCE_UID)]

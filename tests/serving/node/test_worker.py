@@ -67,6 +67,8 @@ def test_a_study_is_answered_once_and_its_files_go(tmp_path: Path) -> None:
     assert desk.ledger.counts() == {"receiving": 0, "sending": 0, "done": 2, "aside": 0}
     assert desk.files("incoming") == desk.files("results") == []
     assert not desk.worker.step()
+    desk.restart()
+    assert list((tmp_path / "incoming").iterdir()) == [], "empty folders do not pile up"
 
 
 def test_a_study_is_left_alone_until_it_is_quiet(tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ class Worker:
             for file in folder.iterdir():
                 if file.name not in known:
                     file.unlink()
+            if not known:
+                folder.rmdir()
         for folder in self.results.iterdir():
             if states.get(folder.name) not in ("sending", "aside"):
                 shutil.rmtree(folder)
