@@ -138,7 +138,7 @@ def _measured(values: list[tuple[Any, float, Any]]) -> list[sr.Measurement] | No
     made = [
         sr.Measurement(
             name=name,
-            value=float(f"{value:.6g}"),
+            value=float(f"{value:.4g}"),
             unit=unit,
             derivation=standard.SCT.Mean if name == standard.DCM.AttenuationCoefficient else None,
         )
