@@ -20,7 +20,13 @@ log = logging.getLogger(__name__)
 
 
 def calibrate(
-    model: Path, anatomies: Path, held_out: Sequence[str], out: Path, scenes: int = 40, seed: int = 1000
+    model: Path,
+    anatomies: Path,
+    held_out: Sequence[str],
+    out: Path,
+    scenes: int = 40,
+    seed: int = 1000,
+    painting: SceneSpec | None = None,
 ) -> Path:
     """Calibrates a model and reports how it does on two thirds and one third of the painted scans.
 
@@ -31,6 +37,7 @@ def calibrate(
         out: Where to write the calibrated weights; a .json of every observation is written beside it.
         scenes: Painted scans; the first two thirds fit, the rest are reported.
         seed: Of the painting.
+        painting: How whole scans are painted.
 
     Returns:
         The path of the calibrated weights.
@@ -41,7 +48,7 @@ def calibrate(
         raise ConfigError("only compact models can be calibrated", path=model)
     bodies = [Anatomy.load(Path(anatomies) / f"{name}.safetensors") for name in held_out]
     seen = []
-    for observation in observe(opened, bodies, SceneSpec(shape=None, empty=0.3, most=4), scenes, seed):
+    for observation in observe(opened, bodies, painting or SceneSpec(shape=None, empty=0.3), scenes, seed):
         if not seen or observation.scene != seen[-1].scene:
             log.info("painted scan %d of %d", observation.scene + 1, scenes)
         seen.append(observation)
