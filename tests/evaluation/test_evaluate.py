@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import html
 import json
 
 import numpy as np
@@ -9,6 +10,7 @@ from tests.manifest.files import write_nifti
 from tests.phantom import MASS, body, rule_model
 from tips_med.errors import OutputError
 from tips_med.evaluation import evaluate_rows, write_evaluation
+from tips_med.evaluation.meanings import meaning_of
 from tips_med.evaluation.page import PICTURES, Gallery, check_place
 from tips_med.manifest import ManifestError, Row
 
@@ -86,6 +88,9 @@ def test_json_and_page_say_the_same_and_name_no_place(evaluated):
     page = (out / "index.html").read_text()
     assert "not a medical device" in page
     assert f"{found.overall['dice']['value']:.3f}" in page
+    for name in found.overall:
+        assert html.escape(meaning_of(name), quote=True) in page
+        assert len(meaning_of(name)) > 10
     pictures = list((out / PICTURES).iterdir())
     assert [picture.name for picture in pictures] == ["line-2.png"]
     assert f"{PICTURES}/line-2.png" in page

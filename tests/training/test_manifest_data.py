@@ -11,6 +11,7 @@ from tips_med.query import Lexicon
 from tips_med.training import studies
 from tips_med.training.batches import collate
 from tips_med.training.crops import StudyCrops
+from tips_med.training.finetune import FinetuneRecipe, FinetuneTask
 from tips_med.training.manifest_data import ManifestData
 from tips_med.training.studies import PreparedStudy, prepare
 
@@ -123,6 +124,52 @@ def test_a_weak_sentence_counts_only_in_a_crop_of_the_whole_study(tmp_path, mode
     assert not part.known.any()
     assert whole.presence[0, 0] == 1.0
     assert not whole.known.any()  # nobody said where
+
+
+def test_sentences_that_no_crop_is_large_enough_for_are_told(tmp_path, model, caplog):
+    manifest = write_studies(tmp_path)
+    rows = ManifestData(data(manifest), model, LEXICON, tmp_path / "c", steps=1).rows
+    write_manifest([*rows, Row(rows[0].scan, "consolidation", patient=rows[0].patient)], manifest)
+    ManifestData(data(manifest), model, LEXICON, tmp_path / "cache", steps=1).prepare_data()
+    assert "the sentences without a mask of 1 studies teach nothing" in caplog.text
+    assert "--data.shape" in caplog.text
+    caplog.clear()
+    ManifestData(data(manifest, shape=(8, 64, 64)), model, LEXICON, tmp_path / "cache", steps=1).prepare_data()
+    assert not caplog.text
+
+
+def test_weak_pairs_of_two_studies_are_contrasted(tmp_path, model):
+    manifest = write_studies(tmp_path)
+    rows = ManifestData(data(manifest), model, LEXICON, tmp_path / "c", steps=1).rows[::2]
+    sentences = ("consolidation", "pneumothorax")
+    write_manifest([Row(row.scan, text, patient=row.patient) for row, text in zip(rows, sentences)], manifest)
+    module = ManifestData(data(manifest, shape=(8, 64, 64), batch=2), model, LEXICON, tmp_path / "cache", steps=1)
+    module.prepare_data()
+    batch = next(iter(module.train_dataloader()))
+    counting = batch.relation.any(0)
+    assert sorted(batch.phrases[n] for n in counting.nonzero().flatten()) == ["consolidation", "pneumothorax"]
+    assert batch.relation[:, counting].tolist() in ([[1, -1], [-1, 1]], [[-1, 1], [1, -1]])
+    task, told = FinetuneTask.from_model(model, LEXICON), {}
+    task.log = lambda name, value, **_: told.update({name: float(value.detach())})
+    task.training_step(batch, 0).backward()
+    assert told["contrast"] > 0
+    task.recipe = FinetuneRecipe(contrast_weight=0.0, weak_weight=0.0)
+    assert task.training_step(batch, 0).detach() == 0  # nothing else is known of these studies
+
+
+@pytest.mark.parametrize(
+    ("phrase", "word", "alone"),
+    [
+        ("mass", "mass", True),
+        ("mass in the left lung", "mass", False),  # the right one may have one, too
+        ("pleural effusion", "effusion", False),  # not every effusion is a pleural one
+        ("left lung", "lung", False),
+    ],
+)
+def test_the_word_that_names_the_region(phrase, word, alone, module):
+    query = LEXICON.parse(phrase)
+    number, means_all = crops(module)._word(query.phrase)
+    assert (query.words[number].text, means_all) == (word, alone)
 
 
 def test_batches_are_the_same_in_one_process_and_in_two(module):

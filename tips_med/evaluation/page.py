@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tips_med.errors import OutputError
+from tips_med.evaluation.meanings import meaning_of
 from tips_med.evaluation.run import Evaluation
 from tips_med.evaluation.suite import Case
 
@@ -134,12 +135,13 @@ def _page(evaluation: Evaluation, about: Mapping[str, Any], gallery: Gallery | N
     for title, values in (("All", evaluation.overall), *evaluation.terms.items()):
         rows = "".join(
             f'<tr><td>{e(name)}</td><td class="n">{_number(v["value"])}</td>'
-            f'<td class="n">{_number(v["low"])} to {_number(v["high"])}</td><td class="n">{v["cases"]}</td></tr>'
+            f'<td class="n">{_number(v["low"])} to {_number(v["high"])}</td><td class="n">{v["cases"]}</td>'
+            f'<td class="note">{e(meaning_of(name))}</td></tr>'
             for name, v in values.items()
         )
         parts.append(
             f'<h2>{e(title)}</h2><table><tr><th>measure</th><th class="n">value</th>'
-            f'<th class="n">interval</th><th class="n">cases</th></tr>{rows}</table>'
+            f'<th class="n">95% interval</th><th class="n">cases</th><th>what it says</th></tr>{rows}</table>'
         )
     if gallery is not None:
         worst, best = gallery.halves()
