@@ -17,8 +17,9 @@ from tips_med.models import open_model
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path
 from tips_med.slabs import crop_to_body, make_slabs, resample
-from tips_med.synthesis.anatomy import Anatomy
+from tips_med.synthesis.anatomy import RIGHT, Anatomy
 from tips_med.synthesis.findings import PAINTERS, Canvas
+from tips_med.synthesis.phantom import make_phantom
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
 QUERIES = {
@@ -27,28 +28,49 @@ QUERIES = {
 }
 
 
-def painted(anatomy: Anatomy, path: Path) -> None:
-    """Every finding that can be painted, in the same body."""
-    figure = Figure(figsize=(12, 5.6), layout="constrained")
+LEAST = {"calcification": 120, "emphysema": 6000, "cavity": 900, "pericardial_effusion": 24000}
+"""Voxels that make a finding worth a picture, where 400 is not enough or too many."""
+SOFT_TISSUE = ("pericardial_effusion", "cyst", "lesion")
+"""What is painted into organs, and looked at in another window."""
+ONE_SIDE = ("emphysema", "reticulation", "honeycombing", "atelectasis", "cavity", "calcification")
+COLORS = ("#ffb000", "#00d0ff", "#ff60ff", "#60ff60")
+
+
+def painted(scan: Anatomy, phantom: Anatomy, path: Path) -> None:
+    """Every finding that can be painted: those of the lungs in a scan, those of labelled organs in a phantom."""
+    figure = Figure(figsize=(12, 14.5), layout="constrained")
     for n, (name, paint) in enumerate(PAINTERS.items()):
-        rng = np.random.default_rng([7, n])
-        canvas = Canvas(
-            anatomy.volume_hu.astype(np.float32),
-            anatomy.lungs.copy(),
-            anatomy.spacing_mm,
-            rng,
-            np.zeros(anatomy.lungs.shape, bool),
-        )
+        body = phantom if name in SOFT_TISSUE else scan
+        # The scan has a mass of its own in the left lower lobe, which isn't to be painted over.
+        side = RIGHT if name in ONE_SIDE else None
         made = None
-        while made is None or made.mask.sum() < 400:
-            made = paint(canvas)
-        slab = int(made.mask.sum(axis=(1, 2)).argmax())
-        axes = figure.add_subplot(2, 3, n + 1)
-        axes.imshow(canvas.volume_hu[slab], cmap="gray", vmin=-1250, vmax=250, interpolation="bilinear")
-        axes.contour(made.mask[slab], [0.5], colors="#ffb000", linewidths=0.8)
-        axes.set_title(f"{name.replace('_', ' ')}, painted: {made.side}", fontsize=10, loc="left")
+        # The first that is large enough to be seen at this size.
+        for seed in range(200):
+            canvas = Canvas(
+                body.volume_hu.astype(np.float32),
+                body.lungs.copy(),
+                body.spacing_mm,
+                np.random.default_rng([7, n, seed]),
+                np.zeros(body.lungs.shape, bool),
+                body.organs,
+            )
+            made = paint(canvas, side)
+            if made is not None and made.mask.sum() >= LEAST.get(name, 400):
+                break
+        assert made is not None, f"{name} has no room in any of these"
+        shown = made.everything
+        slab = int(shown[-1].mask.sum(axis=(1, 2)).argmax())
+        axes = figure.add_subplot(5, 3, n + 1)
+        low, high = (-160, 240) if name in SOFT_TISSUE else (-1060, -560) if name == "emphysema" else (-1250, 250)
+        axes.imshow(canvas.volume_hu[slab], cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
+        for one, color in zip(shown, COLORS):
+            if one.mask[slab].any():
+                axes.contour(one.mask[slab], [0.5], colors=color, linewidths=0.8)
+        inside = ", ".join(one.finding for one in shown[1:] if one.finding != made.finding)
+        title = f"{name.replace('_', ' ')}: {' '.join([made.side or made.structure, *made.attributes])}"
+        axes.set_title(title + (f" (with {inside})" if inside else ""), fontsize=9, loc="left")
         axes.set_axis_off()
-    figure.savefig(path, dpi=100, metadata={"Software": None})
+    figure.savefig(path, dpi=76, metadata={"Software": None})
 
 
 def main() -> None:
@@ -65,7 +87,7 @@ def main() -> None:
     hu = np.nan_to_num(volume, nan=-1024).astype(np.int16)
     nothing = np.zeros(shape, np.uint8)
     body = Anatomy("sample", hu, lungs.inside, nothing, (), nothing > 0, slabs.spec.spacing_mm)
-    painted(body, IMAGES / "painted-scenes.png")
+    painted(body, make_phantom(3), IMAGES / "painted-scenes.png")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def paint_pericardial_effusion(canvas: Canvas, side: int | None = None) -> Paint
     away = ndimage.gaussian_filter(_distance(canvas, heart[box]), (0, 1.0, 1.0), truncate=2)
     others = _distance(canvas, beside)
     rows = np.flatnonzero(heart[box].any(axis=(0, 2)))
-    behind = (np.arange(away.shape[1], dtype=np.float32) - rows.mean()) / max(1, np.ptp(rows))
+    behind = (np.arange(heart[box].shape[1], dtype=np.float32) - rows.mean()) / max(1, np.ptp(rows))
     thick = thick_mm * np.clip(1 + 0.9 * behind[None, :, None] + 0.25 * canvas.noise(box, 30.0), 0.15, 1.4)
     view = canvas.volume_hu[box]
     free = ~heart[box] & ~beside & ~canvas.taken[box] & (view < 150)

@@ -47,9 +47,12 @@ def make_phantom(
     rng = np.random.default_rng(seed)
     habit = habitus or Habitus.draw(rng)
     scale = np.exp(rng.uniform(-0.11, 0.11)) * np.exp(rng.uniform(-0.07, 0.07, 3))  # of x, y, z
-    wide = WIDTH_MM + habit.muscle_mm + 1.3 * habit.fat_mm + 30 + (110 if habit.arms else 0)
-    front = DEPTH_MM + habit.muscle_mm + 1.2 * habit.fat_mm + 10 + 0.9 * habit.breast_mm
-    back = DEPTH_MM + habit.muscle_mm + 1.2 * habit.fat_mm + 45
+    # The belly is what reaches farthest, or the breasts.
+    fat, muscle = habit.fat_mm, habit.muscle_mm
+    wide = (WIDTH_MM + muscle + 1.15 * fat) * max(1.06, 1 + 0.003 * fat) + 12 + (105 if habit.arms else 0)
+    deep = (DEPTH_MM + 0.7 * muscle + 0.9 * fat + 14) * (1 + 0.006 * fat)
+    front = max(deep, DEPTH_MM + 0.3 * fat + 0.7 * habit.breast_mm) + 8
+    back = deep + 32
 
     def axis(low: float, high: float, step: float, patch: int) -> np.ndarray:
         cells = -(-int((high - low) / step) // patch) * patch
