@@ -135,7 +135,8 @@ def make_scene(anatomy: Anatomy, spec: SceneSpec, rng: np.random.Generator) -> S
     findings = _real(anatomy, piece)
     thin = None
     if lungs is not None:
-        thin = (ndimage.uniform_filter(volume, (1, 3, 3)) < EMPHYSEMA_HU) & (lungs > 0)
+        smooth = ndimage.uniform_filter(volume, 3, axes=(1, 2))
+        thin = (smooth < EMPHYSEMA_HU) & (lungs > 0)
         if rng.random() >= spec.empty:
             canvas = Canvas(volume, lungs, anatomy.spacing_mm, rng, (piece.lesions > 0) | piece.ignored, piece.organs)
             findings += _paint(canvas, spec, rng)
