@@ -22,8 +22,8 @@ from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene, SceneSpec, make_scene
 from tips_med.training.questions import answer
 
-SPECIFICITY, MOST_ABSENT = 0.95, 0.65
-"""The share of what is not there that should be called absent, and the probability above which nothing is."""
+SPECIFICITY, MOST_ABSENT = 0.95, 0.5
+"""The share of what is not there that should be called absent; and what is likelier than not is never called so."""
 
 
 @dataclass(frozen=True)
