@@ -73,6 +73,7 @@ def test_hit_rate_is_a_threshold_of_dice():
         mask = np.zeros_like(truth)
         mask[..., -marked:] = True
         metric.update(mask, truth)
+    metric.update(np.zeros_like(truth), np.zeros_like(truth))  # not there, not marked: no hit and no miss
     assert float(metric.compute()["hit_rate"]) == pytest.approx(1 / 3)
 
 

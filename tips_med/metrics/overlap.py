@@ -74,7 +74,9 @@ class GlobalDice(CaseMetric):
 
 
 class HitRate(CaseMetric):
-    """The share of findings whose Dice reaches 0.1 (ReXGroundingCT, arXiv:2507.22030).
+    """The share of findings that are there whose Dice reaches 0.1 (ReXGroundingCT, arXiv:2507.22030).
+
+    Cases without a truth are left out: that set has none, and an empty mask is no hit.
 
     Args:
         least_dice: What counts as a hit.
@@ -88,7 +90,8 @@ class HitRate(CaseMetric):
 
     def update(self, mask: Mask, truth: Mask, *, patient: str | None = None) -> None:
         """Adds a case; both masks [k j i] on one grid."""
-        self._add([float(dice(mask, truth) >= self.least_dice)], patient)
+        if truth.any():
+            self._add([float(dice(mask, truth) >= self.least_dice)], patient)
 
     def summarise(self, rows: Tensor) -> dict[str, Tensor]:
         """See CaseMetric."""
