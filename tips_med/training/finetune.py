@@ -117,7 +117,7 @@ class FinetuneTask(lightning.LightningModule):
             distance = patch_distance(self.to_teacher(patches), batch.teacher, batch.taught).mean()
             terms["distil"] = (distance, recipe.distil_weight)
         loss = torch.stack([weight * value for value, weight in terms.values()]).sum()
-        for name, (value, _) in (*terms.items(), ("loss", (loss, 1.0))):
+        for name, (value, _weight) in (*terms.items(), ("loss", (loss, 1.0))):
             self.log(name, value, prog_bar=name == "dense", batch_size=crops)
         return loss
 
