@@ -29,6 +29,15 @@ def test_cases_of_one_patient_are_drawn_together():
     assert 0.2 < narrow.low < 0.5 < narrow.high < 0.8
 
 
+def test_one_patient_has_no_interval():
+    metric = GlobalDice()
+    for mask, truth in masks([10, 0]):
+        metric.update(mask, truth, patient="one")
+    interval = metric.intervals(100)["dice"]
+    assert interval.value == 0.5
+    assert np.isnan([interval.low, interval.high]).all()
+
+
 def test_intervals_are_reproducible_and_cover_the_normal_theory():
     metric = GlobalDice()
     dices = [3, 5, 7, 9, 4, 6, 8, 5, 6, 7] * 4

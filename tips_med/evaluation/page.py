@@ -135,7 +135,7 @@ def _page(evaluation: Evaluation, about: Mapping[str, Any], gallery: Gallery | N
     for title, values in (("All", evaluation.overall), *evaluation.terms.items()):
         rows = "".join(
             f'<tr><td>{e(name)}</td><td class="n">{_number(v["value"])}</td>'
-            f'<td class="n">{_number(v["low"])} to {_number(v["high"])}</td><td class="n">{v["cases"]}</td>'
+            f'<td class="n">{_interval(v)}</td><td class="n">{v["cases"]}</td>'
             f'<td class="note">{e(meaning_of(name))}</td></tr>'
             for name, v in values.items()
         )
@@ -161,6 +161,10 @@ def _figure(value: float, name: str, facts: dict[str, Any]) -> str:
     said = f"Line {facts['line']}, {html.escape(facts['scan'])}: {phrase}, Dice {value:.3f}"
     picture = f'<img src="{PICTURES}/{html.escape(name)}" alt="the answer to {phrase}">'
     return f"<figure><figcaption>{said}</figcaption>{picture}</figure>"
+
+
+def _interval(values: Mapping[str, float | int | None]) -> str:
+    return "-" if values["low"] is None else f"{_number(values['low'])} to {_number(values['high'])}"
 
 
 def _number(value: float | int | None) -> str:

@@ -210,4 +210,6 @@ def _shown(value: float | int | None) -> str:
 
 
 def _interval(values: Mapping[str, float | int | None]) -> str:
+    if values["low"] is None:
+        return "-"  # of one patient
     return f"{_shown(values['low']).strip()} to {_shown(values['high']).strip()}"

@@ -69,6 +69,9 @@ class CaseMetric(Metric):
             draws: How often patients are drawn with replacement.
             confidence: Of the interval.
             seed: Of the draws.
+
+        Returns:
+            By name; without ends (NaN) where all cases are of one patient, who says nothing of others.
         """
         if not len(self.rows):
             return {}
@@ -79,6 +82,8 @@ class CaseMetric(Metric):
         members = [np.flatnonzero(group == n) for n in range(group.max() + 1)]
         rng = np.random.default_rng(seed)
         values = {name: float(value) for name, value in self.summarise(rows).items()}
+        if len(members) == 1:
+            return {name: Interval(value, float("nan"), float("nan")) for name, value in values.items()}
         drawn: dict[str, list[float]] = {name: [] for name in values}
         for _ in range(draws):
             some = np.concatenate([members[n] for n in rng.integers(len(members), size=len(members))])
