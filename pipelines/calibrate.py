@@ -27,6 +27,7 @@ def calibrate(
     scenes: int = 40,
     seed: int = 1000,
     painting: SceneSpec | None = None,
+    findings: tuple[str, ...] | None = None,
 ) -> Path:
     """Calibrates a model and reports how it does on two thirds and one third of the painted scans.
 
@@ -38,6 +39,8 @@ def calibrate(
         scenes: Painted scans; the first two thirds fit, the rest are reported.
         seed: Of the painting.
         painting: How whole scans are painted.
+        findings: Terms that the model is to answer, of those that it was trained on; it refuses the others. All if left
+            out.
 
     Returns:
         The path of the calibrated weights.
@@ -46,6 +49,11 @@ def calibrate(
     image, text = opened.image, opened.text
     if not isinstance(image, CompactImageTower) or not isinstance(text, WordsTextTower):
         raise ConfigError("only compact models can be calibrated", path=model)
+    if findings is not None:
+        untrained = set(findings) - set(opened.card.findings)
+        if untrained:
+            raise ConfigError(f"the model was not trained on {', '.join(sorted(untrained))}", path=model)
+        opened = dataclasses.replace(opened, card=dataclasses.replace(opened.card, findings=findings))
     bodies = [Anatomy.load(Path(anatomies) / f"{name}.safetensors") for name in held_out]
     seen = []
     for observation in observe(opened, bodies, painting or SceneSpec(shape=None, empty=0.3), scenes, seed):

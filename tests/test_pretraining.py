@@ -80,6 +80,15 @@ def test_calibration_is_fitted_on_bodies_that_were_held_out(data):
     assert (data / "calibrated.json").is_file()
 
 
+def test_a_model_may_be_kept_from_answering_what_it_was_trained_on_and_no_more(data):
+    weights = train(data, 2)
+    calibrate = cli.recipe("calibrate")
+    given = (weights, data / "run" / "anatomies", ["two"], data / "calibrated.safetensors")
+    assert load_model(calibrate(*given, scenes=3, findings=("mass",))).card.findings == ("mass",)
+    with pytest.raises(ConfigError, match="nodule"):
+        calibrate(*given, scenes=3, findings=("nodule",))
+
+
 def test_a_case_that_is_held_out_must_be_one_of_the_cases(data):
     with pytest.raises(ConfigError, match="nobody"):
         pretraining.pretrain(data, data / "run", [], CARD, held_out=["nobody"])
