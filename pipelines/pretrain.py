@@ -24,9 +24,10 @@ from tips_med.readers import read_scan
 from tips_med.synthesis.anatomy import Anatomy, make_anatomy
 from tips_med.synthesis.scene import SceneSpec
 from tips_med.training.fitting import precision_of
+from tips_med.training.optimizing import Recipe
 from tips_med.training.outlines import outline_lungs
 from tips_med.training.painted import PaintedScenes
-from tips_med.training.task import AlignmentTask, Recipe
+from tips_med.training.task import AlignmentTask
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from tips_med import cli
 from tips_med.configs import config_path
 from tips_med.errors import ConfigError
 from tips_med.manifest import read_manifest, read_mask
+from tips_med.model import load_model
 from tips_med.query import Lexicon
 from tips_med.readers import read_scan
 from tips_med.synthesis.anatomy import Anatomy
@@ -64,4 +65,4 @@ def test_the_shipped_test_is_exactly_arguments_of_paint():
     chosen = cli.build_parser("paint").parse_args(["paint", "--config", config, "--out", "painted"]).paint
     assert chosen.scenes.shape is None
     assert chosen.scans == 16
-    assert set(chosen.scenes.weights) <= set(chosen.findings)
+    assert set(chosen.findings) == set(load_model().card.findings)

@@ -16,7 +16,7 @@ from tips_med.errors import ConfigError
 from tips_med.model import ModelCard, load_model
 from tips_med.slabs import SlabSpec, ras_affine_ijk
 from tips_med.synthesis.scene import SceneSpec
-from tips_med.training.task import Recipe
+from tips_med.training.optimizing import Recipe
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 

@@ -16,8 +16,7 @@ from tips_med.training.batches import PhraseBatch
 from tips_med.training.contrast import contrast_loss, pooled_scores
 from tips_med.training.losses import map_loss, patch_loss
 from tips_med.training.matching import by_crop, find_loss, match_loss, weak_loss
-from tips_med.training.optimizing import adamw_with_cosine
-from tips_med.training.task import Recipe
+from tips_med.training.optimizing import Recipe, adamw_with_cosine
 from tips_med.training.towers import TrainableTowers, Tuning, towers_of
 
 

@@ -4,11 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from tips_med.training.task import Recipe
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the networks are optimised.
+
+    Attributes:
+        steps: Of the whole training; the learning rate falls to nought at the last one (cosine).
+        warmup: Steps over which it rises.
+        learning_rate: At its highest.
+        weight_decay: Of AdamW, for weights of two and more dimensions.
+        word_weight: Of the maps of single words beside those of phrases.
+        patch_weight: Of the patch scores beside the fine maps.
+        presence_weight: Of the surest places inside and outside, which decide between present and absent.
+    """
+
+    steps: int = 4000
+    warmup: int = 100
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    word_weight: float = 0.3
+    patch_weight: float = 0.5
+    presence_weight: float = 0.15
 
 
 def adamw_with_cosine(parameters: Iterable[nn.Parameter], recipe: Recipe) -> dict[str, object]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-
 import lightning
 import torch
 from torch import Tensor
@@ -13,30 +10,8 @@ from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import CompactConfig, CompactNet
 from tips_med.encoders.words import WordsConfig, WordsNet
 from tips_med.training.losses import map_loss, patch_loss, presence_loss
+from tips_med.training.optimizing import Recipe, adamw_with_cosine
 from tips_med.training.painted import Batch
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How the networks are optimised.
-
-    Attributes:
-        steps: Of the whole training; the learning rate falls to nought at the last one (cosine).
-        warmup: Steps over which it rises.
-        learning_rate: At its highest.
-        weight_decay: Of AdamW, for weights of two and more dimensions.
-        word_weight: Of the maps of single words beside those of phrases.
-        patch_weight: Of the patch scores beside the fine maps.
-        presence_weight: Of the surest places inside and outside, which decide between present and absent.
-    """
-
-    steps: int = 4000
-    warmup: int = 100
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.02
-    word_weight: float = 0.3
-    patch_weight: float = 0.5
-    presence_weight: float = 0.15
 
 
 class AlignmentTask(lightning.LightningModule):
@@ -80,18 +55,4 @@ class AlignmentTask(lightning.LightningModule):
         return maps + self.recipe.presence_weight * presence
 
     def configure_optimizers(self):  # noqa: D102 (Lightning's own signature)
-        decayed = [p for p in self.parameters() if p.ndim > 1]
-        plain = [p for p in self.parameters() if p.ndim <= 1]
-        optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=self.recipe.learning_rate,
-            betas=(0.9, 0.98),
-        )
-        recipe = self.recipe
-
-        def rate(step: int) -> float:
-            rising = min(1.0, (step + 1) / recipe.warmup)
-            return rising * 0.5 * (1 + math.cos(math.pi * min(1.0, step / recipe.steps)))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return adamw_with_cosine(self.parameters(), self.recipe)
