@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tips_med.synthesis.phantom import make_phantom
 
 from tips_med.errors import ConfigError
 from tips_med.exporters.nifti import write_volume
 from tips_med.manifest import Row, write_manifest
 from tips_med.query import Lexicon
 from tips_med.synthesis.anatomy import Anatomy
+from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec, make_scene
 from tips_med.training.examination import examine
 
