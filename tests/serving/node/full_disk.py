@@ -59,7 +59,7 @@ def results(disk: Path) -> dict[str, Any]:
 class _Running:
     def __init__(self, disk: Path, answerer: Answerer) -> None:
         settings = NodeSettings(
-            ["SENDER"], port=0, status_port=0, quiet_s=0.5, min_free_mb=0, pause_s=1.0, attempts=1000
+            ["SENDER"], port=0, status_port=0, quiet_s=3.0, min_free_mb=0, pause_s=1.0, attempts=1000
         )
         self._archive = MemoryArchive()
         self._node: Any = Node(disk / "node", self._archive, RULES, answerer, settings)
