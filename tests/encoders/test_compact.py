@@ -18,7 +18,7 @@ COARSE = dataclasses.replace(CONFIG, slabs=SlabSpec(spacing_mm=(20.0, 6.0, 6.0))
 
 @pytest.fixture
 def tower(monkeypatch) -> CompactImageTower:
-    monkeypatch.setattr(compact, "_has_fast_bfloat16", lambda device: False)
+    monkeypatch.setattr(compact, "has_fast_bfloat16", lambda device: False)
     net, _, _ = tiny_nets()
     net.config = COARSE
     return CompactImageTower(net)

@@ -64,10 +64,12 @@ class _Running:
         self._archive = MemoryArchive()
         self._node: Any = Node(disk / "node", self._archive, RULES, answerer, settings)
         self._node.archive = self._archive
+        self._started = disk / "node" / "audit.jsonl"
         self._thread = threading.Thread(target=self._node.run)
 
     def __enter__(self) -> Any:
         self._thread.start()
+        until(lambda: self._started.is_file() and self._started.read_text().endswith("\n"))
         return self._node
 
     def __exit__(self, *_: object) -> None:
