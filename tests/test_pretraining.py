@@ -37,14 +37,15 @@ def data(tmp_path):
     return tmp_path
 
 
-def train(data, steps: int):
+def train(data, steps: int, out: str = "run", image=COARSE, start=None):
     cases = [pretraining.Case(name, f"{name}.nii.gz", lungs=f"{name}-lungs.nii.gz") for name in ("one", "two")]
     return pretraining.pretrain(
         data,
-        data / "run",
+        data / out,
         cases,
         CARD,
-        image=COARSE,
+        image=image,
+        start=start,
         scenes=SceneSpec(shape=(3, 48, 64)),
         recipe=Recipe(steps=steps, warmup=1),
         held_out=["two"],
@@ -69,6 +70,16 @@ def test_training_goes_on_where_it_stopped(data):
     model = load_model(train(data, 4))
     assert model.card.trained["steps"] == 4
     assert model.sha256 != first
+
+
+def test_training_starts_from_earlier_weights_of_the_same_sizes(data):
+    first = train(data, 2)
+    model = load_model(train(data, 1, "further", start=first))
+    assert model.card.trained["start"]["weights_sha256"] == load_model(first).sha256
+    assert model.card.trained["start"]["steps"] == 2
+    wider = dataclasses.replace(COARSE, patch_width=16)
+    with pytest.raises(ConfigError, match="other sizes or words"):
+        train(data, 1, "wider", image=wider, start=first)
 
 
 def test_calibration_is_fitted_on_bodies_that_were_held_out(data):
