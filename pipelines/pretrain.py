@@ -22,6 +22,7 @@ from tips_med.model import GroundingModel, ModelCard, load_model, save_model
 from tips_med.query import Lexicon
 from tips_med.readers import read_scan
 from tips_med.synthesis.anatomy import Anatomy, make_anatomy
+from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec
 from tips_med.training.fitting import precision_of
 from tips_med.training.optimizing import Recipe
@@ -70,6 +71,9 @@ def pretrain(
     every: int = 200,
     start: Path | None = None,
     ema: float = 0.998,
+    asked: dict[str, float] | None = None,
+    phantoms: int = 0,
+    phantom_share: float = 0.1,
 ) -> Path:
     """Trains, or goes on where it stopped, and writes ``model.safetensors`` into ``out``.
 
@@ -90,6 +94,9 @@ def pretrain(
         every: Steps between checkpoints.
         start: Weights of the same sizes and words to start from; they also outline the lungs of cases where nobody did.
         ema: How slowly the average of the weights, which is what is kept, follows them.
+        asked: How often each finding is asked for; 1 where nothing is said.
+        phantoms: How many procedural torsos to paint into as well.
+        phantom_share: How many of the scenes are of these.
 
     Returns:
         The path of the model.
@@ -101,6 +108,7 @@ def pretrain(
     earlier = load_model(start) if start is not None else None
     anatomies = [prepare(case, data, out / "anatomies", image, earlier) for case in cases]
     trained = [anatomy for anatomy in anatomies if anatomy.name not in held_out]
+    torsos = [_phantom(number, out / "anatomies", image) for number in range(phantoms)]
     lexicon = Lexicon.load(card.lexicon)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -110,7 +118,18 @@ def pretrain(
     checkpoint = out / "last.ckpt"
     done = _step_of(checkpoint) if checkpoint.exists() else 0
     scenes_without_end = PaintedScenes(
-        trained, scenes, image.slabs, card.findings, lexicon, batch, questions, seed, start=done
+        trained,
+        scenes,
+        image.slabs,
+        card.findings,
+        lexicon,
+        batch,
+        questions,
+        seed,
+        start=done,
+        weights=asked,
+        phantoms=torsos,
+        phantom_share=phantom_share,
     )
     loader = DataLoader(
         scenes_without_end, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
@@ -130,7 +149,8 @@ def pretrain(
     )
     trainer.fit(task, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     digest = hashlib.sha256(b"".join(anatomy.volume_hu.tobytes() for anatomy in trained)).hexdigest()
-    facts = {"steps": recipe.steps, "seed": seed, "data_sha256": digest, "anatomies": [a.name for a in trained]}
+    used = [anatomy.name for anatomy in (*trained, *torsos)]
+    facts = {"steps": recipe.steps, "seed": seed, "data_sha256": digest, "anatomies": used}
     if earlier is not None:
         facts["start"] = {"weights_sha256": earlier.sha256, **earlier.card.trained}
     model = out / "model.safetensors"
@@ -173,6 +193,14 @@ def prepare(
         anatomy = replace(anatomy, lungs=outline_lungs(anatomy, outliner))
     anatomy.save(file)
     return anatomy
+
+
+def _phantom(seed: int, folder: Path, image: CompactConfig) -> Anatomy:
+    """One procedural torso, made once; ``paint`` makes its own of other seeds."""
+    file = folder / f"phantom-{seed}.safetensors"
+    if not file.exists():
+        make_phantom(seed, image.slabs.spacing_mm).save(file)
+    return Anatomy.load(file)
 
 
 def _labels(path: Path) -> np.ndarray:

@@ -37,7 +37,7 @@ def data(tmp_path):
     return tmp_path
 
 
-def train(data, steps: int, out: str = "run", image=COARSE, start=None):
+def train(data, steps: int, out: str = "run", image=COARSE, start=None, **more):
     cases = [pretraining.Case(name, f"{name}.nii.gz", lungs=f"{name}-lungs.nii.gz") for name in ("one", "two")]
     return pretraining.pretrain(
         data,
@@ -54,6 +54,7 @@ def train(data, steps: int, out: str = "run", image=COARSE, start=None):
         workers=0,
         threads=1,
         every=2,
+        **more,
     )
 
 
@@ -70,6 +71,11 @@ def test_training_goes_on_where_it_stopped(data):
     model = load_model(train(data, 4))
     assert model.card.trained["steps"] == 4
     assert model.sha256 != first
+
+
+def test_phantoms_are_painted_into_as_well(data):
+    model = load_model(train(data, 1, phantoms=1, phantom_share=1.0, asked={"mass": 2.0}))
+    assert model.card.trained["anatomies"] == ["one", "phantom-0"]
 
 
 def test_training_starts_from_earlier_weights_of_the_same_sizes(data):

@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 
 from tips_med.slabs import SlabSpec
-from tips_med.synthesis.acquisition import acquire
+from tips_med.synthesis.acquisition import AcquisitionSpec, acquire
 from tips_med.synthesis.anatomy import LEFT, RIGHT, Anatomy, make_anatomy
 from tips_med.synthesis.deform import Deformation
 from tips_med.synthesis.findings import PAINTERS, Canvas, fill_air
@@ -153,3 +153,14 @@ def test_an_anatomy_is_saved_and_made_from_any_scan(any_scan, tmp_path):
     again = Anatomy.load(tmp_path / "toy.safetensors")
     np.testing.assert_array_equal(again.volume_hu, made.volume_hu)
     assert (again.spacing_mm, again.lesion_mm, again.name) == (made.spacing_mm, made.lesion_mm, "toy")
+
+
+def test_a_scene_is_scanned_as_its_acquisition_says():
+    """A table lies under the patient where one is asked for, and nowhere is anything else changed behind it."""
+    still = dataclasses.replace(SPEC, shape=None, empty=1.0, strength=0.0)
+    plain = make_scene(anatomy(), still, np.random.default_rng(3)).volume_hu
+    on_table = dataclasses.replace(still, acquisition=AcquisitionSpec(table=1.0))
+    scanned = make_scene(anatomy(), on_table, np.random.default_rng(3)).volume_hu
+    changed = np.abs(scanned - plain) > 1
+    assert changed.any()
+    assert (plain[changed] < -700).all()  # only air gives way

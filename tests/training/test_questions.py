@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -85,6 +87,43 @@ def test_questions_are_of_what_is_there_of_the_wrong_side_and_of_what_is_not(sce
     found = [q for q in asked if q.target.any()]
     assert 0.2 < len(found) / len(asked) < 0.95
     assert not any(q.target[q.unknown].any() for q in asked)
+
+
+def test_what_is_asked_for_more_often_is_a_matter_of_weights(scene):
+    def count(weights) -> int:
+        asked = [
+            q for seed in range(12) for q in ask(scene, FINDINGS, LEXICON, np.random.default_rng(seed), 8, weights)
+        ]
+        return sum("effusion" in q.phrase for q in asked)
+
+    assert count({"pleural_effusion": 5.0}) > 1.5 * count(None) > 0
+    assert count({"pleural_effusion": 0.0}) == 0
+
+
+def test_a_nodule_is_told_apart_from_what_it_is_mistaken_for(scene):
+    """Half of the questions about what is not there are of what looks alike."""
+    findings = ("nodule", "cavity", "pneumothorax", "emphysema", "pleural_effusion")
+    asked = [q for seed in range(20) for q in ask(scene, findings, LEXICON, np.random.default_rng(seed), 8)]
+    mistaken = sum("cavit" in q.phrase for q in asked)
+    assert mistaken > 2 * sum("pneumothorax" in q.phrase for q in asked) > 0
+    assert not any(q.target.any() for q in asked if "cavit" in q.phrase and "nod" not in q.phrase)
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, {False}), (0.5, {False, True}), (1.0, {True})])
+def test_some_scenes_are_of_phantoms(share, expected):
+    of_bone = replace(anatomy(), volume_hu=np.full_like(anatomy().volume_hu, 2000))
+    scenes = PaintedScenes(
+        [anatomy()],
+        SceneSpec(shape=(2, 64, 96), strength=0.0, empty=1.0),
+        SlabSpec(),
+        FINDINGS,
+        LEXICON,
+        batch=1,
+        questions=1,
+        phantoms=[of_bone],
+        phantom_share=share,
+    )
+    assert {bool(scenes.make(step).pixels[0, 1, :, 32, 48].min() == 1) for step in range(8)} == expected
 
 
 def test_batches_are_the_same_whatever_came_before():

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from tips_med.synthesis.acquisition import acquire
+from tips_med.synthesis.acquisition import AcquisitionSpec, acquire
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.deform import Deformation, Piece, cut
 from tips_med.synthesis.findings import PAINTERS, SIDES, Canvas, Painted
@@ -45,6 +45,7 @@ class SceneSpec:
         most: Findings painted at most; few are likelier than many.
         deformation: Of the body.
         strength: Of the acquisition's randomness.
+        acquisition: What else may differ between scanners; nothing when None.
     """
 
     shape: tuple[int, int, int] | None = (8, 144, 192)
@@ -62,6 +63,7 @@ class SceneSpec:
     most: int = 4
     deformation: Deformation = field(default_factory=Deformation)
     strength: float = 1.0
+    acquisition: AcquisitionSpec | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +142,7 @@ def make_scene(anatomy: Anatomy, spec: SceneSpec, rng: np.random.Generator) -> S
         if rng.random() >= spec.empty:
             canvas = Canvas(volume, lungs, anatomy.spacing_mm, rng, (piece.lesions > 0) | piece.ignored, piece.organs)
             findings += _paint(canvas, spec, rng)
-    volume = acquire(volume, anatomy.spacing_mm, rng, spec.strength)
+    volume = acquire(volume, anatomy.spacing_mm, rng, spec.strength, spec.acquisition)
     return Scene(volume, lungs, tuple(findings), piece.ignored, piece.offset_mm, anatomy.spacing_mm, thin)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,6 +51,9 @@ class PaintedScenes(IterableDataset[Batch]):
         questions: Questions a scene.
         seed: Of everything.
         start: Batches to leave out, for resuming.
+        weights: How often a finding is asked for; 1 where nothing is said.
+        phantoms: More bodies to paint into.
+        phantom_share: How many of the scenes are of these, 0 to 1.
     """
 
     def __init__(
@@ -64,10 +67,14 @@ class PaintedScenes(IterableDataset[Batch]):
         questions: int = 8,
         seed: int = 0,
         start: int = 0,
+        weights: Mapping[str, float] | None = None,
+        phantoms: Sequence[Anatomy] = (),
+        phantom_share: float = 0.0,
     ) -> None:
         self.anatomies, self.scenes, self.slabs = anatomies, scenes, slabs
         self.findings, self.lexicon = findings, lexicon
         self.batch, self.questions, self.seed, self.start = batch, questions, seed, start
+        self.weights, self.phantoms, self.phantom_share = weights, phantoms, phantom_share
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
@@ -82,8 +89,9 @@ class PaintedScenes(IterableDataset[Batch]):
         rng = np.random.default_rng([self.seed, step])
         made = []
         for _ in range(self.batch):
-            scene = make_scene(pick_anatomy(self.anatomies, rng), self.scenes, rng)
-            made.append((scene, ask(scene, self.findings, self.lexicon, rng, self.questions)))
+            phantom = bool(self.phantoms) and rng.random() < self.phantom_share
+            scene = make_scene(pick_anatomy(self.phantoms if phantom else self.anatomies, rng), self.scenes, rng)
+            made.append((scene, ask(scene, self.findings, self.lexicon, rng, self.questions, self.weights)))
         return collate(made, self.slabs)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -14,6 +15,22 @@ from tips_med.synthesis.scene import Scene, names
 
 SIDES = {"left": LEFT, "right": RIGHT}
 SIDED: tuple[Side | None, ...] = (None, "left", "right")
+CONFUSED = {
+    "nodule": ("mass", "ground_glass_opacity", "cavity"),
+    "mass": ("consolidation", "nodule", "atelectasis", "pleural_effusion"),
+    "lesion": ("consolidation", "ground_glass_opacity"),
+    "cavity": ("emphysema", "pneumothorax", "honeycombing"),
+    "ground_glass_opacity": ("consolidation", "nodule", "reticulation"),
+    "consolidation": ("mass", "lesion", "ground_glass_opacity", "pleural_effusion"),
+    "atelectasis": ("mass", "pleural_effusion", "lesion"),
+    "emphysema": ("pneumothorax", "cavity"),
+    "reticulation": ("ground_glass_opacity", "consolidation"),
+    "honeycombing": ("emphysema", "cavity", "reticulation"),
+    "pleural_effusion": ("consolidation", "atelectasis", "mass"),
+    "pneumothorax": ("emphysema", "cavity"),
+}
+"""What a finding is mistaken for: asked for where the finding is, to be told apart from it."""
+
 ATTRIBUTED = ("solid", "part_solid", "ground_glass", "spiculated", "cavitary")
 """Attributes that the painters know to be true or false of a nodule or mass."""
 
@@ -39,7 +56,14 @@ class Question:
     word_unknown: np.ndarray | None = None
 
 
-def ask(scene: Scene, findings: tuple[str, ...], lexicon: Lexicon, rng: np.random.Generator, n: int) -> list[Question]:
+def ask(
+    scene: Scene,
+    findings: tuple[str, ...],
+    lexicon: Lexicon,
+    rng: np.random.Generator,
+    n: int,
+    weights: Mapping[str, float] | None = None,
+) -> list[Question]:
     """Makes ``n`` questions about a scene: of what is there, of the wrong side of it, and of what is not there.
 
     Args:
@@ -48,14 +72,19 @@ def ask(scene: Scene, findings: tuple[str, ...], lexicon: Lexicon, rng: np.rando
         lexicon: The language.
         rng: The only source of chance.
         n: How many.
+        weights: How often a finding is asked for; 1 where nothing is said.
     """
+    weights = weights or {}
     there = [(name, painted) for painted in scene.findings for name in sorted(names(painted)) if name in findings]
     questions = []
     for turn in range(n):
         if turn == 0 and scene.lungs is not None:
             slots = Slots(finding=None, structure="lung", side=SIDED[int(rng.integers(3))])
         elif there and (turn == 1 or rng.random() < 0.4):
-            name, painted = there[int(rng.integers(len(there)))]
+            # First the name, then the one: a nodule, which is a lesion too, must not crowd out all others.
+            name = _drawn(sorted({name for name, _ in there}), weights, rng)
+            called = [painted for other, painted in there if other == name]
+            painted = called[int(rng.integers(len(called)))]
             swap = rng.random()
             side: Side | None = None
             if swap > 0.35 and painted.side is not None:
@@ -63,9 +92,17 @@ def ask(scene: Scene, findings: tuple[str, ...], lexicon: Lexicon, rng: np.rando
             slots = _finding_slots(name, side, _attribute(name, painted, rng), rng)
         else:
             # Mostly absent: a scan has nearly none of all the findings that one may ask for.
-            slots = _finding_slots(str(rng.choice(findings)), SIDED[int(rng.integers(3))], None, rng)
+            mistaken = [other for name, _ in there for other in CONFUSED.get(name, ()) if other in findings]
+            alike = bool(mistaken) and rng.random() < 0.5
+            finding = _drawn(mistaken if alike else findings, weights, rng)
+            slots = _finding_slots(finding, SIDED[int(rng.integers(3))], None, rng)
         questions.append(_question(scene, slots, lexicon, rng))
     return questions
+
+
+def _drawn(findings: Sequence[str], weights: Mapping[str, float], rng: np.random.Generator) -> str:
+    chance = np.array([weights.get(finding, 1.0) for finding in findings])
+    return findings[int(rng.choice(len(findings), p=chance / chance.sum()))]
 
 
 def _attribute(name: str, painted: object, rng: np.random.Generator) -> str | None:

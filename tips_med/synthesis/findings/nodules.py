@@ -13,7 +13,7 @@ def paint_nodule(
     """A nodule of 4 to 30 mm: solid, part-solid or ground-glass; round, lobulated or spiculated; some with calcium."""
     rng = canvas.rng
     diameter = diameter_mm or float(np.exp(rng.uniform(np.log(5), np.log(30))))
-    kind = kind or str(rng.choice(["solid", "part_solid", "ground_glass"], p=[0.6, 0.18, 0.22]))
+    kind = kind or str(rng.choice(["solid", "part_solid", "ground_glass"], p=[0.52, 0.18, 0.3]))
     if kind != "solid":
         diameter = max(diameter, 7.0)
     spiculated = kind != "ground_glass" and diameter > 9 and rng.random() < 0.35
