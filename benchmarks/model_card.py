@@ -50,6 +50,15 @@ def real_lesions(rows: list[dict[str, Any]]) -> str:
     return table(["case", "", "asked", "outlined", "answer", "peak inside", "Dice", "asked of the other side"], body)
 
 
+def every_lesion(rows: list[dict[str, Any]]) -> str:
+    body = [
+        [row["case"], "held out" if row["held_out"] else "trained on", one["side"], f"{one['outlined_ml']:.1f} ml",
+         one["state"], "yes" if one["found"] else "no", f"{one['dice']:.2f}", f"{one['beside_ml']:.1f} ml"]
+        for row in sorted(rows, key=lambda r: not r["held_out"]) for one in row.get("lesions", [])
+    ]  # fmt: skip
+    return table(["case", "", "side", "outlined", "answer", "found", "Dice", "marked elsewhere on that side"], body)
+
+
 def real_others(rows: list[dict[str, Any]]) -> str:
     findings = [key for key in rows[0] if " ml" in str(rows[0][key])]
     body = []
@@ -93,6 +102,7 @@ def main() -> None:
         "model": f"Weights: {real['model']}.",
         "lungs": real_lungs(rows),
         "lesions": real_lesions(rows),
+        "every lesion": every_lesion(rows),
         "others": real_others(rows),
         "painted": painted(json.loads(arguments.painted.read_text())["summary"]),
     }

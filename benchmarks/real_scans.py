@@ -40,6 +40,9 @@ NOT_REPORTED = (
 )
 """Findings that nobody outlined in these scans. Unlabelled is not absent, but most of these are."""
 
+LEAST_ML = 0.05
+"""Outlined pieces smaller than this are crumbs of a consensus."""
+
 
 def labels(path: Path) -> np.ndarray:
     return np.nan_to_num(read_scan(path).voxels).round().astype(np.uint8)
@@ -65,12 +68,45 @@ def lungs(study: EncodedStudy, truth: np.ndarray, model: GroundingModel) -> dict
     return row
 
 
+def sided(piece: np.ndarray, truth: np.ndarray) -> tuple[str, str]:
+    """The side of a lesion by the lung around it, and the other one."""
+    near = ndimage.grey_dilation(truth, (1, 7, 7))[piece]
+    return ("left", "right") if (near == 2).sum() > (near == 1).sum() else ("right", "left")
+
+
+def every_lesion(
+    study: EncodedStudy, outlined: np.ndarray, truth: np.ndarray, model: GroundingModel
+) -> list[dict[str, Any]]:
+    """Every outlined lesion, asked for as a lesion of its side: whether a piece lies on it, and how well it fits."""
+    ml = voxel_volume_mm3(study.scan.lps_from_kji) / 1000
+    pieces, number = ndimage.label(outlined, np.ones((3, 3, 3)))
+    rows = []
+    for label in range(1, number + 1):
+        piece = pieces == label
+        if piece.sum() * ml < LEAST_ML:
+            continue
+        side, _ = sided(piece, truth)
+        answer = ground(study, f"lesion in the {side} lung", model)
+        on_it = np.unique(answer.labels[piece & (answer.labels > 0)])
+        marked = np.isin(answer.labels, on_it) & (answer.labels > 0)
+        rows.append(
+            {
+                "side": side,
+                "outlined_ml": round(float(piece.sum() * ml), 2),
+                "state": answer.presence.state,
+                "found": bool(len(on_it)),
+                "dice": round(dice(marked, piece), 3) if len(on_it) else 0.0,
+                "beside_ml": round(float((answer.mask & ~outlined & ~marked).sum() * ml), 2),
+            }
+        )
+    return rows
+
+
 def lesion(study: EncodedStudy, outlined: np.ndarray, truth: np.ndarray, model: GroundingModel) -> dict[str, Any]:
     """The largest outlined lesion, asked for by its size's name, on its side and on the other."""
     pieces, _ = ndimage.label(outlined, np.ones((3, 3, 3)))
     largest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
-    near = ndimage.grey_dilation(truth, (1, 7, 7))[largest]
-    side, other = ("left", "right") if (near == 2).sum() > (near == 1).sum() else ("right", "left")
+    side, other = sided(largest, truth)
     affine = study.scan.lps_from_kji
     name = "mass" if long_axis_mm(largest, affine) >= 30 else "nodule"
     answer = ground(study, f"{name} in the {side} lung", model)
@@ -113,6 +149,7 @@ def main() -> None:
         if "votes" in case and truth is not None:
             outlined = labels(arguments.data / case["votes"]) >= case["outlined_from"]
             row |= lesion(study, outlined, truth, model)
+            row["lesions"] = every_lesion(study, outlined, truth, model)
         row |= not_reported(study, model)
         rows.append(row)
         print(json.dumps(row), flush=True)

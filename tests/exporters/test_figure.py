@@ -174,6 +174,18 @@ def test_tiny_scans_and_tiny_masks_can_be_drawn(tmp_path: Path) -> None:
     write_figure(replace(grounding, scan=empty, token_heat={}), tmp_path / "empty.png")
 
 
+def test_the_truth_is_drawn_where_it_is_even_far_from_the_answer(tmp_path: Path) -> None:
+    grounding = make_grounding()
+    truth = np.zeros(grounding.scan.shape, bool)
+    truth[-2:, 3:9, 3:9] = True
+    plain, with_truth = draw_figure(grounding), draw_figure(grounding, truth)
+    assert "truth (white, dashed)" in [text.get_text() for text in with_truth.legends[0].get_texts()]
+    assert "truth (white, dashed)" not in [text.get_text() for text in plain.legends[0].get_texts()]
+    contours = [collection for axes in with_truth.axes for collection in axes.collections]
+    dashed = [contour for contour in contours if getattr(contour, "linestyles", None) == "dashed"]
+    assert dashed
+
+
 def test_a_place_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         write_figure(make_grounding(), tmp_path / "missing" / "figure.png")

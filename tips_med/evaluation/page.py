@@ -58,7 +58,7 @@ class Gallery:
             kept = kept[: self.each] + kept[-self.each :]
         if entry in kept:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_figure(case.grounding, self.folder / entry[1])
+            write_figure(case.grounding, self.folder / entry[1], case.truth)
         for gone in self.shown:
             if gone not in kept:
                 (self.folder / gone[1]).unlink(missing_ok=True)

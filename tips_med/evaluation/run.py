@@ -85,7 +85,7 @@ def evaluate_rows(
     Raises:
         ManifestError: No row could be asked; or, when ``strict``, what was wrong with the first that could not.
     """
-    overall, terms = Suite(), defaultdict(Suite)
+    terms: dict[str, Suite] = defaultdict(Suite)
     cases: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
     asker = _Asker(model, other_findings or OTHER_FINDINGS, paraphrases, np.random.default_rng(seed))
@@ -102,7 +102,6 @@ def evaluate_rows(
                 skipped.append({"line": row.line, "code": answer.code, "text": str(answer)})
             else:
                 case = Case(scan=_named(path, folder), **answer)
-                overall.add(case)
                 terms[case.term].add(case)
                 cases.append(case.facts())
                 if watch:
@@ -114,7 +113,7 @@ def evaluate_rows(
         raise ManifestError(f"none of {len(rows)} rows could be asked; the first: {skipped[0]['text']}", code="no-rows")
     return Evaluation(
         model.identity,
-        overall.summary(draws, seed),
+        Suite.of(terms.values()).summary(draws, seed),
         {term: suite.summary(draws, seed) for term, suite in sorted(terms.items())},
         tuple(cases),
         tuple(skipped),

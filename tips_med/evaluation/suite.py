@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +124,15 @@ class Suite:
             masks = [mask, *(other for other, _ in case.paraphrased)]
             chances = [float(grounding.probability), *(chance for _, chance in case.paraphrased)]
             self.paraphrases.update(masks, chances, patient=who)
+
+    @classmethod
+    def of(cls, suites: Iterable[Suite]) -> Suite:
+        """All cases of some suites, which were measured once."""
+        whole = cls()
+        for suite in suites:
+            for (_, into), (_, metric) in zip(whole._named(), suite._named(), strict=True):
+                into.extend(metric)
+        return whole
 
     def summary(self, draws: int = 1000, seed: int = 0) -> dict[str, dict[str, float | int | None]]:
         """Every value by name, with its 95% interval over patients and the number of cases behind it.

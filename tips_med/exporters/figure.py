@@ -33,8 +33,9 @@ from tips_med.exporters.base import Exporter
 from tips_med.exporters.panels import HEAT_COLOURS, ON_IMAGE, OUTLINE, Painter
 from tips_med.exporters.views import Box, Plane, axial_plane, coronal_plane, key_heights_mm
 from tips_med.exporters.windows import SOFT_TISSUE, Window, window_for
+from tips_med.geometry import transform_points
 from tips_med.grounding import Grounding
-from tips_med.shapes import Heat
+from tips_med.shapes import Heat, Mask
 
 FOOTER = "Research use only, not a medical device"
 
@@ -68,18 +69,23 @@ class FigureExporter(Exporter):
         return (write_figure(grounding, folder / "figure.png"),)
 
 
-def write_figure(grounding: Grounding, path: Path) -> Path:
+def write_figure(grounding: Grounding, path: Path, truth: Mask | None = None) -> Path:
     """Draws an answer as a PNG, 1600 pixels wide; the same answer gives the same bytes.
 
     Up to three axial slices and a coronal one, all along the patient's own axes whatever the scan's orientation, in
     radiological convention (the patient's right on the left of the picture); close-ups without colour; and for each
     word its own map.
 
+    Args:
+        grounding: The answer.
+        path: Of the PNG.
+        truth: Where it truly is, [k j i]; drawn as a dashed outline, with a slice through it.
+
     Raises:
         OutputError: When the file cannot be written.
     """
     with mpl.rc_context(mpl.rcParamsDefault):  # not the user's own style, so that figures can be compared
-        figure = draw_figure(grounding)
+        figure = draw_figure(grounding, truth)
         try:
             figure.savefig(path, dpi=_DPI, metadata={"Software": None, "Description": FOOTER})
         except OSError as e:
@@ -87,10 +93,12 @@ def write_figure(grounding: Grounding, path: Path) -> Path:
     return path
 
 
-def draw_figure(grounding: Grounding) -> Figure:
+def draw_figure(grounding: Grounding, truth: Mask | None = None) -> Figure:
     """The figure itself, on an Agg canvas of its own and in no global state."""
-    painter, window = Painter(grounding), window_for(grounding.query, grounding.scan)
+    painter, window = Painter(grounding, truth), window_for(grounding.query, grounding.scan)
     heights = key_heights_mm(grounding)
+    if truth is not None:
+        heights = _heights_with(truth, heights, grounding)
     planes = [axial_plane(z, painter.box, grounding.scan) for z in heights]
     limits = token_limits(list(grounding.token_heat.values()))
 
@@ -122,8 +130,19 @@ def draw_figure(grounding: Grounding) -> Figure:
             place = (left / _WIDTH_INCH, (top - height + _GAP_INCH) / total, width / _WIDTH_INCH, tall / total)
             _fill(figure.add_axes(place, anchor="NW"), panel)
         top -= height
-    _write_footer(figure, grounding, total, limits)
+    _write_footer(figure, painter, total, limits)
     return figure
+
+
+def _heights_with(truth: Mask, heights_mm: Sequence[float], grounding: Grounding) -> list[float]:
+    """The heights, one of which meets the truth, if there is any."""
+    where = np.argwhere(truth)
+    if not len(where):
+        return list(heights_mm)
+    z = transform_points(grounding.scan.lps_from_kji, where)[:, 2]
+    if any(z.min() <= height <= z.max() for height in heights_mm):
+        return list(heights_mm)
+    return [*heights_mm[: len(_NAMES) - 1], float(np.median(z))]
 
 
 def token_limits(heats: Sequence[Heat]) -> tuple[float, float]:
@@ -245,21 +264,25 @@ def _title_lines(grounding: Grounding) -> list[str]:
     return [*lines, *textwrap.wrap(printable(grounding.sentence), 165)]
 
 
-def _write_footer(figure: Figure, grounding: Grounding, total_inch: float, limits: tuple[float, float]) -> None:
+def _write_footer(figure: Figure, painter: Painter, total_inch: float, limits: tuple[float, float]) -> None:
+    grounding = painter.grounding
     handles = [Line2D([], [], color="black", marker="+", ms=10, ls="", mew=1.6, label="highest score")]
     if grounding.labels.any():
         handles.insert(0, Line2D([], [], color=OUTLINE, linewidth=2.5, label="outline of the answer"))
+    if painter.truth is not None:
+        handles.insert(-1, Line2D([], [], color="black", linewidth=1.5, ls="--", label="truth (white, dashed)"))
     y = 0.25 / total_inch
     figure.legend(
-        handles=handles, loc="center left", bbox_to_anchor=(0.0, y), ncols=2, frameon=False, fontsize=10.5
+        handles=handles, loc="center left", bbox_to_anchor=(0.0, y), ncols=3, frameon=False, fontsize=10.5
     ).set_in_layout(False)
-    bar = figure.add_axes((0.27, y, 0.12, 0.1 / total_inch))
+    left = 0.27 if painter.truth is None else 0.39
+    bar = figure.add_axes((left, y, 0.12, 0.1 / total_inch))
     figure.colorbar(ScalarMappable(Normalize(0, 1), HEAT_COLOURS), cax=bar, orientation="horizontal", ticks=[0, 0.5, 1])
     bar.tick_params(labelsize=9, pad=1, length=2)
     said = "probability"
     if limits != (0.0, 1.0):
         said += f"; for words, scores from {limits[0]:.2g} to {limits[1]:.2g}"
-    figure.text(0.398, y, said, va="center", fontsize=10.5)
+    figure.text(left + 0.128, y, said, va="center", fontsize=10.5)
     model = textwrap.shorten(printable(grounding.model), 60, placeholder="\N{HORIZONTAL ELLIPSIS}")
     right = 1 - _GAP_INCH / _WIDTH_INCH
     figure.text(right, y, f"{FOOTER}. Model: {model}", va="center", ha="right", fontsize=10.5, parse_math=False)

@@ -13,9 +13,9 @@ from matplotlib.patheffects import withStroke
 from tips_med.exporters.views import Box, Plane, body_box, height_step_mm, marked_corners, scan_box, slice_index
 from tips_med.exporters.windows import Window
 from tips_med.grounding import Grounding
-from tips_med.shapes import Heat
+from tips_med.shapes import Heat, Mask
 
-OUTLINE = "#3ee0ff"
+OUTLINE, TRUTH = "#3ee0ff", "#ffffff"
 HEAT_COLOURS = ListedColormap(mpl.colormaps["inferno"](np.linspace(0.42, 0.88, 256)), name="heat")
 """Brightness rises with the value, and no hue meets that of the outline, for any kind of colour vision."""
 
@@ -32,18 +32,23 @@ _SMALL = 9.5
 class Painter:
     """Paints one answer's planes.
 
+    Args:
+        grounding: The answer.
+        truth: Where it truly is, [k j i], if that is to be shown.
+
     Attributes:
-        box: The part of the patient to show: the body, and with it all that is marked.
+        box: The part of the patient to show: the body, and with it all that is marked or true.
         centre_lps: The peak; the middle of the scan when there is none.
     """
 
-    def __init__(self, grounding: Grounding) -> None:
-        self.grounding, self.scan = grounding, grounding.scan
+    def __init__(self, grounding: Grounding, truth: Mask | None = None) -> None:
+        self.grounding, self.scan, self.truth = grounding, grounding.scan, truth
         whole = scan_box(self.scan)
         peak = np.asarray(grounding.peak_lps, dtype=np.float64)
         self.has_peak = bool(np.isfinite(peak).all())
         self.centre_lps = peak if self.has_peak else (whole.low + whole.high) / 2
-        points = np.vstack([marked_corners(grounding), self.centre_lps[None]])
+        shown = [grounding.labels] if truth is None else [grounding.labels, truth]
+        points = np.vstack([*(marked_corners(one, self.scan.lps_from_kji) for one in shown), self.centre_lps[None]])
         self.box: Box = body_box(self.scan).around(points, 10.0).within(whole)
 
     def scan_in(self, axes: Axes, plane: Plane, window: Window, *, place: bool = True) -> None:
@@ -71,10 +76,9 @@ class Painter:
         """The outline of the mask, the numbers of the instances, and the highest score where the plane meets it."""
         labels, lps_from_kji = self.grounding.labels, self.scan.lps_from_kji
         x, y = plane.pixel_centres
-        inside = np.nan_to_num(plane.sample((labels > 0).astype(np.float32), lps_from_kji))
-        if inside.max() > 0.5 and min(inside.shape) >= 2:
-            axes.contour(x, y, inside, levels=[0.5], colors="black", linewidths=2.4, alpha=0.5)
-            axes.contour(x, y, inside, levels=[0.5], colors=OUTLINE, linewidths=1.3)
+        self._outline_on(axes, plane, labels > 0, OUTLINE, "solid")
+        if self.truth is not None:
+            self._outline_on(axes, plane, self.truth, TRUTH, "dashed")
         if numbers and len(self.grounding.instances) > 1:
             here = plane.sample(labels, lps_from_kji, linear=False)
             for label in np.unique(here[here > 0]):
@@ -86,6 +90,13 @@ class Painter:
         if peak and self.has_peak and abs(through - plane.at_mm) <= height_step_mm(self.scan):
             for colour, width in (("black", 3.0), ("white", 1.4)):
                 axes.plot(lps[0], at, "+", color=colour, markersize=11, markeredgewidth=width)
+
+    def _outline_on(self, axes: Axes, plane: Plane, mask: Mask, colour: str, style: str) -> None:
+        inside = np.nan_to_num(plane.sample(mask.astype(np.float32), self.scan.lps_from_kji))
+        if inside.max() > 0.5 and min(inside.shape) >= 2:
+            x, y = plane.pixel_centres
+            axes.contour(x, y, inside, levels=[0.5], colors="black", linewidths=2.4, alpha=0.5)
+            axes.contour(x, y, inside, levels=[0.5], colors=colour, linewidths=1.3, linestyles=style)
 
     def _place(self, plane: Plane) -> str:
         if plane.view == "coronal":

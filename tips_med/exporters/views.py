@@ -133,15 +133,14 @@ def body_box(scan: Scan) -> Box:
     return Box(low - _MARGIN_MM, high + _MARGIN_MM).within(whole)
 
 
-def marked_corners(grounding: Grounding) -> np.ndarray:
+def marked_corners(marked_kji: np.ndarray, lps_from_kji: Affine) -> np.ndarray:
     """The corners, in LPS and of shape [8 3], of the box about all that is marked; none, [0 3], when nothing is."""
-    labels = grounding.labels
-    marked = [np.flatnonzero(labels.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
+    marked = [np.flatnonzero(marked_kji.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
     if not marked[0].size:
         return np.empty((0, 3))
     k, j, i = (int(m[-1] - m[0] + 1) for m in marked)
     start = (int(marked[0][0]), int(marked[1][0]), int(marked[2][0]))
-    return grid_corners(grounding.scan.lps_from_kji @ index_from_crop(start), (k, j, i))
+    return grid_corners(lps_from_kji @ index_from_crop(start), (k, j, i))
 
 
 def slice_index(scan: Scan, z_mm: float) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,7 +72,7 @@ class Grounding:
         labels: Instance numbers on the scan's own grid, [k j i]; 0 where the finding is not.
         instances: The pieces, highest score first.
         peak_lps: Where the evidence is strongest, LPS in mm, also when the answer is ``absent``.
-        token_heat: For every word understood, its own map on the same grid as ``heat``.
+        token_heat: For every word understood, its own map on the same grid as ``heat``, made when it is asked for.
         sentence: The answer in words.
         model: Name and short hash of the weights that answered.
     """
@@ -84,7 +85,7 @@ class Grounding:
     labels: Labels
     instances: tuple[Instance, ...]
     peak_lps: tuple[float, float, float]
-    token_heat: dict[str, Heat]
+    token_heat: Mapping[str, Heat]
     sentence: str
     model: str
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -157,7 +158,7 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
         labels=labels,
         instances=instances,
         peak_lps=instances[0].peak_lps if instances else (x, y, z),
-        token_heat=_token_heat(study, understood, text, model),
+        token_heat=WordMaps(study, understood, text, model),
         sentence=sentence(understood, presence, instances, lungs),
         model=model.identity,
     )
@@ -237,15 +238,35 @@ def _lungs(study: EncodedStudy, model: GroundingModel) -> Lungs:
     return study.cache["lungs"]
 
 
-def _token_heat(study: EncodedStudy, query: Query, text: TextFeatures, model: GroundingModel) -> dict[str, Heat]:
-    """For every part of the query that means something, its own map: the mean of its words' scores."""
-    maps: dict[str, Heat] = {}
-    for number, span in enumerate(query.spans):
-        rows = [n for n, word in enumerate(query.words) if word.span == number]
-        if rows and span.role not in ("function", "measurement"):
-            logits = sum(_logits(study, text.tokens[row : row + 1], model) for row in rows) / len(rows)
-            assert isinstance(logits, torch.Tensor)  # rows is not empty
-            heat = logits.sigmoid()
-            heat[~study.seen] = torch.nan
-            maps[span.text] = heat.numpy()
-    return maps
+class WordMaps(Mapping[str, Heat]):
+    """For every part of the query that means something, its own map: the mean of its words' scores.
+
+    A map is made when it is first asked for: whoever only wants the answer does not wait for those of its words.
+    """
+
+    def __init__(self, study: EncodedStudy, query: Query, text: TextFeatures, model: GroundingModel) -> None:
+        self._study, self._text, self._model = study, text, model
+        self._rows: dict[str, list[int]] = {}
+        self._made: dict[str, Heat] = {}
+        for number, span in enumerate(query.spans):
+            rows = [n for n, word in enumerate(query.words) if word.span == number]
+            if rows and span.role not in ("function", "measurement"):
+                self._rows[span.text] = rows
+
+    def __getitem__(self, part: str) -> Heat:
+        """The map of one part of the query, [slab y x]; NaN where nothing was seen."""
+        if part not in self._made:
+            tokens = self._text.tokens
+            scores = [_logits(self._study, tokens[row : row + 1], self._model) for row in self._rows[part]]
+            heat = (torch.stack(scores).mean(0)).sigmoid()
+            heat[~self._study.seen] = torch.nan
+            self._made[part] = heat.numpy()
+        return self._made[part]
+
+    def __iter__(self) -> Iterator[str]:
+        """The parts, in the query's order."""
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._rows)

@@ -55,6 +55,13 @@ class CaseMetric(Metric):
         """How many cases were seen."""
         return len(dim_zero_cat(self.rows)) if len(self.rows) else 0
 
+    def extend(self, other: CaseMetric) -> None:
+        """Takes over the cases of another metric of the same kind."""
+        self.rows.extend(other.rows)
+        self.patients.extend(other.patients)
+        self._update_count += other._update_count
+        self._computed = None
+
     def compute(self) -> dict[str, Tensor]:
         """The values over all cases; an empty dictionary before the first."""
         return self.summarise(dim_zero_cat(self.rows)) if len(self.rows) else {}
