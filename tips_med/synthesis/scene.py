@@ -22,6 +22,9 @@ EMPHYSEMA_HU = -945.0
 HAZY = ("ground_glass_opacity", "consolidation", "atelectasis")
 """What the haze around a finding can neither be said to be nor not to be."""
 
+SOLID = ("nodule", "mass", "lesion")
+"""What a consolidation in which no bronchus shows may as well be called."""
+
 ALIKE = {
     "ground_glass_opacity": ("reticulation", "honeycombing"),
     "reticulation": ("honeycombing",),
@@ -109,6 +112,8 @@ class Scene:
             if painted.finding in ALIKE.get(finding, ()):
                 unknown |= painted.mask
             if finding == "ground_glass_opacity" and "part_solid" in painted.attributes:
+                unknown |= painted.mask
+            if finding in SOLID and painted.finding == "consolidation" and "solid" in painted.attributes:
                 unknown |= painted.mask
             if finding == "cavity" and "cavitary" in painted.attributes:  # whether the wall belongs to it is open
                 unknown |= painted.mask

@@ -6,6 +6,9 @@ import numpy as np
 
 from tips_med.synthesis.findings.canvas import Box, Canvas, Painted, blob, fill_air, inside_lung, painted, soft
 
+LEAST_OPEN = 0.006
+"""The share of a consolidation that is open bronchi, below which nobody sees any."""
+
 
 def paint_ground_glass(canvas: Canvas, side: int | None = None) -> Painted | None:
     """Ground-glass opacity: patches of 12 to 110 mm with hazy edges, through which vessels stay visible."""
@@ -24,29 +27,37 @@ def paint_ground_glass(canvas: Canvas, side: int | None = None) -> Painted | Non
 
 
 def paint_consolidation(canvas: Canvas, side: int | None = None) -> Painted | None:
-    """Consolidation: air spaces filled, vessels drowned, some bronchi still open; 20 to 130 mm, hazy at its edge."""
+    """Consolidation: air spaces filled, vessels drowned, bronchi still open; 20 to 130 mm, ragged and hazy at its edge.
+
+    Where no bronchus is left to be seen it is said to be ``solid``: it may then as well be called a mass.
+    """
     rng = canvas.rng
     diameter = float(np.exp(rng.uniform(np.log(20), np.log(130))))
-    made = blob(canvas, canvas.place(side), diameter, rough=rng.uniform(0.3, 0.8), spiculated=False)
+    made = blob(canvas, canvas.place(side), diameter, rough=rng.uniform(0.4, 0.9), spiculated=False)
     if made is None:
         return None
     box, radius = made
     inside = inside_lung(canvas, box)
-    alpha = soft(radius, diameter, edge_mm=rng.uniform(3, 9)) * inside
+    alpha = soft(radius, diameter, edge_mm=rng.uniform(4, 12)) * inside
     haze = None
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         haze = soft(radius, diameter, edge_mm=10, at=1 + rng.uniform(6, 20) / diameter) * inside
         canvas.volume_hu[box] = fill_air(canvas.volume_hu[box], np.clip(haze * rng.uniform(0.15, 0.4), 0, 1), 20.0)
-    filled = alpha * rng.uniform(0.9, 1.0)
-    if rng.random() < 0.92:  # without open bronchi it looks like a mass
-        filled *= 1 - 0.97 * _bronchi(canvas, box, radius)
+    open_bronchi = _bronchi(canvas, box)
+    # Acini that are not quite full make it mottled.
+    full = np.clip(1 - rng.uniform(0, 0.2) * np.maximum(0, canvas.noise(box, 8.0)), 0.5, 1)
     view = canvas.volume_hu[box]
-    view[...] = fill_air(view, filled, rng.uniform(5, 60) + 12 * canvas.noise(box, 6))
-    return painted(canvas, "consolidation", box, alpha > 0.5, [], diameter, haze)
+    view[...] = fill_air(view, alpha * full * (1 - 0.97 * open_bronchi), rng.uniform(5, 60) + 12 * canvas.noise(box, 6))
+    core = alpha > 0.5
+    seen = float((open_bronchi[core] > 0.5).mean()) if core.any() else 0.0
+    attributes = ["solid"] if seen < LEAST_OPEN else []
+    return painted(canvas, "consolidation", box, core, attributes, diameter, haze)
 
 
-def _bronchi(canvas: Canvas, box: Box, radius: np.ndarray) -> np.ndarray:
+def _bronchi(canvas: Canvas, box: Box) -> np.ndarray:
     """Open airways through a box, 0 to 1: the thin set on which two smooth fields are both near nought."""
-    first, second = canvas.noise(box, 16.0), canvas.noise(box, 16.0)
-    width = canvas.rng.uniform(0.08, 0.16)
-    return np.exp(-(first**2 + second**2) / width**2) * (radius < 0.85)
+    scale_mm = float(canvas.rng.choice([8.0, 16.0]))
+    first, second = canvas.noise(box, scale_mm), canvas.noise(box, scale_mm)
+    # As thick in millimetres on either scale: 4 to 6 mm, so that the working grid can show them.
+    width = canvas.rng.uniform(2.0, 3.5) / scale_mm
+    return np.exp(-((first**2 + second**2) / width**2))
