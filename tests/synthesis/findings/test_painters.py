@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from tips_med.synthesis.anatomy import LEFT, RIGHT
 from tips_med.synthesis.findings import PAINTERS, Painted
 from tips_med.synthesis.findings.canvas import depth_mm
 from tips_med.synthesis.organs import LABELS
+from tips_med.synthesis.scene import Scene
 
 SEEDS = range(6)
 LEXICON = Lexicon.load("chest_ct")
@@ -175,3 +178,28 @@ def test_a_canvas_without_lungs_stays_as_it_is(finding):
     before = made.volume_hu.copy()
     assert PAINTERS[finding](made) is None
     np.testing.assert_array_equal(made.volume_hu, before)
+
+
+def test_consolidation_fills_the_lung_but_for_open_bronchi_or_else_is_said_to_be_solid():
+    """In one that is called solid no air is to be seen; in the others some is, deep inside."""
+    solid = []
+    for seed in range(20):
+        made, before, painted = paint("consolidation", seed)
+        deep = depth_mm(painted.mask, made.spacing_mm) > 8
+        if deep.sum() < 200:
+            continue
+        aired = (made.volume_hu < -350) & (before < LUNG_HU + 1) & deep
+        solid.append("solid" in painted.attributes)
+        assert np.median(made.volume_hu[deep]) > -300
+        assert solid[-1] or aired.any()
+    assert False in solid
+
+
+def test_a_consolidation_without_bronchi_may_as_well_be_called_a_mass():
+    made, _, painted = paint("consolidation", 3)
+    nothing = np.zeros(painted.mask.shape, bool)
+    for attributes, unknown in ((("solid",), True), ((), False)):
+        one = replace(painted, attributes=attributes)
+        scene = Scene(made.volume_hu, made.lungs, (one,), nothing, (0.0, 0.0), made.spacing_mm)
+        assert scene.unknown("mass")[painted.mask].all() == unknown
+        assert not scene.unknown("pleural_effusion").any()
