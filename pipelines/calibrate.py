@@ -28,6 +28,7 @@ def calibrate(
     seed: int = 1000,
     painting: SceneSpec | None = None,
     findings: tuple[str, ...] | None = None,
+    least_auroc: float = 0.0,
 ) -> Path:
     """Calibrates a model and reports how it does on two thirds and one third of the painted scans.
 
@@ -41,6 +42,7 @@ def calibrate(
         painting: How whole scans are painted.
         findings: Terms that the model is to answer, of those that it was trained on; it refuses the others. All if left
             out.
+        least_auroc: Findings that are told apart worse than this on the scans that fit are refused as well.
 
     Returns:
         The path of the calibrated weights.
@@ -63,10 +65,20 @@ def calibrate(
     fitting = [o for o in seen if o.scene < 2 * scenes // 3]
     testing = [o for o in seen if o.scene >= 2 * scenes // 3]
     fitted = calibrated(opened, fitting)
-    rows = summary(testing, fitted)
+    refused = {row["finding"] for row in summary(fitting, fitted) if not _at_least(row["auroc"], least_auroc)}
+    kept = tuple(finding for finding in opened.card.findings if finding not in refused)
+    if not kept:
+        raise ConfigError(f"no finding reaches an AUROC of {least_auroc}", path=model, remedy="train it for longer")
+    rows = [{**row, "refused": row["finding"] in refused} for row in summary(testing, fitted)]
     for row in rows:
         log.info("%s", json.dumps(row))
-    card = dataclasses.replace(opened.card, calibration=fitted)
+    calibration = {term: value for term, value in fitted.items() if term not in refused}
+    card = dataclasses.replace(opened.card, calibration=calibration, findings=kept)
     save_model(Path(out), image.net, text.net, opened.head, card)
     Path(out).with_suffix(".json").write_text(json.dumps({"summary": rows, "observations": as_rows(seen)}, indent=1))
     return Path(out)
+
+
+def _at_least(auroc: object, least: float) -> bool:
+    """Not where nothing defines it, unless anything will do."""
+    return least <= 0 or (isinstance(auroc, float) and auroc >= least)

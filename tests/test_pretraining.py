@@ -109,3 +109,12 @@ def test_a_model_may_be_kept_from_answering_what_it_was_trained_on_and_no_more(d
 def test_a_case_that_is_held_out_must_be_one_of_the_cases(data):
     with pytest.raises(ConfigError, match="nobody"):
         pretraining.pretrain(data, data / "run", [], CARD, held_out=["nobody"])
+
+
+def test_a_model_refuses_what_it_cannot_tell_apart(data):
+    """After two steps it can tell nothing apart."""
+    weights = train(data, 2)
+    calibrate = cli.recipe("calibrate")
+    given = (weights, data / "run" / "anatomies", ["two"], data / "calibrated.safetensors")
+    with pytest.raises(ConfigError, match="no finding reaches an AUROC of 1.1"):
+        calibrate(*given, scenes=3, least_auroc=1.1)
