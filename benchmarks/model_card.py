@@ -1,6 +1,7 @@
 """Writes the measured tables into docs/model-card.md.
 
 python -m benchmarks.model_card --real real.json --painted docs/measurements/painted.json
+    --naming docs/measurements/naming.json
 
 ``real.json`` is what ``python -m benchmarks.real_scans DATA --out real.json`` wrote, the other file the summary that
 ``tips-med calibrate`` wrote beside the weights.
@@ -79,22 +80,37 @@ def painted(rows: list[dict[str, Any]]) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
 
     body = [
-        [row["finding"].replace("_", " "), str(row["present"]), str(row["absent"]), number(row["auroc"]),
-         number(row["sensitivity"]), number(row["specificity"]), number(row["dice"]), number(row["hit"]),
+        [row["finding"].replace("_", " ") + ("" if row["answered"] else " (refused)"), str(row["present"]),
+         str(row["absent"]), number(row["auroc"]), number(row["dice"]), number(row["hit"]), str(row["tested_present"]),
+         number(row["sensitivity"]), str(row["tested_absent"]), number(row["specificity"]),
          number(row["false_ml_median"], 1), number(row["false_ml_mean"], 1)]
         for row in rows
     ]  # fmt: skip
     return table(
-        ["finding", "there", "not there", "AUROC", "said present when there", "said absent when not", "Dice when there",
-         "peak inside", "false ml, median", "mean"],
+        ["finding", "there", "not there", "AUROC", "Dice when there", "peak inside", "tested: there",
+         "not called absent", "tested: not there", "called absent", "false ml, median", "mean"],
         body,
     )  # fmt: skip
+
+
+def naming(tables: dict[str, dict[str, dict[str, float]]]) -> str:
+    """AUROC and Dice of the three ways, finding by finding."""
+    ways = list(tables)
+    body = []
+    for finding in tables[ways[0]]:
+        values = [tables[way][finding] for way in ways]
+        body.append(
+            [finding.replace("_", " "), *(f"{value['auroc']:.2f}" for value in values),
+             *(f"{value['dice']:.2f}" for value in values)]
+        )  # fmt: skip
+    return table(["finding", *(f"{way}, AUROC" for way in ways), *(f"{way}, Dice" for way in ways)], body)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("--painted", type=Path, required=True)
+    parser.add_argument("--naming", type=Path, required=True, help="what benchmarks.naming_baselines wrote")
     arguments = parser.parse_args()
     real = json.loads(arguments.real.read_text())
     rows = real["rows"]
@@ -104,6 +120,7 @@ def main() -> None:
         "lesions": real_lesions(rows),
         "every lesion": every_lesion(rows),
         "others": real_others(rows),
+        "naming": naming(json.loads(arguments.naming.read_text())["tables"]),
         "painted": painted(json.loads(arguments.painted.read_text())["summary"]),
     }
     text = CARD.read_text()

@@ -14,7 +14,7 @@ from tips_med.errors import ConfigError
 from tips_med.model import load_model, save_model
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.scene import SceneSpec
-from tips_med.training.calibration import as_rows, calibrated, observe, summary
+from tips_med.training.calibration import as_rows, decide, observe
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +40,8 @@ def calibrate(
         scenes: Painted scans; the first two thirds fit, the rest are reported.
         seed: Of the painting.
         painting: How whole scans are painted.
-        findings: Terms that the model is to answer, of those that it was trained on; it refuses the others. All if left
-            out.
+        findings: Terms that the model is to answer, of those that it was trained on; it refuses the others, which are
+            reported as well. All if left out.
         least_auroc: Findings that are told apart worse than this on the scans that fit are refused as well.
 
     Returns:
@@ -55,30 +55,19 @@ def calibrate(
         untrained = set(findings) - set(opened.card.findings)
         if untrained:
             raise ConfigError(f"the model was not trained on {', '.join(sorted(untrained))}", path=model)
-        opened = dataclasses.replace(opened, card=dataclasses.replace(opened.card, findings=findings))
     bodies = [Anatomy.load(Path(anatomies) / f"{name}.safetensors") for name in held_out]
     seen = []
     for observation in observe(opened, bodies, painting or SceneSpec(shape=None, empty=0.3), scenes, seed):
         if not seen or observation.scene != seen[-1].scene:
             log.info("painted scan %d of %d", observation.scene + 1, scenes)
         seen.append(observation)
-    fitting = [o for o in seen if o.scene < 2 * scenes // 3]
-    testing = [o for o in seen if o.scene >= 2 * scenes // 3]
-    fitted = calibrated(opened, fitting)
-    refused = {row["finding"] for row in summary(fitting, fitted) if not _at_least(row["auroc"], least_auroc)}
-    kept = tuple(finding for finding in opened.card.findings if finding not in refused)
-    if not kept:
+    decision = decide(opened, seen, scenes, findings, least_auroc)
+    if not decision.findings:
         raise ConfigError(f"no finding reaches an AUROC of {least_auroc}", path=model, remedy="train it for longer")
-    rows = [{**row, "refused": row["finding"] in refused} for row in summary(testing, fitted)]
-    for row in rows:
+    for row in decision.rows:
         log.info("%s", json.dumps(row))
-    calibration = {term: value for term, value in fitted.items() if term not in refused}
-    card = dataclasses.replace(opened.card, calibration=calibration, findings=kept)
+    card = dataclasses.replace(opened.card, calibration=decision.calibration, findings=decision.findings)
     save_model(Path(out), image.net, text.net, opened.head, card)
-    Path(out).with_suffix(".json").write_text(json.dumps({"summary": rows, "observations": as_rows(seen)}, indent=1))
+    content = {"scans": scenes, "summary": decision.rows, "observations": as_rows(seen)}
+    Path(out).with_suffix(".json").write_text(json.dumps(content, indent=1))
     return Path(out)
-
-
-def _at_least(auroc: object, least: float) -> bool:
-    """Not where nothing defines it, unless anything will do."""
-    return least <= 0 or (isinstance(auroc, float) and auroc >= least)

@@ -63,4 +63,5 @@ def test_a_summary_counts_by_finding():
     assert (rows[0]["present"], rows[0]["absent"], rows[0]["auroc"]) == (2, 1, 1.0)
     assert rows[0]["sensitivity"] == rows[0]["specificity"] == 1.0
     assert rows[1]["auroc"] == 0.0
+    assert summary(observations([1], [1]), {"": Calibration()})[0]["auroc"] is None
     assert len(as_rows(seen)) == 5

@@ -25,6 +25,8 @@ from tips_med.training.questions import answer
 SPECIFICITY, MOST_ABSENT = 0.95, 0.5
 """The share of what is not there that should be called absent; and what is likelier than not is never called so."""
 
+_SAID = ("sensitivity", "specificity", "false_ml_median", "false_ml_mean")
+
 
 @dataclass(frozen=True)
 class Observation:
@@ -167,7 +169,9 @@ def summary(observations: Sequence[Observation], calibration: dict[str, Calibrat
                 "finding": finding,
                 "present": len(there),
                 "absent": len(absent),
-                "auroc": float(binary_auroc(torch.tensor(chance), torch.tensor([int(o.there) for o in own]))),
+                "auroc": float(binary_auroc(torch.tensor(chance), torch.tensor([int(o.there) for o in own])))
+                if there and absent
+                else None,
                 "sensitivity": _share(said[id(o)] >= fit_of.absent_below for o in there),
                 "specificity": _share(said[id(o)] < fit_of.absent_below for o in absent),
                 "dice": float(np.mean([o.dice for o in there])) if there else None,
@@ -177,6 +181,61 @@ def summary(observations: Sequence[Observation], calibration: dict[str, Calibrat
             }
         )
     return rows
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a model is to answer, and when it says what.
+
+    Attributes:
+        calibration: By term; of what it answers, and ``""``.
+        findings: What it answers.
+        rows: How it did, finding by finding, refused ones among them. AUROC, Dice and hits, which no calibration
+            changes, are of all scans; what was said (sensitivity, specificity, false volume) of those that did not
+            fit.
+    """
+
+    calibration: dict[str, Calibration]
+    findings: tuple[str, ...]
+    rows: list[dict[str, object]]
+
+
+def decide(
+    model: GroundingModel,
+    observations: Sequence[Observation],
+    scans: int,
+    findings: Sequence[str] | None = None,
+    least_auroc: float = 0.0,
+) -> Decision:
+    """Fits on the first two thirds of the scans and reports.
+
+    Args:
+        model: That was observed.
+        observations: On ``scans`` scans.
+        scans: How many there were.
+        findings: What it may answer; all that it was trained on when None.
+        least_auroc: What is told apart worse than this on the scans that fit is refused.
+    """
+    fitting = [o for o in observations if o.scene < 2 * scans // 3]
+    testing = [o for o in observations if o.scene >= 2 * scans // 3]
+    fitted = calibrated(model, fitting)
+    told_apart = {row["finding"]: row["auroc"] for row in summary(fitting, fitted)}
+
+    def answered(finding: str) -> bool:
+        auroc = told_apart.get(finding)
+        good = least_auroc <= 0 or (isinstance(auroc, float) and auroc >= least_auroc)
+        return good and (findings is None or finding in findings)
+
+    kept = tuple(finding for finding in model.card.findings if answered(finding))
+    said = {row["finding"]: row for row in summary(testing, fitted)}
+    rows = []
+    for row in summary(observations, fitted):
+        tested = said.get(row["finding"], {})
+        own = {f"tested_{key}": tested.get(key, 0) for key in ("present", "absent")}
+        own |= {key: tested.get(key) for key in _SAID}
+        rows.append({**row, **own, "answered": row["finding"] in kept})
+    refused = set(model.card.findings) - set(kept)
+    return Decision({term: value for term, value in fitted.items() if term not in refused}, kept, rows)
 
 
 def as_rows(observations: Sequence[Observation]) -> list[dict[str, object]]:

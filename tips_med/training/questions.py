@@ -102,6 +102,8 @@ def ask(
 
 def _drawn(findings: Sequence[str], weights: Mapping[str, float], rng: np.random.Generator) -> str:
     chance = np.array([weights.get(finding, 1.0) for finding in findings])
+    if not chance.any():  # of these only what is never asked for
+        chance[:] = 1
     return findings[int(rng.choice(len(findings), p=chance / chance.sum()))]
 
 

@@ -58,6 +58,6 @@ def _bronchi(canvas: Canvas, box: Box) -> np.ndarray:
     """Open airways through a box, 0 to 1: the thin set on which two smooth fields are both near nought."""
     scale_mm = float(canvas.rng.choice([8.0, 16.0]))
     first, second = canvas.noise(box, scale_mm), canvas.noise(box, scale_mm)
-    # As thick in millimetres on either scale: 4 to 6 mm, so that the working grid can show them.
+    # As thick in millimetres on either scale, and thick enough for a grid of 2 mm to show them.
     width = canvas.rng.uniform(2.0, 3.5) / scale_mm
     return np.exp(-((first**2 + second**2) / width**2))
