@@ -61,7 +61,7 @@ def calibrate(
         if not seen or observation.scene != seen[-1].scene:
             log.info("painted scan %d of %d", observation.scene + 1, scenes)
         seen.append(observation)
-    decision = decide(opened, seen, scenes, findings, least_auroc)
+    decision = decide(opened.card, seen, scenes, findings, least_auroc)
     if not decision.findings:
         raise ConfigError(f"no finding reaches an AUROC of {least_auroc}", path=model, remedy="train it for longer")
     for row in decision.rows:

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tips_med.model import Calibration
-from tips_med.training.calibration import Observation, as_rows, fit, summary
+from tips_med.model import Calibration, ModelCard
+from tips_med.training.calibration import Observation, as_rows, decide, fit, summary
 
 
 def observations(evidence, there, finding="mass"):
@@ -65,3 +65,22 @@ def test_a_summary_counts_by_finding():
     assert rows[1]["auroc"] == 0.0
     assert summary(observations([1], [1]), {"": Calibration()})[0]["auroc"] is None
     assert len(as_rows(seen)) == 5
+
+
+def test_what_is_told_apart_badly_is_refused_and_still_reported():
+    """Masses are told apart, nodules not; effusions are, but were not to be answered."""
+    card = ModelCard("toy", ("mass", "nodule", "pleural_effusion"))
+    there = np.arange(30) % 2 == 0
+    seen = [
+        *observations(np.where(there, 3, -3), there),
+        *observations(np.where(there, 0, 1), there, "nodule"),
+        *observations(np.where(there, 3, -3), there, "pleural_effusion"),
+    ]
+    decided = decide(card, seen, 30, ("mass", "nodule"), least_auroc=0.8)
+    assert decided.findings == ("mass",)
+    assert set(decided.calibration) == {"", "mass", "lung"}
+    answered = {row["finding"]: row["answered"] for row in decided.rows}
+    assert answered == {"mass": True, "nodule": False, "pleural_effusion": False}
+    mass = decided.rows[0]
+    assert (mass["present"], mass["tested_present"], mass["tested_absent"]) == (15, 5, 5)
+    assert mass["sensitivity"] == mass["specificity"] == 1.0

@@ -13,7 +13,7 @@ from tips_med.encoders.study import EncodedStudy
 from tips_med.geometry import voxel_volume_mm3
 from tips_med.grounding.ground import encode_slabs, lexicon_named, probability_map
 from tips_med.grounding.presence import evidence
-from tips_med.model import Calibration, GroundingModel
+from tips_med.model import Calibration, GroundingModel, ModelCard
 from tips_med.query import Side
 from tips_med.scan import Scan
 from tips_med.slabs import SlabStack, stack_channels
@@ -139,13 +139,13 @@ def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration
     return replace(fitted, absent_below=below, present_above=max(fitted.present_above, below))
 
 
-def calibrated(model: GroundingModel, observations: Sequence[Observation]) -> dict[str, Calibration]:
+def calibrated(card: ModelCard, observations: Sequence[Observation]) -> dict[str, Calibration]:
     """A calibration for every finding, and one for all others."""
     fitted = {"": fit(observations)}
-    for finding in model.card.findings:
+    for finding in card.findings:
         fitted[finding] = fit([o for o in observations if o.finding == finding])
     # A structure such as a lung is present whenever a plain half of its map says so.
-    for structure in model.card.structures:
+    for structure in card.structures:
         fitted[structure] = Calibration()
     return fitted
 
@@ -201,7 +201,7 @@ class Decision:
 
 
 def decide(
-    model: GroundingModel,
+    card: ModelCard,
     observations: Sequence[Observation],
     scans: int,
     findings: Sequence[str] | None = None,
@@ -210,7 +210,7 @@ def decide(
     """Fits on the first two thirds of the scans and reports.
 
     Args:
-        model: That was observed.
+        card: Of the model that was observed.
         observations: On ``scans`` scans.
         scans: How many there were.
         findings: What it may answer; all that it was trained on when None.
@@ -218,7 +218,7 @@ def decide(
     """
     fitting = [o for o in observations if o.scene < 2 * scans // 3]
     testing = [o for o in observations if o.scene >= 2 * scans // 3]
-    fitted = calibrated(model, fitting)
+    fitted = calibrated(card, fitting)
     told_apart = {row["finding"]: row["auroc"] for row in summary(fitting, fitted)}
 
     def answered(finding: str) -> bool:
@@ -226,7 +226,7 @@ def decide(
         good = least_auroc <= 0 or (isinstance(auroc, float) and auroc >= least_auroc)
         return good and (findings is None or finding in findings)
 
-    kept = tuple(finding for finding in model.card.findings if answered(finding))
+    kept = tuple(finding for finding in card.findings if answered(finding))
     said = {row["finding"]: row for row in summary(testing, fitted)}
     rows = []
     for row in summary(observations, fitted):
@@ -234,7 +234,7 @@ def decide(
         own = {f"tested_{key}": tested.get(key, 0) for key in ("present", "absent")}
         own |= {key: tested.get(key) for key in _SAID}
         rows.append({**row, **own, "answered": row["finding"] in kept})
-    refused = set(model.card.findings) - set(kept)
+    refused = set(card.findings) - set(kept)
     return Decision({term: value for term, value in fitted.items() if term not in refused}, kept, rows)
 
 
