@@ -275,7 +275,7 @@ def _write_footer(figure: Figure, painter: Painter, total_inch: float, limits: t
     figure.legend(
         handles=handles, loc="center left", bbox_to_anchor=(0.0, y), ncols=3, frameon=False, fontsize=10.5
     ).set_in_layout(False)
-    left = 0.27 if painter.truth is None else 0.39
+    left = 0.27 if painter.truth is None else 0.405
     bar = figure.add_axes((left, y, 0.12, 0.1 / total_inch))
     figure.colorbar(ScalarMappable(Normalize(0, 1), HEAT_COLOURS), cax=bar, orientation="horizontal", ticks=[0, 0.5, 1])
     bar.tick_params(labelsize=9, pad=1, length=2)
