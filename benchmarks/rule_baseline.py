@@ -72,7 +72,7 @@ def main() -> None:
     table = {}
     for term, some in metrics.items():
         table[term or "all"] = {
-            name: round(float(interval.value), 3)
+            name: round(float(interval.value), 3) if np.isfinite(interval.value) else None
             for metric in (*some, presence[term])
             for name, interval in metric.intervals(2).items()
         }
