@@ -22,25 +22,25 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import yaml
 from torch import Tensor, nn
-from torchmetrics.functional.classification import binary_auroc
 
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
 from tips_med.encoders.words import WordsConfig, WordsNet
 from tips_med.geometry import voxel_volume_mm3
-from tips_med.grounding.presence import evidence
-from tips_med.model import load_model
+from tips_med.model import Calibration, load_model
 from tips_med.query import Lexicon, Query, Side
 from tips_med.slabs import SlabStack, stack_channels
 from tips_med.synthesis.acquisition import AcquisitionSpec
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene, SceneSpec, make_scene
+from tips_med.training.calibration import Observation, measure, summary
 from tips_med.training.losses import map_loss, patch_loss, presence_loss
 from tips_med.training.optimizing import Recipe, adamw_with_cosine
 from tips_med.training.painted import Batch, PaintedScenes
@@ -152,8 +152,8 @@ def train(
 ) -> None:
     """Trains a copy of the tower and a fresh naming; the same steps see the same batches."""
     both = nn.ModuleList([image, naming]).train()
-    optimizing = adamw_with_cosine(both.parameters(), recipe)
-    optimizer, schedule = optimizing["optimizer"], optimizing["lr_scheduler"]["scheduler"]  # type: ignore[index]
+    optimizing: dict[str, Any] = adamw_with_cosine(both.parameters(), recipe)
+    optimizer, schedule = optimizing["optimizer"], optimizing["lr_scheduler"]["scheduler"]
     for step in range(steps):
         batch = batches.make(step)
         patches, fine = image(batch.pixels, batch.offset_mm)
@@ -198,7 +198,7 @@ def look(image: CompactNet, scene: Scene) -> tuple[Tensor, Tensor]:
 @torch.inference_mode()
 def test(
     image: CompactNet, naming: Naming, scene: Scene, findings: Sequence[str], lexicon: Lexicon, rng: np.random.Generator
-) -> list[dict[str, object]]:
+) -> list[Observation]:
     """Asks every finding of one whole scene; what is there on either side, too."""
     naming.eval()
     patches, fine = look(image, scene)
@@ -210,45 +210,19 @@ def test(
             slots = Slots(finding=finding, side=side)
             phrase = lexicon.parse(describe(slots, rng, lexicon)).phrase
             heat = naming([phrase], patches, fine)[0][0, 0].sigmoid().numpy()
-            truth, unknown = answer(scene, slots)
-            heat = np.where(unknown, 0, heat)
-            logit, peak = evidence(heat)
-            mask = heat >= 0.5
-            total = int(mask.sum()) + int(truth.sum())
-            rows.append(
-                {
-                    "finding": finding,
-                    "there": bool(truth.sum() * ml >= 0.03),
-                    "evidence": logit,
-                    "dice": 2 * int((mask & truth).sum()) / total if total else 1.0,
-                    "hit": bool(truth[peak]),
-                    "marked_ml": float(mask.sum() * ml),
-                }
-            )
+            rows.append(measure(0, finding, side, heat, *answer(scene, slots), ml))
     return rows
 
 
-def summary(rows: list[dict[str, object]]) -> dict[str, dict[str, float]]:
-    """By finding, and the mean of all of them."""
+def tabulated(rows: list[Observation]) -> dict[str, dict[str, float]]:
+    """By finding, where some are there and some are not, and the mean of these findings."""
     table: dict[str, dict[str, float]] = {}
-    for finding in dict.fromkeys(str(row["finding"]) for row in rows):
-        own = [row for row in rows if row["finding"] == finding]
-        there, absent = [r for r in own if r["there"]], [r for r in own if not r["there"]]
-        if not there or not absent:
-            continue
-        table[finding] = {
-            "there": len(there),
-            "not_there": len(absent),
-            "auroc": float(
-                binary_auroc(
-                    torch.tensor([float(r["evidence"]) for r in own]),
-                    torch.tensor([int(bool(r["there"])) for r in own]),
-                )
-            ),
-            "dice": float(np.mean([float(r["dice"]) for r in there])),
-            "hit": float(np.mean([bool(r["hit"]) for r in there])),
-            "false_ml": float(np.mean([float(r["marked_ml"]) for r in absent])),
-        }
+    for row in summary(rows, {"": Calibration()}):
+        absent = [one.mask_ml for one in rows if one.finding == row["finding"] and not one.there]
+        if row["auroc"] is not None:
+            measured = {key: float(str(row[key])) for key in ("auroc", "dice", "hit")}
+            counts = {"there": int(str(row["present"])), "not_there": len(absent)}
+            table[str(row["finding"])] = {**counts, **measured, "false_ml": float(np.mean(absent))}
     keys = ("auroc", "dice", "hit", "false_ml")
     table["mean of findings"] = {key: float(np.mean([row[key] for row in table.values()])) for key in keys}
     return {name: {key: round(value, 3) for key, value in row.items()} for name, row in table.items()}
@@ -274,7 +248,12 @@ def spec_of(raw: dict[str, object], **more: object) -> SceneSpec:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--anatomies", type=Path, required=True)
-    parser.add_argument("--start", type=Path, default=None, help="weights whose image tower all three start from")
+    parser.add_argument(
+        "--start",
+        type=Path,
+        default=None,
+        help="weights whose image tower all three start from; the shipped ones if left out",
+    )
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--scans", type=int, default=12)
     parser.add_argument("--threads", type=int, default=2)
@@ -287,7 +266,8 @@ def main() -> None:
     findings, lexicon = tuple(training["card"]["findings"]), Lexicon.load("chest_ct")
     bodies = {p.stem: p for p in sorted(given.anatomies.glob("*.safetensors")) if not p.stem.startswith("phantom-")}
     held_out = [Anatomy.load(bodies.pop(name)) for name in training["held_out"]]
-    started = load_model(given.start).image
+    model = load_model(given.start)
+    started = model.image
     assert isinstance(started, CompactImageTower)
     batches = PaintedScenes(
         [Anatomy.load(path) for path in bodies.values()],
@@ -318,10 +298,10 @@ def main() -> None:
             rng = np.random.default_rng([given.seed + 1, number])
             scene = make_scene(held_out[number % len(held_out)], test_spec, rng)
             rows += test(image, naming, scene, findings, lexicon, rng)
-        tables[name] = summary(rows)
+        tables[name] = tabulated(rows)
         print(name, f"{time.perf_counter() - began:.0f} s", json.dumps(tables[name]), flush=True)
     if given.out:
-        about = {"steps": given.steps, "scans": given.scans, "start": load_model(given.start).identity}
+        about = {"steps": given.steps, "scans": given.scans, "start": model.identity}
         given.out.write_text(json.dumps({**about, "tables": tables}, indent=1) + "\n")
 
 

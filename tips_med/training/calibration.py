@@ -97,21 +97,38 @@ def observe(
                 query = lexicon.parse(describe(slots, rng, lexicon, held_out=held_out))
                 heat, _, _ = probability_map(study, query, model.text.embed([query.phrase])[0], model)
                 target, unknown = answer(scene, slots)
-                heat = np.where(unknown, 0, heat)
-                logit, peak = evidence(heat)
-                mask = heat >= 0.5
-                total = int(mask.sum()) + int(target.sum())
-                yield Observation(
-                    scene=number,
-                    finding=finding,
-                    side=side,
-                    there=bool(target.sum() * ml >= 0.03),
-                    evidence=logit,
-                    truth_ml=float(target.sum() * ml),
-                    mask_ml=float(mask.sum() * ml),
-                    dice=float(2 * (mask & target).sum() / total) if total else 1.0,
-                    hit=bool(target[peak]),
-                )
+                yield measure(number, finding, side, heat, target, unknown, ml)
+
+
+def measure(
+    scene: int, finding: str, side: str | None, heat: np.ndarray, target: np.ndarray, unknown: np.ndarray, ml: float
+) -> Observation:
+    """What a map says about one question of a scene.
+
+    Args:
+        scene: Number of the scan.
+        finding: What was asked for.
+        side: Where.
+        heat: Probability, [slab y x].
+        target: Where it is, bool [slab y x].
+        unknown: Where nobody knows, bool [slab y x]: nothing counts as marked there.
+        ml: Volume of a cell.
+    """
+    heat = np.where(unknown, 0, heat)
+    logit, peak = evidence(heat)
+    mask = heat >= 0.5
+    total = int(mask.sum()) + int(target.sum())
+    return Observation(
+        scene=scene,
+        finding=finding,
+        side=side,
+        there=bool(target.sum() * ml >= 0.03),
+        evidence=logit,
+        truth_ml=float(target.sum() * ml),
+        mask_ml=float(mask.sum() * ml),
+        dice=float(2 * (mask & target).sum() / total) if total else 1.0,
+        hit=bool(target[peak]),
+    )
 
 
 def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration:
