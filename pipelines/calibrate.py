@@ -13,10 +13,14 @@ from tips_med.encoders.words import WordsTextTower
 from tips_med.errors import ConfigError
 from tips_med.model import load_model, save_model
 from tips_med.synthesis.anatomy import Anatomy
+from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec
 from tips_med.training.calibration import as_rows, decide, observe
 
 log = logging.getLogger(__name__)
+
+PHANTOM_SEED = 500_000
+"""Of the first torso: training takes those from 0 on, ``paint`` those from a million on."""
 
 
 def calibrate(
@@ -29,6 +33,7 @@ def calibrate(
     painting: SceneSpec | None = None,
     findings: tuple[str, ...] | None = None,
     least_auroc: float = 0.0,
+    phantoms: int = 0,
 ) -> Path:
     """Calibrates a model and reports how it does on two thirds and one third of the painted scans.
 
@@ -43,6 +48,8 @@ def calibrate(
         findings: Terms that the model is to answer, of those that it was trained on; it refuses the others, which are
             reported as well. All if left out.
         least_auroc: Findings that are told apart worse than this on the scans that fit are refused as well.
+        phantoms: Procedural torsos to paint into as well, none of those that ``pretrain`` and ``paint`` make; after all
+            the bodies comes one of them.
 
     Returns:
         The path of the calibrated weights.
@@ -56,6 +63,9 @@ def calibrate(
         if untrained:
             raise ConfigError(f"the model was not trained on {', '.join(sorted(untrained))}", path=model)
     bodies = [Anatomy.load(Path(anatomies) / f"{name}.safetensors") for name in held_out]
+    spacing_mm = image.slab_spec.spacing_mm
+    torsos = [make_phantom(PHANTOM_SEED + n, spacing_mm) for n in range(phantoms)]
+    bodies = [body for torso in torsos for body in (*bodies, torso)] or bodies
     seen = []
     for observation in observe(opened, bodies, painting or SceneSpec(shape=None, empty=0.3), scenes, seed):
         if not seen or observation.scene != seen[-1].scene:

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from tips_med.encoders.compact import CompactConfig, CompactImageTower
@@ -21,6 +23,7 @@ from tips_med.errors import ConfigError
 from tips_med.model import GroundingModel, ModelCard, load_model, save_model
 from tips_med.query import Lexicon
 from tips_med.readers import read_scan
+from tips_med.slabs import SlabSpec
 from tips_med.synthesis.anatomy import Anatomy, make_anatomy
 from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec
@@ -74,6 +77,8 @@ def pretrain(
     asked: dict[str, float] | None = None,
     phantoms: int = 0,
     phantom_share: float = 0.1,
+    margin: int = 0,
+    words: int | None = None,
 ) -> Path:
     """Trains, or goes on where it stopped, and writes ``model.safetensors`` into ``out``.
 
@@ -97,6 +102,8 @@ def pretrain(
         asked: How often each finding is asked for; 1 where nothing is said.
         phantoms: How many procedural torsos to paint into as well.
         phantom_share: How many of the scenes are of these.
+        margin: Slabs that are painted beyond either end of a scene, to be its neighbours.
+        words: Questions a scene of which one word is asked for as well; all if left out.
 
     Returns:
         The path of the model.
@@ -130,6 +137,8 @@ def pretrain(
         weights=asked,
         phantoms=torsos,
         phantom_share=phantom_share,
+        margin=margin,
+        words=words,
     )
     loader = DataLoader(
         scenes_without_end, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
@@ -159,19 +168,29 @@ def pretrain(
 
 
 def begin_with(task: AlignmentTask, model: GroundingModel) -> None:
-    """Copies a model's weights into a task.
+    """Copies a model's weights into a task; neighbours that the model did not see yet count for nothing at first.
 
     Raises:
         ConfigError: The model has other sizes or other words.
     """
     if not isinstance(model.image, CompactImageTower) or not isinstance(model.text, WordsTextTower):
         raise ConfigError("only compact models can be started from")
+    state = model.image.net.state_dict()
+    state["stem.weight"] = _widened(state["stem.weight"], model.image.slab_spec, task.image.config.slabs)
     try:
-        task.image.load_state_dict(model.image.net.state_dict())
+        task.image.load_state_dict(state)
         task.text.load_state_dict(model.text.net.state_dict())
         task.head.load_state_dict(model.head.state_dict())
     except RuntimeError as error:
         raise ConfigError(f"the weights to start from have other sizes or words ({error})") from error
+
+
+def _widened(weight: Tensor, seen: SlabSpec, wanted: SlabSpec) -> Tensor:
+    """The first convolution's weights [out channel y x] for more neighbours than it had; as they are otherwise."""
+    more = wanted.neighbours - seen.neighbours
+    if more <= 0 or wanted.windows_hu != seen.windows_hu:
+        return weight
+    return functional.pad(weight.unflatten(1, (len(seen.windows_hu), -1)), (0, 0, 0, 0, more, more)).flatten(1, 2)
 
 
 def prepare(

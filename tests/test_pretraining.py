@@ -8,13 +8,14 @@ import importlib
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from tests.phantom import AFFINE, body
 from tests.tiny import CONFIG
 from tips_med import cli
 from tips_med.errors import ConfigError
 from tips_med.model import ModelCard, load_model
-from tips_med.slabs import SlabSpec, ras_affine_ijk
+from tips_med.slabs import SlabSpec, ras_affine_ijk, stack_channels
 from tips_med.synthesis.scene import SceneSpec
 from tips_med.training.optimizing import Recipe
 
@@ -88,10 +89,25 @@ def test_training_starts_from_earlier_weights_of_the_same_sizes(data):
         train(data, 1, "wider", image=wider, start=first)
 
 
+def test_neighbours_that_earlier_weights_did_not_see_count_for_nothing_at_first(data):
+    first = load_model(train(data, 2))
+    wider = dataclasses.replace(COARSE, slabs=dataclasses.replace(COARSE.slabs, neighbours=3))
+    task = pretraining.AlignmentTask(wider, first.text.net.config, Recipe())
+    pretraining.begin_with(task, first)
+    volume = torch.randn(9, 32, 48) * 300 - 400
+    offset = torch.zeros(1, 2)
+    with torch.no_grad():
+        seen = first.image.net(stack_channels(volume, COARSE.slabs)[None], offset)
+        same = task.image(stack_channels(volume, wider.slabs)[None], offset)
+    for before, after in zip(seen, same):
+        torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
+
+
 def test_calibration_is_fitted_on_bodies_that_were_held_out(data):
     weights = train(data, 2)
     calibrate = cli.recipe("calibrate")
-    out = calibrate(weights, data / "run" / "anatomies", ["two"], data / "calibrated.safetensors", scenes=3)
+    given = (weights, data / "run" / "anatomies", ["two"], data / "calibrated.safetensors")
+    out = calibrate(*given, scenes=3, phantoms=1)
     card = load_model(out).card
     assert set(card.calibration) == {"", "mass", "ground_glass_opacity", "lung"}
     assert (data / "calibrated.json").is_file()

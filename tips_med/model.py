@@ -40,6 +40,7 @@ class Calibration:
         absent_below: Calibrated probability under which the answer is absent.
         present_above: And above which it is present.
         threshold: Of the map's probability, for the mask.
+        pieces_from: Evidence that a piece of the mask must have to be kept beside a surer one; any when None.
     """
 
     slope: float = 1.0
@@ -47,6 +48,7 @@ class Calibration:
     absent_below: float = 0.35
     present_above: float = 0.65
     threshold: float = 0.5
+    pieces_from: float | None = None
 
     def probability(self, evidence: float) -> float:
         """The calibrated probability of a finding, from the evidence for it."""

@@ -50,6 +50,15 @@ def test_small_and_doubtful_pieces_are_dropped():
     assert [round(instance.score, 2) for instance in found] == [0.95]
 
 
+def test_beside_a_surer_piece_others_must_be_sure_enough_themselves():
+    heat = heat_with((NEAR, 0.7), (FAR, 0.95))
+    strict = Calibration(pieces_from=2.0)  # the logit of 0.88
+    _, found = find_instances(heat, SCAN.lps_from_kji, SCAN, None, strict, 0.02, 0.5)
+    assert [round(instance.score, 2) for instance in found] == [0.95]
+    _, alone = find_instances(heat_with((NEAR, 0.7)), SCAN.lps_from_kji, SCAN, None, strict, 0.02, 0.5)
+    assert [round(instance.score, 2) for instance in alone] == [0.7]
+
+
 def test_pieces_that_share_an_edge_are_one_and_those_that_share_a_corner_are_two():
     first, second = (slice(2, 6), slice(6, 10))
     edge = heat_with(((first, first, first), 0.9), ((first, second, second), 0.9))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tips_med.model import Calibration, ModelCard
-from tips_med.training.calibration import Observation, as_rows, decide, fit, summary
+from tips_med.training.calibration import Observation, Piece, as_rows, cut, decide, fit, measure, summary
 
 
 def observations(evidence, there, finding="mass"):
@@ -84,3 +84,32 @@ def test_what_is_told_apart_badly_is_refused_and_still_reported():
     mass = decided.rows[0]
     assert (mass["present"], mass["tested_present"], mass["tested_absent"]) == (15, 5, 5)
     assert mass["sensitivity"] == mass["specificity"] == 1.0
+
+
+def test_a_map_is_measured_piece_by_piece_at_every_threshold():
+    """A right piece, half of whose rim is doubtful, and a false one that is less sure."""
+    heat, truth = np.full((8, 20, 30), 0.01, np.float32), np.zeros((8, 20, 30), bool)
+    heat[2:6, 4:12, 4:12], heat[2:6, 4:12, 12:16], heat[2:6, 4:12, 22:26] = 0.95, 0.6, 0.7
+    truth[2:6, 4:12, 4:12] = True
+    seen = measure(0, "mass", None, heat, truth, np.zeros_like(truth), 0.01)
+    assert (seen.hit, seen.truth_pieces) == (True, 1)
+    assert [(p.threshold, round(p.ml, 2), round(p.in_truth_ml, 2)) for p in seen.pieces] == [
+        (0.5, 3.84, 2.56), (0.5, 1.28, 0.0), (0.65, 2.56, 2.56), (0.65, 1.28, 0.0), (0.8, 2.56, 2.56)
+    ]  # fmt: skip
+    nothing = measure(0, "mass", None, heat, truth & False, np.zeros_like(truth), 0.01)
+    assert nothing.pieces == ()
+
+
+def test_maps_are_cut_where_dice_and_pieces_are_best():
+    """A high threshold is best for the mask, and false pieces have an evidence of 2, true ones of 3."""
+    pieces = (
+        Piece(0.5, 6.0, 4.0, 2.0), Piece(0.5, 3.0, 1.0, 0.5), Piece(0.5, 2.0, 1.0, 0.0),
+        Piece(0.8, 6.0, 2.0, 2.0), Piece(0.8, 3.0, 0.5, 0.5), Piece(0.8, 2.0, 0.5, 0.0),
+    )  # fmt: skip
+    seen = [Observation(n, "mass", None, True, 6.0, 2.5, 6.0, 0.5, True, 2, pieces) for n in range(6)]
+    assert cut(seen) == (0.8, 2.5)
+    assert cut(seen[:5]) == (Calibration.threshold, None)  # too few to go by
+    row = summary(seen, {"": Calibration(threshold=0.8, pieces_from=2.5)})[0]
+    assert row["answered_dice"] == row["answered_f1"] == 1.0
+    missed = summary(seen, {"": Calibration(intercept=-20.0)})[0]
+    assert missed["answered_dice"] == missed["answered_f1"] == 0.0

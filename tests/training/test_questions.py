@@ -92,11 +92,11 @@ def test_questions_are_of_what_is_there_of_the_wrong_side_and_of_what_is_not(sce
 def test_what_is_asked_for_more_often_is_a_matter_of_weights(scene):
     def count(weights) -> int:
         asked = [
-            q for seed in range(12) for q in ask(scene, FINDINGS, LEXICON, np.random.default_rng(seed), 8, weights)
+            q for seed in range(40) for q in ask(scene, FINDINGS, LEXICON, np.random.default_rng(seed), 3, weights)
         ]
         return sum("effusion" in q.phrase for q in asked)
 
-    assert count({"pleural_effusion": 5.0}) > 1.5 * count(None) > 0
+    assert count({"pleural_effusion": 9.0}) > 1.3 * count(None) > 0
     assert count({"pleural_effusion": 0.0}) == 0
 
 
@@ -107,6 +107,14 @@ def test_a_nodule_is_told_apart_from_what_it_is_mistaken_for(scene):
     mistaken = sum("cavit" in q.phrase for q in asked)
     assert mistaken > 2 * sum("pneumothorax" in q.phrase for q in asked) > 0
     assert not any(q.target.any() for q in asked if "cavit" in q.phrase and "nod" not in q.phrase)
+
+
+def test_every_finding_is_asked_for_before_one_that_is_not_there_comes_up_again(scene):
+    findings = ("mass", "pleural_effusion", "pneumothorax", "emphysema", "cavity")
+    for seed in range(6):
+        asked = ask(scene, findings, LEXICON, np.random.default_rng(seed), 6)
+        meant = {LEXICON.parse(q.phrase).finding.id for q in asked[1:]}  # the first is about the lungs
+        assert meant == set(findings)
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, {False}), (0.5, {False, True}), (1.0, {True})])
@@ -139,3 +147,26 @@ def test_batches_are_the_same_whatever_came_before():
     assert len(first.phrases) == 6
     scenes.start = 5
     torch.testing.assert_close(next(iter(scenes)).pixels, first.pixels)
+
+
+def test_slabs_of_the_margin_are_neighbours_and_are_not_asked_about():
+    slabs, spec = SlabSpec(neighbours=2), SceneSpec(shape=(2, 64, 96), strength=0.0)
+    given = ([anatomy()], spec, slabs, FINDINGS, LEXICON)
+    batch = PaintedScenes(*given, batch=1, questions=3, seed=4, margin=2).make(0)
+    assert batch.pixels.shape == (1, 2, slabs.channels, 64, 96)
+    assert batch.target.shape == batch.known.shape == (1, 6, 2, 64, 96)
+    # The first slab's upper neighbour is the second slab itself, and its lower ones are no copies of it.
+    torch.testing.assert_close(batch.pixels[0, 0, 3], batch.pixels[0, 1, 2])
+    wider = PaintedScenes(*given[:1], replace(spec, shape=(6, 64, 96)), *given[2:], batch=1, questions=3, seed=4)
+    torch.testing.assert_close(batch.pixels[0], wider.make(0).pixels[0, 2:4])
+
+
+def test_words_are_asked_for_in_some_of_the_questions():
+    scenes = PaintedScenes(
+        [anatomy()], SceneSpec(shape=(3, 64, 96)), SlabSpec(), FINDINGS, LEXICON, batch=2, questions=5, words=2
+    )
+    batch = scenes.make(1)
+    assert batch.word.shape == (2, 2)
+    assert batch.target.shape[:2] == (2, 7)
+    firsts = [batch.phrases[0], batch.phrases[1], batch.phrases[5], batch.phrases[6]]
+    assert all(word < len(phrase.split()) for word, phrase in zip(batch.word.flatten(), firsts))

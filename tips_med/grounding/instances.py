@@ -72,7 +72,8 @@ def find_instances(
         lps_from_heat: Its place.
         scan: Whose grid to label.
         lungs: To name sides and thirds with; None when the scan has none.
-        calibration: Its threshold cuts the map; it gives every piece a probability of its own.
+        calibration: Its threshold cuts the map; it gives every piece a probability of its own, and says how sure one
+            must be to stand beside a surer one.
         least_ml: Pieces smaller than this are dropped.
         least_score: And pieces whose own probability is lower than this.
 
@@ -99,14 +100,16 @@ def find_instances(
         inside = np.argwhere(pieces[boxes[n - 1]] == n) + [f + s.start for f, s in zip(first, boxes[n - 1])]
         fine = np.clip(np.rint(transform_points(to_fine, inside)).astype(int), 0, np.array(heat.shape) - 1)
         logits = sure[tuple(fine.T)]
-        score = calibration.probability(float(logits.max()))
-        if score >= least_score:
-            candidates.append((score, inside, fine, inside[deep[tuple(fine.T)].argmax()]))
+        evidence = float(logits.max())
+        if calibration.probability(evidence) >= least_score:
+            candidates.append((evidence, inside, fine, inside[deep[tuple(fine.T)].argmax()]))
     candidates.sort(key=lambda candidate: (-candidate[0], -len(candidate[1])))
+    if calibration.pieces_from is not None:
+        candidates = candidates[:1] + [one for one in candidates[1:] if one[0] >= calibration.pieces_from]
     found = []
-    for label, (score, inside, fine, peak) in enumerate(candidates[:MOST], start=1):
+    for label, (evidence, inside, fine, peak) in enumerate(candidates[:MOST], start=1):
         labels[tuple(inside.T)] = label
-        found.append(_measure(label, score, inside, fine, peak, scan, lungs))
+        found.append(_measure(label, calibration.probability(evidence), inside, fine, peak, scan, lungs))
     return labels, tuple(found)
 
 

@@ -135,8 +135,15 @@ def names(painted: Painted) -> set[str]:
     return called
 
 
-def make_scene(anatomy: Anatomy, spec: SceneSpec, rng: np.random.Generator) -> Scene:
-    """Paints one scene; the same generator state gives the same scene."""
+def make_scene(anatomy: Anatomy, spec: SceneSpec, rng: np.random.Generator, first: str | None = None) -> Scene:
+    """Paints one scene; the same generator state gives the same scene.
+
+    Args:
+        anatomy: What to paint into.
+        spec: How.
+        rng: The only source of chance.
+        first: A finding that is painted in any case, if there is room for it.
+    """
     piece = cut(anatomy, spec.shape, spec.deformation, rng)
     volume, lungs = piece.volume_hu, piece.lungs
     findings = _real(anatomy, piece)
@@ -144,18 +151,20 @@ def make_scene(anatomy: Anatomy, spec: SceneSpec, rng: np.random.Generator) -> S
     if lungs is not None:
         smooth = ndimage.uniform_filter(volume, 3, axes=(1, 2))
         thin = (smooth < EMPHYSEMA_HU) & (lungs > 0)
-        if rng.random() >= spec.empty:
+        if first is not None or rng.random() >= spec.empty:
             canvas = Canvas(volume, lungs, anatomy.spacing_mm, rng, (piece.lesions > 0) | piece.ignored, piece.organs)
-            findings += _paint(canvas, spec, rng)
+            findings += _paint(canvas, spec, rng, first)
     volume = acquire(volume, anatomy.spacing_mm, rng, spec.strength, spec.acquisition)
     return Scene(volume, lungs, tuple(findings), piece.ignored, piece.offset_mm, anatomy.spacing_mm, thin)
 
 
-def _paint(canvas: Canvas, spec: SceneSpec, rng: np.random.Generator) -> list[Painted]:
+def _paint(canvas: Canvas, spec: SceneSpec, rng: np.random.Generator, first: str | None) -> list[Painted]:
     kinds = list(spec.weights)
     chance = np.array([spec.weights[kind] for kind in kinds])
     number = min(int(rng.integers(1, spec.most + 1)), int(rng.integers(1, spec.most + 1)))
-    wanted = rng.choice(kinds, size=number, p=chance / chance.sum())
+    wanted = list(rng.choice(kinds, size=number, p=chance / chance.sum()))
+    if first is not None:
+        wanted[0] = first
     # What takes the lung's place comes before what grows in it.
     order = sorted(wanted, key=lambda kind: kind not in ("pleural_effusion", "pneumothorax"))
     made = [PAINTERS[str(kind)](canvas) for kind in order]

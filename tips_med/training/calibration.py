@@ -7,12 +7,14 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import torch
+from scipy import ndimage
 from scipy.optimize import minimize
 
 from tips_med.encoders.study import EncodedStudy
 from tips_med.geometry import voxel_volume_mm3
-from tips_med.grounding.ground import encode_slabs, lexicon_named, probability_map
-from tips_med.grounding.presence import evidence
+from tips_med.grounding.ground import LEAST_ML, encode_slabs, lexicon_named, probability_map
+from tips_med.grounding.instances import EIGHTEEN
+from tips_med.grounding.presence import evidence_map
 from tips_med.model import Calibration, GroundingModel, ModelCard
 from tips_med.query import Side
 from tips_med.scan import Scan
@@ -25,7 +27,33 @@ from tips_med.training.questions import answer
 SPECIFICITY, MOST_ABSENT = 0.95, 0.5
 """The share of what is not there that should be called absent; and what is likelier than not is never called so."""
 
-_SAID = ("sensitivity", "specificity", "false_ml_median", "false_ml_mean")
+THRESHOLDS = (0.5, 0.65, 0.8)
+"""Where a map may be cut."""
+
+PIECES_FROM = (None, *np.arange(0.5, 7.1, 0.5).tolist())
+"""Evidence that pieces beside the surest one may have to have."""
+
+LEAST_TO_CUT = 6
+"""Queries about what is there, below which nothing is fitted about masks and pieces."""
+
+_SAID = ("sensitivity", "specificity", "false_ml_median", "false_ml_mean", "answered_dice", "answered_f1")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A connected part of a map cut at a threshold.
+
+    Attributes:
+        threshold: Of the map's probability.
+        evidence: At its highest, in logits.
+        ml: Its volume.
+        in_truth_ml: How much of it is right.
+    """
+
+    threshold: float
+    evidence: float
+    ml: float
+    in_truth_ml: float
 
 
 @dataclass(frozen=True)
@@ -42,6 +70,8 @@ class Observation:
         mask_ml: Volume of the map at a half.
         dice: Of the map at a half with the truth; 1 when both are empty.
         hit: Whether the peak lies in the truth.
+        truth_pieces: Connected parts of what is there.
+        pieces: Of the map at every one of ``THRESHOLDS``, the surest first; none where nothing is there.
     """
 
     scene: int
@@ -53,6 +83,8 @@ class Observation:
     mask_ml: float
     dice: float
     hit: bool
+    truth_pieces: int = 0
+    pieces: tuple[Piece, ...] = ()
 
 
 def study_of(scene: Scene, model: GroundingModel) -> EncodedStudy:
@@ -72,7 +104,8 @@ def observe(
 ) -> Iterator[Observation]:
     """Asks every finding of ``n`` whole painted scans.
 
-    What is there is asked for on either side and on none in particular, what is not there in one of these ways.
+    What is there is asked for on either side and on none in particular, what is not there in one of these ways. Three
+    of four scans have one finding for sure, each kind in turn, so that the rare ones are counted as well.
 
     Args:
         model: To be calibrated.
@@ -85,7 +118,9 @@ def observe(
     lexicon = lexicon_named(model.card.lexicon)
     for number in range(n):
         rng = np.random.default_rng([seed, number])
-        scene = make_scene(anatomies[number % len(anatomies)], scenes, rng)
+        kinds = list(scenes.weights)
+        first = kinds[(number - number // 4) % len(kinds)] if number % 4 < 3 else None
+        scene = make_scene(anatomies[number % len(anatomies)], scenes, rng, first)
         study = study_of(scene, model)
         ml = voxel_volume_mm3(study.scan.lps_from_kji) / 1000
         for finding in model.card.findings:
@@ -115,20 +150,77 @@ def measure(
         ml: Volume of a cell.
     """
     heat = np.where(unknown, 0, heat)
-    logit, peak = evidence(heat)
+    sure = evidence_map(heat)
+    peak = np.unravel_index(int(sure.argmax()), sure.shape)
     mask = heat >= 0.5
     total = int(mask.sum()) + int(target.sum())
+    there = bool(target.sum() * ml >= 0.03)
     return Observation(
         scene=scene,
         finding=finding,
         side=side,
-        there=bool(target.sum() * ml >= 0.03),
-        evidence=logit,
+        there=there,
+        evidence=float(sure[peak]),
         truth_ml=float(target.sum() * ml),
         mask_ml=float(mask.sum() * ml),
         dice=float(2 * (mask & target).sum() / total) if total else 1.0,
         hit=bool(target[peak]),
+        truth_pieces=int(ndimage.label(target, EIGHTEEN)[1]) if there else 0,  # type: ignore[index]
+        pieces=tuple(_pieces(heat, sure, target, ml)) if there else (),
     )
+
+
+def _pieces(heat: np.ndarray, sure: np.ndarray, target: np.ndarray, ml: float, most: int = 20) -> Iterator[Piece]:
+    hot = np.argwhere(heat >= min(THRESHOLDS))
+    if not len(hot):
+        return
+    box = tuple(slice(low, high + 1) for low, high in zip(hot.min(axis=0), hot.max(axis=0)))
+    for threshold in THRESHOLDS:
+        labels, count = ndimage.label(heat[box] >= threshold, EIGHTEEN)  # type: ignore[misc]
+        where = labels > 0
+        number = labels[where] - 1
+        volume_ml = ml * np.bincount(number, minlength=count)
+        right_ml = ml * np.bincount(number, weights=target[box][where], minlength=count)
+        surest = np.full(count, -np.inf)
+        np.maximum.at(surest, number, sure[box][where])
+        large = np.flatnonzero(volume_ml >= LEAST_ML)
+        for n in large[np.argsort(-surest[large])][:most]:
+            yield Piece(threshold, float(surest[n]), float(volume_ml[n]), float(right_ml[n]))
+
+
+def kept(observation: Observation, threshold: float, pieces_from: float | None) -> list[Piece]:
+    """The pieces of an answer: the surest one, and those that are sure enough to stand beside it."""
+    pieces = [piece for piece in observation.pieces if piece.threshold == threshold]
+    return pieces[:1] + [one for one in pieces[1:] if pieces_from is None or one.evidence >= pieces_from]
+
+
+def dice_of(observation: Observation, pieces: Sequence[Piece]) -> float:
+    """Dice of these pieces with what is there."""
+    total = sum(piece.ml for piece in pieces) + observation.truth_ml
+    return 2 * sum(piece.in_truth_ml for piece in pieces) / total if total else 1.0
+
+
+def f1_of(observation: Observation, pieces: Sequence[Piece]) -> float:
+    """F1 of these pieces; one is right when half of it is."""
+    right = min(sum(piece.in_truth_ml >= 0.5 * piece.ml for piece in pieces), observation.truth_pieces)
+    total = len(pieces) + observation.truth_pieces
+    return 2 * right / total if total else 1.0
+
+
+def cut(observations: Sequence[Observation]) -> tuple[float, float | None]:
+    """Where to cut maps, and which pieces to keep: what does best by the mean of Dice and F1, where something is there.
+
+    Returns:
+        ``threshold`` and ``pieces_from`` of a ``Calibration``; its defaults when there is too little to go by.
+    """
+    there = [o for o in observations if o.there]
+    if len(there) < LEAST_TO_CUT or not any(o.pieces for o in there):
+        return Calibration.threshold, Calibration.pieces_from
+
+    def good(choice: tuple[float, float | None]) -> float:
+        return sum(dice_of(o, kept(o, *choice)) + f1_of(o, kept(o, *choice)) for o in there)
+
+    return max(((threshold, least) for threshold in THRESHOLDS for least in PIECES_FROM), key=good)
 
 
 def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration:
@@ -153,7 +245,14 @@ def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration
     # What is not there should be called absent nearly always, even where that costs some of what is.
     absent = [fitted.probability(float(e)) for e, is_there in zip(x, there) if not is_there]
     below = float(np.clip(np.quantile(absent, SPECIFICITY), fitted.absent_below, MOST_ABSENT))
-    return replace(fitted, absent_below=below, present_above=max(fitted.present_above, below))
+    threshold, pieces_from = cut(observations)
+    return replace(
+        fitted,
+        absent_below=below,
+        present_above=max(fitted.present_above, below),
+        threshold=threshold,
+        pieces_from=pieces_from,
+    )
 
 
 def calibrated(card: ModelCard, observations: Sequence[Observation]) -> dict[str, Calibration]:
@@ -168,7 +267,10 @@ def calibrated(card: ModelCard, observations: Sequence[Observation]) -> dict[str
 
 
 def summary(observations: Sequence[Observation], calibration: dict[str, Calibration]) -> list[dict[str, object]]:
-    """Per finding: how many, AUROC, sensitivity, specificity, false volume, Dice and hits, on painted scans."""
+    """Per finding: how many, AUROC, sensitivity, specificity, false volume, Dice and hits, on painted scans.
+
+    ``dice`` is of the whole map at a half, ``answered_dice`` and ``answered_f1`` are of what an answer keeps of it.
+    """
     from torchmetrics.functional.classification import binary_auroc
 
     rows = []
@@ -181,6 +283,9 @@ def summary(observations: Sequence[Observation], calibration: dict[str, Calibrat
         said = dict(zip(map(id, own), chance))
         # An absent answer marks nothing, whatever its map.
         marked = [o.mask_ml * (said[id(o)] >= fit_of.absent_below) for o in absent]
+        answers = [
+            kept(o, fit_of.threshold, fit_of.pieces_from) if said[id(o)] >= fit_of.absent_below else [] for o in there
+        ]
         rows.append(
             {
                 "finding": finding,
@@ -195,6 +300,8 @@ def summary(observations: Sequence[Observation], calibration: dict[str, Calibrat
                 "hit": _share(o.hit for o in there),
                 "false_ml_median": float(np.median(marked)) if absent else None,
                 "false_ml_mean": float(np.mean(marked)) if absent else None,
+                "answered_dice": float(np.mean([dice_of(o, a) for o, a in zip(there, answers)])) if there else None,
+                "answered_f1": float(np.mean([f1_of(o, a) for o, a in zip(there, answers)])) if there else None,
             }
         )
     return rows

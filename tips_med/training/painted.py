@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -25,9 +25,9 @@ class Batch:
         pixels: [scene slab channel y x].
         offset_mm: Of the first pixel from the middle of the body, (y, x), [scene 2].
         phrases: Every question's phrase, scene after scene, ``questions`` a scene.
-        target: [scene map slab y x], uint8; the maps of the phrases, then those of one word of each.
+        target: [scene map slab y x], uint8; the maps of the phrases, then those of one word of each of the first.
         known: 1 where the target counts, like ``target``.
-        word: Which word of the phrase the word map is of, [scene question].
+        word: Which word of its phrase each word map is of, [scene word]: one map for each of the first questions.
     """
 
     pixels: Tensor
@@ -54,6 +54,8 @@ class PaintedScenes(IterableDataset[Batch]):
         weights: How often a finding is asked for; 1 where nothing is said.
         phantoms: More bodies to paint into.
         phantom_share: How many of the scenes are of these, 0 to 1.
+        margin: Slabs that are painted beyond either end of a scene, seen as neighbours and not asked about.
+        words: Questions a scene, taken by chance, of which one word is asked for as well; all when None.
     """
 
     def __init__(
@@ -70,11 +72,17 @@ class PaintedScenes(IterableDataset[Batch]):
         weights: Mapping[str, float] | None = None,
         phantoms: Sequence[Anatomy] = (),
         phantom_share: float = 0.0,
+        margin: int = 0,
+        words: int | None = None,
     ) -> None:
-        self.anatomies, self.scenes, self.slabs = anatomies, scenes, slabs
+        if margin and scenes.shape is not None:
+            slab, y, x = scenes.shape
+            scenes = replace(scenes, shape=(slab + 2 * margin, y, x))
+        self.anatomies, self.scenes, self.slabs, self.margin = anatomies, scenes, slabs, margin
         self.findings, self.lexicon = findings, lexicon
         self.batch, self.questions, self.seed, self.start = batch, questions, seed, start
         self.weights, self.phantoms, self.phantom_share = weights, phantoms, phantom_share
+        self.words = questions if words is None else min(words, questions)
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
@@ -91,27 +99,38 @@ class PaintedScenes(IterableDataset[Batch]):
         for _ in range(self.batch):
             phantom = bool(self.phantoms) and rng.random() < self.phantom_share
             scene = make_scene(pick_anatomy(self.phantoms if phantom else self.anatomies, rng), self.scenes, rng)
-            made.append((scene, ask(scene, self.findings, self.lexicon, rng, self.questions, self.weights)))
-        return collate(made, self.slabs)
+            questions = ask(scene, self.findings, self.lexicon, rng, self.questions, self.weights)
+            if self.words < self.questions:
+                questions = [questions[n] for n in rng.permutation(len(questions))]
+            made.append((scene, questions))
+        return collate(made, self.slabs, self.words, self.margin)
 
 
-def collate(made: Sequence[tuple[Scene, list[Question]]], slabs: SlabSpec) -> Batch:
-    """Puts scenes of one shape, with equally many questions each, into a batch."""
+def collate(made: Sequence[tuple[Scene, list[Question]]], slabs: SlabSpec, asked_words: int, margin: int = 0) -> Batch:
+    """Puts scenes of one shape, with equally many questions each, into a batch.
+
+    Args:
+        made: Scenes and what is asked about each.
+        slabs: How slabs are cut.
+        asked_words: How many of the first questions of each scene ask for one of their words as well.
+        margin: Slabs at either end that only serve as neighbours.
+    """
+    kept = slice(margin, -margin or None)
     volumes = torch.stack([torch.from_numpy(scene.volume_hu) for scene, _ in made])
     targets, known = [], []
     for scene, questions in made:
         nothing = np.zeros(scene.volume_hu.shape, bool)
         words = [
             (nothing, ~nothing) if q.word_target is None or q.word_unknown is None else (q.word_target, q.word_unknown)
-            for q in questions
+            for q in questions[:asked_words]
         ]
-        targets.append(np.stack([q.target for q in questions] + [target for target, _ in words]))
-        known.append(~np.stack([q.unknown for q in questions] + [unknown for _, unknown in words]))
+        targets.append(np.stack([q.target[kept] for q in questions] + [target[kept] for target, _ in words]))
+        known.append(~np.stack([q.unknown[kept] for q in questions] + [unknown[kept] for _, unknown in words]))
     return Batch(
-        stack_channels(volumes, slabs),
+        stack_channels(volumes, slabs)[:, kept].contiguous(),
         torch.tensor([scene.offset_mm for scene, _ in made], dtype=torch.float32),
         [question.phrase for _, questions in made for question in questions],
         torch.from_numpy(np.stack(targets).view(np.uint8)),
         torch.from_numpy(np.stack(known).view(np.uint8)),
-        torch.tensor([[question.word for question in questions] for _, questions in made]),
+        torch.tensor([[question.word for question in questions[:asked_words]] for _, questions in made]),
     )

@@ -66,6 +66,8 @@ def ask(
 ) -> list[Question]:
     """Makes ``n`` questions about a scene: of what is there, of the wrong side of it, and of what is not there.
 
+    The latter go through all findings before one comes up again.
+
     Args:
         scene: What is true.
         findings: Terms that may be asked for.
@@ -76,7 +78,8 @@ def ask(
     """
     weights = weights or {}
     there = [(name, painted) for painted in scene.findings for name in sorted(names(painted)) if name in findings]
-    questions = []
+    questions: list[Question] = []
+    asked: set[str] = set()
     for turn in range(n):
         if turn == 0 and scene.lungs is not None:
             slots = Slots(finding=None, structure="lung", side=SIDED[int(rng.integers(3))])
@@ -92,10 +95,14 @@ def ask(
             slots = _finding_slots(name, side, _attribute(name, painted, rng), rng)
         else:
             # Mostly absent: a scan has nearly none of all the findings that one may ask for.
-            mistaken = [other for name, _ in there for other in CONFUSED.get(name, ()) if other in findings]
+            left = [finding for finding in findings if finding not in asked and weights.get(finding, 1.0) > 0]
+            left = left or list(findings)
+            mistaken = [other for name, _ in there for other in CONFUSED.get(name, ()) if other in left]
             alike = bool(mistaken) and rng.random() < 0.5
-            finding = _drawn(mistaken if alike else findings, weights, rng)
+            finding = _drawn(mistaken if alike else left, weights, rng)
             slots = _finding_slots(finding, SIDED[int(rng.integers(3))], None, rng)
+        if slots.finding is not None:
+            asked.add(slots.finding)
         questions.append(_question(scene, slots, lexicon, rng))
     return questions
 

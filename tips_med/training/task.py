@@ -32,17 +32,20 @@ class AlignmentTask(lightning.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """One loss over all questions of all scenes."""
-        scenes, questions = batch.word.shape
+        scenes, words = batch.word.shape
+        questions = len(batch.phrases) // scenes
         patches, fine = self.image(batch.pixels, batch.offset_mm)
         tokens, pooled = self.text(self.text.indices(batch.phrases).to(self.device))
-        one_word = tokens[torch.arange(len(tokens), device=self.device), batch.word.flatten()]
-        text = torch.cat([pooled.unflatten(0, (scenes, questions)), one_word.unflatten(0, (scenes, questions))], dim=1)
+        scene = torch.arange(scenes, device=self.device)[:, None]
+        first = torch.arange(words, device=self.device)
+        one_word = tokens.unflatten(0, (scenes, questions))[scene, first, batch.word]
+        text = torch.cat([pooled.unflatten(0, (scenes, questions)), one_word], dim=1)
         target, known = batch.target.float().flatten(0, 1), batch.known.float().flatten(0, 1)
         logits = self.head.fine_scores(text, patches, fine).float().flatten(0, 1)
         coarse = self.head.patch_scores(text, patches).float().flatten(0, 1)
         dense, patch = map_loss(logits, target, known), patch_loss(coarse, target, known)
         # A word without a place of its own has nothing known and must not water the mean down.
-        weight = torch.ones(scenes, 2 * questions, device=self.device)
+        weight = torch.ones(scenes, questions + words, device=self.device)
         weight[:, questions:] = self.recipe.word_weight
         weight = weight.flatten() * (known.flatten(1).amax(1) > 0)
         total = weight.sum().clamp(min=1)

@@ -103,11 +103,11 @@ def _vessels(build: Build, habitus: Habitus, inside: np.ndarray) -> None:
     _put_tube(build, inside, cava, [9.0] * len(cava), veins, "superior_vena_cava", 2.5)
     lower = smooth_line([(-22, 2, 20), (-24, 10, -20), (-20, 26, -120), (-16, 32, -300)])
     _put_tube(build, inside, lower, [11.0] * len(lower), veins * 0.9, "inferior_vena_cava", 1.5)
-    for start, end in (((-14, -18, 128), (-22, -8, 215)), ((0, -8, 132), (22, 2, 220)), ((12, 8, 132), (34, 14, 215))):
+    for start, end in (((-14, -18, 128), (-22, -8, 215)), ((0, -8, 132), (22, 2, 220)), ((12, 8, 132), (28, 12, 215))):
         branch = [(float(a), float(b), float(c)) for a, b, c in (start, end)]
         _put_tube(build, inside, branch, [5.5, 4.5], blood, None, 2.5)
-    vein = smooth_line([(-26, -20, 138), (0, -30, 150), (34, -24, 180)])
-    _put_tube(build, inside, vein, [7.0] * len(vein), veins, None, 2.5)
+    vein = smooth_line([(-26, -20, 138), (-2, -26, 150), (22, -16, 182)])
+    _put_tube(build, inside, vein, [6.0] * len(vein), veins, None, 2.5)
     gullet = smooth_line([(4, 24, 240), (6, 30, 120), (8, 28, 20), (22, 10, -25), (40, -4, -45)])
     _put_tube(build, inside, gullet, [7.0] * len(gullet), 35.0, "esophagus", 2.0)
     if rng.random() < 0.4:
@@ -136,7 +136,7 @@ def build_lungs(build: Build, habitus: Habitus, cage: np.ndarray, diaphragm: np.
     # The two sides of the septum: narrow in front, where they nearly touch, wide at vessels and windpipe.
     shift = 7 * np.clip((60 - z) / 60, 0, 1) * np.clip(-y / 60, 0, 1)
     narrow = 6 + 15 * np.exp(-(((y - 8) / 30) ** 2)) + 10 * np.clip((y - 35) / 25, 0, 1)
-    narrow = narrow + 9 * np.clip((z - 130) / 60, 0, 1) + 12 * np.clip((5 - z) / 40, 0, 1) * (y < 0)
+    narrow = narrow + 16 * np.clip((z - 130) / 60, 0, 1) + 12 * np.clip((5 - z) / 40, 0, 1) * (y < 0)
     apart = np.abs(x - shift) - narrow
     spine = np.hypot(x / 24, (y - SPINE_Y_MM - 2) / 20) * 20 - 20
     spine = np.where(y > SPINE_Y_MM + 12, np.minimum(spine, np.abs(x) - 17 - 0.1 * y), spine)
