@@ -296,7 +296,7 @@ def main() -> None:
         rows = []
         for number in range(given.scans):
             rng = np.random.default_rng([given.seed + 1, number])
-            scene = make_scene(held_out[number % len(held_out)], test_spec, rng)
+            scene = make_scene(held_out[number % len(held_out)], test_spec, rng, test_spec.in_turn(number))
             rows += test(image, naming, scene, findings, lexicon, rng)
         tables[name] = tabulated(rows)
         print(name, f"{time.perf_counter() - began:.0f} s", json.dumps(tables[name]), flush=True)

@@ -15,7 +15,7 @@ from tips_med.model import load_model, save_model
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec
-from tips_med.training.calibration import as_rows, decide, observe
+from tips_med.training.calibration import as_rows, decide, observe, read_observations
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ def calibrate(
     findings: tuple[str, ...] | None = None,
     least_auroc: float = 0.0,
     phantoms: int = 0,
+    observations: Path | None = None,
 ) -> Path:
     """Calibrates a model and reports how it does on two thirds and one third of the painted scans.
 
@@ -50,6 +51,7 @@ def calibrate(
         least_auroc: Findings that are told apart worse than this on the scans that fit are refused as well.
         phantoms: Procedural torsos to paint into as well, none of those that ``pretrain`` and ``paint`` make; after all
             the bodies comes one of them.
+        observations: What an earlier run saw with the same weights: its .json, to decide anew without painting.
 
     Returns:
         The path of the calibrated weights.
@@ -62,15 +64,18 @@ def calibrate(
         untrained = set(findings) - set(opened.card.findings)
         if untrained:
             raise ConfigError(f"the model was not trained on {', '.join(sorted(untrained))}", path=model)
-    bodies = [Anatomy.load(Path(anatomies) / f"{name}.safetensors") for name in held_out]
-    spacing_mm = image.slab_spec.spacing_mm
-    torsos = [make_phantom(PHANTOM_SEED + n, spacing_mm) for n in range(phantoms)]
-    bodies = [body for torso in torsos for body in (*bodies, torso)] or bodies
-    seen = []
-    for observation in observe(opened, bodies, painting or SceneSpec(shape=None, empty=0.3), scenes, seed):
-        if not seen or observation.scene != seen[-1].scene:
-            log.info("painted scan %d of %d", observation.scene + 1, scenes)
-        seen.append(observation)
+    if observations is not None:
+        scenes, seen = read_observations(observations)
+    else:
+        bodies = [Anatomy.load(Path(anatomies) / f"{name}.safetensors") for name in held_out]
+        spacing_mm = image.slab_spec.spacing_mm
+        torsos = [make_phantom(PHANTOM_SEED + n, spacing_mm) for n in range(phantoms)]
+        bodies = [body for torso in torsos for body in (*bodies, torso)] or bodies
+        seen = []
+        for observation in observe(opened, bodies, painting or SceneSpec(shape=None, empty=0.3), scenes, seed):
+            if not seen or observation.scene != seen[-1].scene:
+                log.info("painted scan %d of %d", observation.scene + 1, scenes)
+            seen.append(observation)
     decision = decide(opened.card, seen, scenes, findings, least_auroc)
     if not decision.findings:
         raise ConfigError(f"no finding reaches an AUROC of {least_auroc}", path=model, remedy="train it for longer")

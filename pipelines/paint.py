@@ -66,7 +66,7 @@ def paint(
         if body.lungs is None:
             raise ConfigError("an anatomy without outlined lungs cannot be painted into", path=body.name)
         rng = np.random.default_rng([seed, number])
-        scene = make_scene(body, scenes, rng)
+        scene = make_scene(body, scenes, rng, scenes.in_turn(number))
         affine = np.eye(4)
         affine[:3, :3] = np.diag(scene.spacing_mm)[::-1]
         affine[1, 3], affine[0, 3] = scene.offset_mm

@@ -111,6 +111,13 @@ def test_calibration_is_fitted_on_bodies_that_were_held_out(data):
     card = load_model(out).card
     assert set(card.calibration) == {"", "mass", "ground_glass_opacity", "lung"}
     assert (data / "calibrated.json").is_file()
+    # What was seen once can be decided on anew: the same, or with fewer answers.
+    given = (*given[:3], data / "again.safetensors")
+    again = calibrate(*given, observations=data / "calibrated.json", findings=("mass",))
+    assert load_model(again).card.calibration["mass"] == card.calibration["mass"]
+    (data / "other.json").write_text("{}")
+    with pytest.raises(ConfigError, match="holds no observations"):
+        calibrate(*given, observations=data / "other.json")
 
 
 def test_a_model_may_be_kept_from_answering_what_it_was_trained_on_and_no_more(data):

@@ -164,3 +164,12 @@ def test_a_scene_is_scanned_as_its_acquisition_says():
     changed = np.abs(scanned - plain) > 1
     assert changed.any()
     assert (plain[changed] < -700).all()  # only air gives way
+
+
+def test_every_finding_comes_up_in_turn_and_each_fourth_scene_is_left_to_chance():
+    spec = SceneSpec(shape=SPEC.shape, weights={"nodule": 1.0, "pneumothorax": 0.1, "mass": 0.0}, empty=1.0)
+    assert [spec.in_turn(n) for n in range(5)] == ["nodule", "pneumothorax", "nodule", None, "pneumothorax"]
+    for n in (1, 4):
+        scene = make_scene(anatomy(), spec, np.random.default_rng(n), spec.in_turn(n))
+        assert "pneumothorax" in {painted.finding for painted in scene.findings}
+    assert make_scene(anatomy(), spec, np.random.default_rng(3), spec.in_turn(3)).findings == ()

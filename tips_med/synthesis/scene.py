@@ -68,6 +68,14 @@ class SceneSpec:
     strength: float = 1.0
     acquisition: AcquisitionSpec | None = None
 
+    def in_turn(self, number: int) -> str | None:
+        """What is painted for sure into one of many scenes: every kind in turn, and nothing in each fourth of them.
+
+        Left to chance, a few dozen scenes would have hardly any of what is rare.
+        """
+        kinds = [kind for kind, weight in self.weights.items() if weight > 0]
+        return kinds[(number - number // 4) % len(kinds)] if kinds and number % 4 < 3 else None
+
 
 @dataclass(frozen=True, eq=False)
 class Scene:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from scipy import ndimage
 from scipy.optimize import minimize
 
 from tips_med.encoders.study import EncodedStudy
+from tips_med.errors import ConfigError
 from tips_med.geometry import voxel_volume_mm3
 from tips_med.grounding.ground import LEAST_ML, encode_slabs, lexicon_named, probability_map
 from tips_med.grounding.instances import EIGHTEEN
@@ -104,8 +107,7 @@ def observe(
 ) -> Iterator[Observation]:
     """Asks every finding of ``n`` whole painted scans.
 
-    What is there is asked for on either side and on none in particular, what is not there in one of these ways. Three
-    of four scans have one finding for sure, each kind in turn, so that the rare ones are counted as well.
+    What is there is asked for on either side and on none in particular, what is not there in one of these ways.
 
     Args:
         model: To be calibrated.
@@ -118,9 +120,7 @@ def observe(
     lexicon = lexicon_named(model.card.lexicon)
     for number in range(n):
         rng = np.random.default_rng([seed, number])
-        kinds = list(scenes.weights)
-        first = kinds[(number - number // 4) % len(kinds)] if number % 4 < 3 else None
-        scene = make_scene(anatomies[number % len(anatomies)], scenes, rng, first)
+        scene = make_scene(anatomies[number % len(anatomies)], scenes, rng, scenes.in_turn(number))
         study = study_of(scene, model)
         ml = voxel_volume_mm3(study.scan.lps_from_kji) / 1000
         for finding in model.card.findings:
@@ -365,6 +365,24 @@ def decide(
 def as_rows(observations: Sequence[Observation]) -> list[dict[str, object]]:
     """Plain dictionaries, for JSON."""
     return [asdict(o) for o in observations]
+
+
+def read_observations(path: Path) -> tuple[int, list[Observation]]:
+    """The number of scans and the observations that ``calibrate`` wrote beside the weights.
+
+    Raises:
+        ConfigError: The file is something else.
+    """
+    try:
+        content = json.loads(path.read_text())
+        rows = [{**row, "pieces": tuple(Piece(**piece) for piece in row["pieces"])} for row in content["observations"]]
+        return int(content["scans"]), [Observation(**row) for row in rows]
+    except OSError as error:
+        raise ConfigError(f"cannot be read ({error.strerror})", path=path) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(
+            "holds no observations", path=path, expected="the .json that calibrate wrote beside its weights"
+        ) from error
 
 
 def _share(truths: Iterator[bool]) -> float | None:
