@@ -72,7 +72,7 @@ def calibrate(
         torsos = [make_phantom(PHANTOM_SEED + n, spacing_mm) for n in range(phantoms)]
         bodies = [body for torso in torsos for body in (*bodies, torso)] or bodies
         seen = []
-        for observation in observe(opened, bodies, painting or SceneSpec(shape=None, empty=0.3), scenes, seed):
+        for observation in observe(opened, bodies, painting or SceneSpec(shape=None, empty=0.3), range(scenes), seed):
             if not seen or observation.scene != seen[-1].scene:
                 log.info("painted scan %d of %d", observation.scene + 1, scenes)
             seen.append(observation)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -103,9 +103,14 @@ def study_of(scene: Scene, model: GroundingModel) -> EncodedStudy:
 
 
 def observe(
-    model: GroundingModel, anatomies: Sequence[Anatomy], scenes: SceneSpec, n: int, seed: int, held_out: bool = False
+    model: GroundingModel,
+    anatomies: Sequence[Anatomy],
+    scenes: SceneSpec,
+    numbers: Iterable[int],
+    seed: int,
+    held_out: bool = False,
 ) -> Iterator[Observation]:
-    """Asks every finding of ``n`` whole painted scans.
+    """Asks every finding of whole painted scans.
 
     What is there is asked for on either side and on none in particular, what is not there in one of these ways.
 
@@ -113,12 +118,12 @@ def observe(
         model: To be calibrated.
         anatomies: With labelled lungs, none of them trained on; taken in turn.
         scenes: How to paint; ``shape`` must be None.
-        n: Scans.
+        numbers: Of the scans; what one of them shows does not hang on the others.
         seed: Of everything.
         held_out: Use the synonyms that training never saw.
     """
     lexicon = lexicon_named(model.card.lexicon)
-    for number in range(n):
+    for number in numbers:
         rng = np.random.default_rng([seed, number])
         scene = make_scene(anatomies[number % len(anatomies)], scenes, rng, scenes.in_turn(number))
         study = study_of(scene, model)
