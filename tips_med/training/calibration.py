@@ -183,7 +183,7 @@ def _pieces(heat: np.ndarray, sure: np.ndarray, target: np.ndarray, ml: float, m
     for threshold in THRESHOLDS:
         labels, count = ndimage.label(heat[box] >= threshold, EIGHTEEN)  # type: ignore[misc]
         where = labels > 0
-        number = labels[where] - 1
+        number = labels[where].astype(np.intp) - 1
         volume_ml = ml * np.bincount(number, minlength=count)
         right_ml = ml * np.bincount(number, weights=target[box][where], minlength=count)
         surest = np.full(count, -np.inf)
