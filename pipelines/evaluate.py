@@ -34,6 +34,7 @@ def evaluate(
     strict: bool = False,
     other_findings: dict[str, str] | None = None,
     paraphrases: int = 3,
+    as_written: bool = False,
     pictures: int = 3,
     draws: int = 1000,
     seed: int = 0,
@@ -50,6 +51,7 @@ def evaluate(
         strict: Stop at the first row that cannot be asked, instead of counting it.
         other_findings: For the swap test: a finding for each that cannot be true of the same voxels.
         paraphrases: Other wordings that outlined findings are asked in.
+        as_written: Give synonyms that were kept from training to the model as they are, not in usual words.
         pictures: Of the best cases, and as many of the worst.
         draws: Of the bootstrap over patients.
         seed: Of wordings and draws.
@@ -72,6 +74,7 @@ def evaluate(
             strict=strict,
             other_findings=other_findings,
             paraphrases=paraphrases,
+            as_written=as_written,
             draws=draws,
             seed=seed,
             progress=progress,

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils.data import DataLoader
 
-from tips_med.encoders.compact import CompactConfig, CompactImageTower
+from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
 from tips_med.encoders.words import WordsConfig, WordsTextTower
 from tips_med.errors import ConfigError
 from tips_med.model import GroundingModel, ModelCard, load_model, save_model
@@ -168,7 +168,9 @@ def pretrain(
 
 
 def begin_with(task: AlignmentTask, model: GroundingModel) -> None:
-    """Copies a model's weights into a task; neighbours that the model did not see yet count for nothing at first.
+    """Copies a model's weights into a task; what is new in it changes nothing at first.
+
+    That is: neighbours that the model did not see yet count for nothing, and blocks that it did not have add nothing.
 
     Raises:
         ConfigError: The model has other sizes or other words.
@@ -177,6 +179,7 @@ def begin_with(task: AlignmentTask, model: GroundingModel) -> None:
         raise ConfigError("only compact models can be started from")
     state = model.image.net.state_dict()
     state["stem.weight"] = _widened(state["stem.weight"], model.image.slab_spec, task.image.config.slabs)
+    state = _deepened(state, task.image)
     try:
         task.image.load_state_dict(state)
         task.text.load_state_dict(model.text.net.state_dict())
@@ -191,6 +194,17 @@ def _widened(weight: Tensor, seen: SlabSpec, wanted: SlabSpec) -> Tensor:
     if more <= 0 or wanted.windows_hu != seen.windows_hu:
         return weight
     return functional.pad(weight.unflatten(1, (len(seen.windows_hu), -1)), (0, 0, 0, 0, more, more)).flatten(1, 2)
+
+
+def _deepened(state: dict[str, Tensor], net: CompactNet) -> dict[str, Tensor]:
+    """Weights for more blocks a level than there were: a block whose last convolution is nought hands its input on."""
+    fresh = {name: weight for name, weight in net.state_dict().items() if name.startswith("levels.")}
+    new = {
+        name: torch.zeros_like(weight) if ".second." in name else weight
+        for name, weight in fresh.items()
+        if name not in state
+    }
+    return {**state, **new}
 
 
 def prepare(

@@ -89,16 +89,17 @@ def test_training_starts_from_earlier_weights_of_the_same_sizes(data):
         train(data, 1, "wider", image=wider, start=first)
 
 
-def test_neighbours_that_earlier_weights_did_not_see_count_for_nothing_at_first(data):
+def test_what_earlier_weights_did_not_have_changes_nothing_at_first(data):
     first = load_model(train(data, 2))
-    wider = dataclasses.replace(COARSE, slabs=dataclasses.replace(COARSE.slabs, neighbours=3))
-    task = pretraining.AlignmentTask(wider, first.text.net.config, Recipe())
+    slabs = dataclasses.replace(COARSE.slabs, neighbours=3)
+    larger = dataclasses.replace(COARSE, slabs=slabs, blocks=tuple(n + 1 for n in COARSE.blocks))
+    task = pretraining.AlignmentTask(larger, first.text.net.config, Recipe())
     pretraining.begin_with(task, first)
     volume = torch.randn(9, 32, 48) * 300 - 400
     offset = torch.zeros(1, 2)
     with torch.no_grad():
         seen = first.image.net(stack_channels(volume, COARSE.slabs)[None], offset)
-        same = task.image(stack_channels(volume, wider.slabs)[None], offset)
+        same = task.image(stack_channels(volume, slabs)[None], offset)
     for before, after in zip(seen, same):
         torch.testing.assert_close(after, before, atol=1e-4, rtol=1e-4)
 

@@ -351,6 +351,23 @@ def test_held_out_synonyms_are_made_of_words_that_other_forms_teach() -> None:
     assert held_out <= taught
 
 
+@pytest.mark.parametrize(
+    ("text", "said", "part"),
+    [
+        ("pleural air collection", "pneumothorax", "pleural air collection"),
+        ("rounded opacities in the left lung", "nodules in the left lung", "rounded opacities"),
+        ("left mass-like opacity", "left mass", "mass-like opacity"),
+    ],
+)
+def test_synonyms_that_training_never_saw_are_said_in_usual_words(text: str, said: str, part: str) -> None:
+    query = LEXICON.parse(text)
+
+    assert query.phrase == said
+    assert query.finding == LEXICON.parse(said).finding
+    assert query.understood.count(part) == 1
+    assert part.replace("-", " ") in LEXICON.parse(text, as_written=True).phrase
+
+
 @pytest.mark.parametrize("term", [term for term in LEXICON.terms if term.code], ids=lambda term: term.id)
 def test_codes_are_in_the_dicom_context_group_that_they_name(term: Term) -> None:
     assert term.code is not None

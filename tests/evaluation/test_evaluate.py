@@ -73,6 +73,15 @@ def test_strict_stops_at_the_first(rows):
         evaluate_rows(rows[2:], rule_model(), strict=True)
 
 
+@pytest.mark.parametrize("as_written", [False, True])
+def test_unusual_synonyms_are_put_to_the_model_as_written_only_where_that_is_tested(rows, as_written):
+    row = Row(rows[0].scan, "mass-like opacity in the left lung", rows[0].mask, line=2)
+    answered = []
+    evaluate_rows([row], rule_model(), paraphrases=0, as_written=as_written, draws=5, watch=answered.append)
+    said = "mass like opacity in the left lung" if as_written else "mass in the left lung"
+    assert [case.grounding.query.phrase for case in answered] == [said]
+
+
 def test_a_mask_that_contradicts_its_label_is_not_scored(rows):
     wrong = Row(rows[1].scan, "mass", rows[0].mask, label="absent", line=7)
     with pytest.raises(ManifestError, match="contradicts"):

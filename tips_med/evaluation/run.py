@@ -63,6 +63,7 @@ def evaluate_rows(
     strict: bool = False,
     other_findings: Mapping[str, str] | None = None,
     paraphrases: int = 3,
+    as_written: bool = False,
     draws: int = 1000,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -77,6 +78,7 @@ def evaluate_rows(
         strict: Stop at the first row that cannot be asked, instead of counting it.
         other_findings: For the swap test; ``OTHER_FINDINGS`` when None.
         paraphrases: Other wordings that outlined findings are asked in.
+        as_written: Give synonyms that were kept from training to the model as they are, not in usual words.
         draws: Of the bootstrap over patients.
         seed: Of wordings and draws.
         progress: Called with (rows done, rows in all).
@@ -88,7 +90,7 @@ def evaluate_rows(
     terms: dict[str, Suite] = defaultdict(Suite)
     cases: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
-    asker = _Asker(model, other_findings or OTHER_FINDINGS, paraphrases, np.random.default_rng(seed))
+    asker = _Asker(model, other_findings or OTHER_FINDINGS, paraphrases, np.random.default_rng(seed), as_written)
     by_scan: dict[Path, list[Row]] = defaultdict(list)
     for row in rows:
         by_scan[row.scan].append(row)
@@ -122,9 +124,15 @@ def evaluate_rows(
 
 class _Asker:
     def __init__(
-        self, model: GroundingModel, other_findings: Mapping[str, str], paraphrases: int, rng: np.random.Generator
+        self,
+        model: GroundingModel,
+        other_findings: Mapping[str, str],
+        paraphrases: int,
+        rng: np.random.Generator,
+        as_written: bool,
     ) -> None:
         self.model, self.other_findings, self.paraphrases, self.rng = model, other_findings, paraphrases, rng
+        self.as_written = as_written
         self.lexicon: Lexicon = lexicon_named(model.card.lexicon)
 
     def answers(self, path: Path, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any] | TipsMedError]]:
@@ -142,7 +150,7 @@ class _Asker:
                 yield row, error
 
     def answer(self, study: EncodedStudy, row: Row, there: set[str]) -> dict[str, Any]:
-        query = understand(row.phrase, self.model)
+        query = understand(self.lexicon.parse(row.phrase, as_written=self.as_written), self.model)
         label = row.resolved(query.negated)
         truth = None
         if row.mask is not None:

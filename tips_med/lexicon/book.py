@@ -92,11 +92,13 @@ class Lexicon:
         """Words that say something: the vocabulary but for function words."""
         return tuple(word for word in self.vocabulary if word not in self.content.function)
 
-    def parse(self, text: str) -> Query:
+    def parse(self, text: str, *, as_written: bool = False) -> Query:
         """Understands a text.
 
         Args:
             text: At most 300 characters: ``ground-glass opacity left lung``.
+            as_written: Leave synonyms that are kept from training in the phrase, to test what a text tower makes of
+                them; otherwise they are said there in the term's usual words.
 
         Returns:
             The query; words that are not understood are named in it, never dropped.
@@ -104,7 +106,7 @@ class Lexicon:
         Raises:
             QueryError: If the text names nothing to look for, several findings at once, or contradicts itself.
         """
-        return self._parser.parse(text)
+        return self._parser.parse(text, as_written=as_written)
 
     def suggest(self, word: str, count: int = 3) -> tuple[str, ...]:
         """Gives the known words that are written most like an unknown one, the nearest first; maybe none."""

@@ -72,7 +72,7 @@ class Parser:
         self._entries, self._expansions, self._terms, self._suggest = entries, expansions, terms, suggest
         self._longest = max((len(words) for words in (*entries, *expansions)), default=1)
 
-    def parse(self, text: str) -> Query:
+    def parse(self, text: str, *, as_written: bool = False) -> Query:
         """Understands a text; see ``Lexicon.parse``."""
         if not isinstance(text, str) or not text.strip():
             raise QueryError("the query is empty", expected="what to look for", remedy=f"try {EXAMPLES}")
@@ -94,7 +94,7 @@ class Parser:
             PhraseWord(word, span_of[index])
             for index, match in enumerate(matches)
             if match.role not in _MUTE and match.manner != "filler"
-            for word in match.words
+            for word in (match.words if as_written else _said(match))
         )
         return resolve(Query(text, spans=spans, words=words, suggestions=suggestions), matches, self._terms)
 
@@ -146,6 +146,13 @@ class Parser:
             if tuple(token.word for token in tokens[at : at + length]) in known:
                 return length
         return 0
+
+
+def _said(match: Match) -> tuple[str, ...]:
+    """The words for a text tower: a synonym that training never saw is said in the term's usual words."""
+    if match.term is None:
+        return match.words
+    return match.term.taught(match.words)
 
 
 def _joined_levels(tokens: list[Token]) -> list[Token]:

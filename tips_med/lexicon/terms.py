@@ -74,3 +74,11 @@ class Term:
     def synonyms(self) -> tuple[str, ...]:
         """The other ways to write it, held-out ones included."""
         return tuple(form.text for form in self.forms if form.text != self.name)
+
+    def taught(self, words: tuple[str, ...]) -> tuple[str, ...]:
+        """A held-out way to write it in usual words, of the same number where there are any; others as they are."""
+        written = next((form for form in self.forms if form.words == words), None)
+        if written is None or not written.held_out:
+            return words
+        usual = [form for form in self.forms if not form.held_out and form.number != "adjective"]
+        return next((form.words for form in usual if form.number == written.number), usual[0].words)

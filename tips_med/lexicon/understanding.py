@@ -68,8 +68,9 @@ class Query:
         hedged: Whether the text says that it is not certain.
         measurement_mm: The size in the text, the longest where there are two ("32 x 21 mm").
         spans: Every word of the text, in order.
-        words: What the text tower gets, with the span that each word came from. Abbreviations are written out;
-            negation, hedges, sizes and unknown words are left out, for they do not say where something is.
+        words: What the text tower gets, with the span that each word came from. Abbreviations are written out,
+            and synonyms that are kept from training are said in usual words; negation, hedges, sizes and unknown words
+            are left out, for they do not say where something is.
         suggestions: For unknown words, the nearest known ones: ``(("noduel", ("nodule", "nodules")),)``.
     """
 

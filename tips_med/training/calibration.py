@@ -134,7 +134,8 @@ def observe(
                 sides = (sides[int(rng.integers(3))],)
             for side in sides:
                 slots = Slots(finding=finding, side=side)
-                query = lexicon.parse(describe(slots, rng, lexicon, held_out=held_out))
+                text = describe(slots, rng, lexicon, held_out=held_out)
+                query = lexicon.parse(text, as_written=held_out)
                 heat, _, _ = probability_map(study, query, model.text.embed([query.phrase])[0], model)
                 target, unknown = answer(scene, slots)
                 yield measure(number, finding, side, heat, target, unknown, ml)
