@@ -81,16 +81,14 @@ def painted(rows: list[dict[str, Any]]) -> str:
 
     body = [
         [row["finding"].replace("_", " ") + ("" if row["answered"] else " (refused)"), str(row["present"]),
-         str(row["absent"]), number(row["auroc"]), number(row["dice"]), number(row["hit"]), str(row["tested_present"]),
+         str(row["absent"]), number(row["auroc"]), number(row["dice"]), number(row["hit"]),
          number(row["sensitivity"]), number(row["answered_dice"]), number(row["answered_f1"]),
-         str(row["tested_absent"]), number(row["specificity"]),
-         number(row["false_ml_median"], 1), number(row["false_ml_mean"], 1)]
+         number(row["specificity"]), number(row["false_ml_median"], 1), number(row["false_ml_mean"], 1)]
         for row in rows
     ]  # fmt: skip
     return table(
-        ["finding", "there", "not there", "AUROC", "Dice when there", "peak inside", "tested: there",
-         "not called absent", "Dice of the answer", "F1 of its pieces", "tested: not there", "called absent",
-         "false ml, median", "mean"],
+        ["finding", "there", "not there", "AUROC", "Dice when there", "peak inside", "not called absent",
+         "Dice of the answer", "F1 of its pieces", "called absent where not there", "false ml, median", "mean"],
         body,
     )  # fmt: skip
 

@@ -217,7 +217,7 @@ def test(
 def tabulated(rows: list[Observation]) -> dict[str, dict[str, float]]:
     """By finding, where some are there and some are not, and the mean of these findings."""
     table: dict[str, dict[str, float]] = {}
-    for row in summary(rows, {"": Calibration()}):
+    for row in summary(rows, lambda _: Calibration()):
         absent = [one.mask_ml for one in rows if one.finding == row["finding"] and not one.there]
         if row["auroc"] is not None:
             measured = {key: float(str(row[key])) for key in ("auroc", "dice", "hit")}

@@ -36,19 +36,19 @@ def calibrate(
     phantoms: int = 0,
     observations: Path | None = None,
 ) -> Path:
-    """Calibrates a model and reports how it does on two thirds and one third of the painted scans.
+    """Calibrates a model on painted scans and reports how it does on each third of them by what the others fit.
 
     Args:
         model: The weights that ``pretrain`` wrote.
         anatomies: The folder of prepared anatomies that ``pretrain`` made.
         held_out: Names of those that were not trained on.
         out: Where to write the calibrated weights; a .json of every observation is written beside it.
-        scenes: Painted scans; the first two thirds fit, the rest are reported.
+        scenes: Painted scans.
         seed: Of the painting.
         painting: How whole scans are painted.
         findings: Terms that the model is to answer, of those that it was trained on; it refuses the others, which are
             reported as well. All if left out.
-        least_auroc: Findings that are told apart worse than this on the scans that fit are refused as well.
+        least_auroc: Findings that are told apart worse than this are refused as well.
         phantoms: Procedural torsos to paint into as well, none of those that ``pretrain`` and ``paint`` make; after all
             the bodies comes one of them.
         observations: What an earlier run saw with the same weights: its .json, to decide anew without painting.

@@ -14,6 +14,10 @@ def observations(evidence, there, finding="mass"):
     ]
 
 
+def plain(_: Observation) -> Calibration:
+    return Calibration()
+
+
 def test_a_fitted_probability_is_as_often_right_as_it_says(rng):
     """Evidence drawn from two normal distributions one apart: the true slope is 1, the true intercept 0."""
     there = np.arange(4000) % 2 == 0
@@ -58,12 +62,12 @@ def test_separable_evidence_stays_finite():
 
 def test_a_summary_counts_by_finding():
     seen = [*observations([-3, 3, 2], [0, 1, 1]), *observations([1, -1], [0, 1], "nodule")]
-    rows = summary(seen, {"": Calibration()})
+    rows = summary(seen, plain)
     assert [row["finding"] for row in rows] == ["mass", "nodule"]
     assert (rows[0]["present"], rows[0]["absent"], rows[0]["auroc"]) == (2, 1, 1.0)
     assert rows[0]["sensitivity"] == rows[0]["specificity"] == 1.0
     assert rows[1]["auroc"] == 0.0
-    assert summary(observations([1], [1]), {"": Calibration()})[0]["auroc"] is None
+    assert summary(observations([1], [1]), plain)[0]["auroc"] is None
     assert len(as_rows(seen)) == 5
 
 
@@ -82,8 +86,17 @@ def test_what_is_told_apart_badly_is_refused_and_still_reported():
     answered = {row["finding"]: row["answered"] for row in decided.rows}
     assert answered == {"mass": True, "nodule": False, "pleural_effusion": False}
     mass = decided.rows[0]
-    assert (mass["present"], mass["tested_present"], mass["tested_absent"]) == (15, 5, 5)
+    assert (mass["present"], mass["absent"]) == (15, 15)
     assert mass["sensitivity"] == mass["specificity"] == 1.0
+
+
+def test_every_scan_is_judged_by_what_the_others_fit():
+    """In the last third the evidence is 10 higher than elsewhere: what the others fit calls nothing absent there."""
+    there = np.arange(30) % 2 == 0
+    seen = observations(np.where(there, 3.0, -3.0) + 10 * (np.arange(30) >= 20), there)
+    row = decide(ModelCard("toy", ("mass",)), seen, 30).rows[0]
+    assert row["specificity"] == pytest.approx(2 / 3)
+    assert decide(ModelCard("toy", ("mass",)), seen[:20], 20).rows[0]["specificity"] == 1.0
 
 
 def test_a_map_is_measured_piece_by_piece_at_every_threshold():
@@ -109,7 +122,7 @@ def test_maps_are_cut_where_dice_and_pieces_are_best():
     seen = [Observation(n, "mass", None, True, 6.0, 2.5, 6.0, 0.5, True, 2, pieces) for n in range(6)]
     assert cut(seen) == (0.8, 2.5)
     assert cut(seen[:5]) == (Calibration.threshold, None)  # too few to go by
-    row = summary(seen, {"": Calibration(threshold=0.8, pieces_from=2.5)})[0]
+    row = summary(seen, lambda _: Calibration(threshold=0.8, pieces_from=2.5))[0]
     assert row["answered_dice"] == row["answered_f1"] == 1.0
-    missed = summary(seen, {"": Calibration(intercept=-20.0)})[0]
+    missed = summary(seen, lambda _: Calibration(intercept=-20.0))[0]
     assert missed["answered_dice"] == missed["answered_f1"] == 0.0

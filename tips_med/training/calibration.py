@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -39,7 +39,8 @@ PIECES_FROM = (None, *np.arange(0.5, 7.1, 0.5).tolist())
 LEAST_TO_CUT = 6
 """Queries about what is there, below which nothing is fitted about masks and pieces."""
 
-_SAID = ("sensitivity", "specificity", "false_ml_median", "false_ml_mean", "answered_dice", "answered_f1")
+PARTS = 3
+"""Into how many parts scans are divided, each of which is judged by what the others fit."""
 
 
 @dataclass(frozen=True)
@@ -272,45 +273,59 @@ def calibrated(card: ModelCard, observations: Sequence[Observation]) -> dict[str
     return fitted
 
 
-def summary(observations: Sequence[Observation], calibration: dict[str, Calibration]) -> list[dict[str, object]]:
+def summary(
+    observations: Sequence[Observation], calibration_of: Callable[[Observation], Calibration]
+) -> list[dict[str, object]]:
     """Per finding: how many, AUROC, sensitivity, specificity, false volume, Dice and hits, on painted scans.
 
     ``dice`` is of the whole map at a half, ``answered_dice`` and ``answered_f1`` are of what an answer keeps of it.
+
+    Args:
+        observations: Of all findings.
+        calibration_of: By which calibration an observation is judged.
     """
     from torchmetrics.functional.classification import binary_auroc
 
     rows = []
     for finding in dict.fromkeys(o.finding for o in observations):
         own = [o for o in observations if o.finding == finding]
-        fit_of = calibration.get(finding, calibration[""])
-        chance = [1 / (1 + np.exp(-(fit_of.slope * o.evidence + fit_of.intercept))) for o in own]
         there = [o for o in own if o.there]
         absent = [o for o in own if not o.there]
-        said = dict(zip(map(id, own), chance))
         # An absent answer marks nothing, whatever its map.
-        marked = [o.mask_ml * (said[id(o)] >= fit_of.absent_below) for o in absent]
-        answers = [
-            kept(o, fit_of.threshold, fit_of.pieces_from) if said[id(o)] >= fit_of.absent_below else [] for o in there
-        ]
+        marked = [0.0 if is_absent(o, calibration_of(o)) else o.mask_ml for o in absent]
+        answers = [answer_of(o, calibration_of(o)) for o in there]
+        probability = torch.tensor([o.evidence for o in own], dtype=torch.float64).sigmoid()
         rows.append(
             {
                 "finding": finding,
                 "present": len(there),
                 "absent": len(absent),
-                "auroc": float(binary_auroc(torch.tensor(chance), torch.tensor([int(o.there) for o in own])))
+                "auroc": float(binary_auroc(probability, torch.tensor([int(o.there) for o in own])))
                 if there and absent
                 else None,
-                "sensitivity": _share(said[id(o)] >= fit_of.absent_below for o in there),
-                "specificity": _share(said[id(o)] < fit_of.absent_below for o in absent),
-                "dice": float(np.mean([o.dice for o in there])) if there else None,
+                "sensitivity": _share(not is_absent(o, calibration_of(o)) for o in there),
+                "specificity": _share(is_absent(o, calibration_of(o)) for o in absent),
+                "dice": _mean(o.dice for o in there),
                 "hit": _share(o.hit for o in there),
                 "false_ml_median": float(np.median(marked)) if absent else None,
-                "false_ml_mean": float(np.mean(marked)) if absent else None,
-                "answered_dice": float(np.mean([dice_of(o, a) for o, a in zip(there, answers)])) if there else None,
-                "answered_f1": float(np.mean([f1_of(o, a) for o, a in zip(there, answers)])) if there else None,
+                "false_ml_mean": _mean(marked),
+                "answered_dice": _mean(dice_of(o, answer) for o, answer in zip(there, answers)),
+                "answered_f1": _mean(f1_of(o, answer) for o, answer in zip(there, answers)),
             }
         )
     return rows
+
+
+def is_absent(observation: Observation, calibration: Calibration) -> bool:
+    """Whether the answer is "absent"."""
+    return calibration.probability(observation.evidence) < calibration.absent_below
+
+
+def answer_of(observation: Observation, calibration: Calibration) -> list[Piece]:
+    """The pieces of the answer: none where it is "absent"."""
+    if is_absent(observation, calibration):
+        return []
+    return kept(observation, calibration.threshold, calibration.pieces_from)
 
 
 @dataclass(frozen=True)
@@ -320,9 +335,7 @@ class Decision:
     Attributes:
         calibration: By term; of what it answers, and ``""``.
         findings: What it answers.
-        rows: How it did, finding by finding, refused ones among them. AUROC, Dice and hits, which no calibration
-            changes, are of all scans; what was said (sensitivity, specificity, false volume) of those that did not
-            fit.
+        rows: How it did, finding by finding, refused ones among them: each scan judged by what was fitted without it.
     """
 
     calibration: dict[str, Calibration]
@@ -337,35 +350,32 @@ def decide(
     findings: Sequence[str] | None = None,
     least_auroc: float = 0.0,
 ) -> Decision:
-    """Fits on the first two thirds of the scans and reports.
+    """Fits on all scans, and reports of each third of them how a calibration does that was fitted on the other two.
 
     Args:
         card: Of the model that was observed.
         observations: On ``scans`` scans.
         scans: How many there were.
         findings: What it may answer; all that it was trained on when None.
-        least_auroc: What is told apart worse than this on the scans that fit is refused.
+        least_auroc: What is told apart worse than this is refused.
     """
-    fitting = [o for o in observations if o.scene < 2 * scans // 3]
-    testing = [o for o in observations if o.scene >= 2 * scans // 3]
-    fitted = calibrated(card, fitting)
-    told_apart = {row["finding"]: row["auroc"] for row in summary(fitting, fitted)}
 
-    def answered(finding: str) -> bool:
-        auroc = told_apart.get(finding)
+    def part(observation: Observation) -> int:
+        return observation.scene * PARTS // scans
+
+    without = [calibrated(card, [o for o in observations if part(o) != left_out]) for left_out in range(PARTS)]
+    rows = summary(observations, lambda o: without[part(o)].get(o.finding, without[part(o)][""]))
+
+    def answered(row: dict[str, object]) -> bool:
+        auroc = row["auroc"]
         good = least_auroc <= 0 or (isinstance(auroc, float) and auroc >= least_auroc)
-        return good and (findings is None or finding in findings)
+        return good and (findings is None or row["finding"] in findings)
 
-    kept = tuple(finding for finding in card.findings if answered(finding))
-    said = {row["finding"]: row for row in summary(testing, fitted)}
-    rows = []
-    for row in summary(observations, fitted):
-        tested = said.get(row["finding"], {})
-        own = {f"tested_{key}": tested.get(key, 0) for key in ("present", "absent")}
-        own |= {key: tested.get(key) for key in _SAID}
-        rows.append({**row, **own, "answered": row["finding"] in kept})
-    refused = set(card.findings) - set(kept)
-    return Decision({term: value for term, value in fitted.items() if term not in refused}, kept, rows)
+    kept = {row["finding"] for row in rows if answered(row)}
+    answers = tuple(finding for finding in card.findings if finding in kept)
+    refused = set(card.findings) - set(answers)
+    fitted = {term: value for term, value in calibrated(card, observations).items() if term not in refused}
+    return Decision(fitted, answers, [{**row, "answered": row["finding"] in kept} for row in rows])
 
 
 def as_rows(observations: Sequence[Observation]) -> list[dict[str, object]]:
@@ -391,6 +401,10 @@ def read_observations(path: Path) -> tuple[int, list[Observation]]:
         ) from error
 
 
-def _share(truths: Iterator[bool]) -> float | None:
-    values = list(truths)
-    return sum(values) / len(values) if values else None
+def _mean(values: Iterable[float]) -> float | None:
+    numbers = list(values)
+    return float(np.mean(numbers)) if numbers else None
+
+
+def _share(truths: Iterable[bool]) -> float | None:
+    return _mean(map(float, truths))
