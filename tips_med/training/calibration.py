@@ -27,9 +27,6 @@ from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene, SceneSpec, make_scene
 from tips_med.training.questions import answer
 
-SPECIFICITY, MOST_ABSENT = 0.95, 0.5
-"""The share of what is not there that should be called absent; and what is likelier than not is never called so."""
-
 THRESHOLDS = (0.5, 0.65, 0.8)
 """Where a map may be cut."""
 
@@ -233,7 +230,8 @@ def cut(observations: Sequence[Observation]) -> tuple[float, float | None]:
 def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration:
     """Platt's sigmoid by maximum likelihood, with his smoothed targets and a slope that is never negative.
 
-    Both classes weigh the same, whatever their numbers: how often a finding is there is the hospital's to know.
+    Both classes weigh the same, whatever their numbers: how often a finding is there is the hospital's to know. From
+    where to where an answer is unsure is not fitted: what cannot be told apart stays in the middle.
     """
     x = np.array([o.evidence for o in observations])
     there = np.array([o.there for o in observations])
@@ -249,17 +247,8 @@ def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration
 
     theta = minimize(loss, np.zeros(2), method="Nelder-Mead").x
     fitted = Calibration(slope=float(np.exp(theta[0])), intercept=float(theta[1]))
-    # What is not there should be called absent nearly always, even where that costs some of what is.
-    absent = [fitted.probability(float(e)) for e, is_there in zip(x, there) if not is_there]
-    below = float(np.clip(np.quantile(absent, SPECIFICITY), fitted.absent_below, MOST_ABSENT))
     threshold, pieces_from = cut(observations)
-    return replace(
-        fitted,
-        absent_below=below,
-        present_above=max(fitted.present_above, below),
-        threshold=threshold,
-        pieces_from=pieces_from,
-    )
+    return replace(fitted, threshold=threshold, pieces_from=pieces_from)
 
 
 def calibrated(card: ModelCard, observations: Sequence[Observation]) -> dict[str, Calibration]:
