@@ -1,10 +1,10 @@
 """Writes the measured tables into docs/model-card.md.
 
-python -m benchmarks.model_card --real real.json --painted docs/measurements/painted.json
-    --naming docs/measurements/naming.json
+python -m benchmarks.model_card --real docs/measurements/real.json --painted docs/measurements/painted.json
+    --naming docs/measurements/naming.json --robustness docs/measurements/robustness.json
 
-``real.json`` is what ``python -m benchmarks.real_scans DATA --out real.json`` wrote, the other file the summary that
-``tips-med calibrate`` wrote beside the weights.
+``painted.json`` is the summary that ``tips-med calibrate`` wrote beside the weights, the others are what
+``benchmarks.real_scans``, ``benchmarks.naming_baselines`` and ``benchmarks.robustness`` wrote.
 """
 
 from __future__ import annotations
@@ -93,6 +93,20 @@ def painted(rows: list[dict[str, Any]]) -> str:
     )  # fmt: skip
 
 
+def robustness(rows: list[dict[str, Any]]) -> str:
+    body = []
+    for row in rows:
+        said = {key: value.split() for key, value in row.items() if str(value).endswith(" ml")}
+        marked = [f"{key}: {state}, {ml} ml" for key, (state, ml, _) in said.items() if state != "absent"]
+        body.append(
+            [row["case"], row["scanned"], f"{row['left_lung_dice']:.3f}, {row['right_lung_dice']:.3f}",
+             row.get("asked", "-"), f"{row['state']} ({row['probability']:.2f})" if "state" in row else "-",
+             "-" if "state" not in row else "yes" if row["peak_inside"] else "no",
+             f"{row['dice']:.2f}" if "dice" in row else "-", "; ".join(marked) or "nothing"]
+        )  # fmt: skip
+    return table(["case", "scanned", "lungs, Dice", "asked", "answer", "peak inside", "Dice", "other findings"], body)
+
+
 def naming(tables: dict[str, dict[str, dict[str, float]]]) -> str:
     """AUROC and Dice of the three ways, finding by finding."""
     ways = list(tables)
@@ -111,6 +125,7 @@ def main() -> None:
     parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("--painted", type=Path, required=True)
     parser.add_argument("--naming", type=Path, required=True, help="what benchmarks.naming_baselines wrote")
+    parser.add_argument("--robustness", type=Path, required=True, help="what benchmarks.robustness wrote")
     arguments = parser.parse_args()
     real = json.loads(arguments.real.read_text())
     rows = real["rows"]
@@ -121,6 +136,7 @@ def main() -> None:
         "every lesion": every_lesion(rows),
         "others": real_others(rows),
         "naming": naming(json.loads(arguments.naming.read_text())["tables"]),
+        "robustness": robustness(json.loads(arguments.robustness.read_text())["rows"]),
         "painted": painted(json.loads(arguments.painted.read_text())["summary"]),
     }
     text = CARD.read_text()
