@@ -95,6 +95,15 @@ def test_presence_hangs_on_the_surest_place_inside_and_outside():
     assert at[2] > 5
 
 
+def test_presence_asks_for_what_is_smaller_than_a_place():
+    target, known = torch.zeros(1, 6, 16, 16), torch.ones(1, 6, 16, 16)
+    target[:, 2:4, 7:9, 7:9] = 1
+    missed = presence_loss(torch.full_like(target, -6.0), target, known)
+    found = presence_loss(12 * torch.nn.functional.max_pool3d(target, 5, 1, 2) - 6, target, known)
+    assert float(missed) > 5
+    assert float(found) < float(missed)
+
+
 def test_presence_asks_nothing_where_nobody_knows_and_nothing_of_what_is_not_there():
     logits = torch.full((1, 6, 16, 16), 6.0, requires_grad=True)
     nothing, unknown = torch.zeros(1, 6, 16, 16), torch.zeros(1, 6, 16, 16)

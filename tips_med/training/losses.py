@@ -37,7 +37,8 @@ def presence_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Cross-entropy of the two cells that an answer of present or absent hangs on.
 
     The surest place inside what is there should say yes, the surest place outside of it no. "Sure" is a mean over
-    three slabs and 4 x 4 cells, much as ``tips_med.grounding.presence`` takes it.
+    three slabs and 4 x 4 cells, much as ``tips_med.grounding.presence`` takes it. What is smaller than that is inside
+    where it is covered best.
 
     Args:
         logits: [map slab y x].
@@ -52,7 +53,8 @@ def presence_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     there = functional.avg_pool3d((target * known)[:, None], size, step).flatten(1)
     counted = functional.avg_pool3d(known[:, None], size, step).flatten(1) > 0.99
     outside = sure.masked_fill((there > 0) | ~counted, -torch.inf).amax(1)
-    inside = sure.masked_fill(there < 0.3, -torch.inf).amax(1)
+    most = there.amax(1, keepdim=True)
+    inside = sure.masked_fill((there < (0.7 * most).clamp(max=0.3)) | (most <= 0), -torch.inf).amax(1)
     # softplus(-inf) is nought: a map without an outside has nothing to deny.
     denied = functional.softplus(outside)
     found = torch.where(inside.isinf(), torch.zeros_like(inside), functional.softplus(-inside.clamp(min=-1e4)))
