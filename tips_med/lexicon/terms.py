@@ -80,5 +80,5 @@ class Term:
         written = next((form for form in self.forms if form.words == words), None)
         if written is None or not written.held_out:
             return words
-        usual = [form for form in self.forms if not form.held_out and form.number != "adjective"]
-        return next((form.words for form in usual if form.number == written.number), usual[0].words)
+        usual = {form.number: form.words for form in reversed(self.forms) if not form.held_out}
+        return usual.get(written.number, usual.get("singular", words))
