@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -131,8 +132,24 @@ def not_reported(study: EncodedStudy, model: GroundingModel) -> dict[str, Any]:
     return {query: f"{a.presence.state} {a.mask.sum() * ml:.1f} ml" for query, a in zip(asked, answers)}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def rows_of(data: Path, case: dict[str, Any], held_out: bool, model: GroundingModel) -> Iterator[dict[str, Any]]:
+    study = encode(read_scan(data / case["scan"]), model)
+    row: dict[str, Any] = {"case": case["name"], "held_out": held_out}
+    truth = labels(data / case["lungs"]) if "lungs" in case else None
+    if truth is not None:
+        row |= lungs(study, truth, model)
+    if "votes" in case and truth is not None:
+        outlined = labels(data / case["votes"]) >= case["outlined_from"]
+        row |= lesion(study, outlined, truth, model)
+        row["lesions"] = every_lesion(study, outlined, truth, model)
+    yield row | not_reported(study, model)
+
+
+def run(
+    about: str | None, rows_of: Callable[[Path, dict[str, Any], bool, GroundingModel], Iterator[dict[str, Any]]]
+) -> None:
+    """The command line of this and of ``benchmarks.robustness``: prints the rows of every case, and writes them."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default=None)
     parser.add_argument("--out", type=Path, default=None)
@@ -141,21 +158,12 @@ def main() -> None:
     config = yaml.safe_load(config_path("", "pretrain_chest_ct").read_text())
     rows = []
     for case in config["cases"]:
-        study = encode(read_scan(arguments.data / case["scan"]), model)
-        row = {"case": case["name"], "held_out": case["name"] in config["held_out"]}
-        truth = labels(arguments.data / case["lungs"]) if "lungs" in case else None
-        if truth is not None:
-            row |= lungs(study, truth, model)
-        if "votes" in case and truth is not None:
-            outlined = labels(arguments.data / case["votes"]) >= case["outlined_from"]
-            row |= lesion(study, outlined, truth, model)
-            row["lesions"] = every_lesion(study, outlined, truth, model)
-        row |= not_reported(study, model)
-        rows.append(row)
-        print(json.dumps(row), flush=True)
+        for row in rows_of(arguments.data, case, case["name"] in config["held_out"], model):
+            rows.append(row)
+            print(json.dumps(row), flush=True)
     if arguments.out:
         arguments.out.write_text(json.dumps({"model": model.identity, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, rows_of)

@@ -7,21 +7,17 @@ DATA holds the cases of ``radiology_configs/pretrain_chest_ct.yaml``. Outlines g
 
 from __future__ import annotations
 
-import argparse
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from scipy import ndimage
 
-from benchmarks.real_scans import labels, lesion, lungs, not_reported
-from tips_med.configs import config_path
+from benchmarks.real_scans import labels, lesion, lungs, not_reported, run
 from tips_med.grounding import encode
-from tips_med.models import open_model
+from tips_med.model import GroundingModel
 from tips_med.readers import read_scan
 from tips_med.scan import Provenance, Scan
 
@@ -110,33 +106,20 @@ WAYS: dict[str, Callable[[Scan, np.ndarray, np.ndarray], Case]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--model", default=None)
-    parser.add_argument("--out", type=Path, default=None)
-    arguments = parser.parse_args()
-    model = open_model(arguments.model)
-    config = yaml.safe_load(config_path("", "pretrain_chest_ct").read_text())
-    rows: list[dict[str, Any]] = []
-    for case in config["cases"]:
-        if case["name"] not in config["held_out"]:
-            continue
-        scan = read_scan(arguments.data / case["scan"])
-        truth = labels(arguments.data / case["lungs"])
-        outlined = labels(arguments.data / case["votes"]) >= case["outlined_from"]
-        for way, change in WAYS.items():
-            other, lung, outline = change(scan, truth, outlined)
-            study = encode(other, model)
-            row: dict[str, Any] = {"case": case["name"], "scanned": way, **lungs(study, lung, model)}
-            if outline.any():
-                row |= lesion(study, outline, lung, model)
-            row |= not_reported(study, model)
-            rows.append(row)
-            print(json.dumps(row), flush=True)
-    if arguments.out:
-        arguments.out.write_text(json.dumps({"model": model.identity, "rows": rows}, indent=1))
+def rows_of(data: Path, case: dict[str, Any], held_out: bool, model: GroundingModel) -> Iterator[dict[str, Any]]:
+    if not held_out:
+        return
+    scan = read_scan(data / case["scan"])
+    truth = labels(data / case["lungs"])
+    outlined = labels(data / case["votes"]) >= case["outlined_from"]
+    for way, change in WAYS.items():
+        other, lung, outline = change(scan, truth, outlined)
+        study = encode(other, model)
+        row: dict[str, Any] = {"case": case["name"], "scanned": way, **lungs(study, lung, model)}
+        if outline.any():
+            row |= lesion(study, outline, lung, model)
+        yield row | not_reported(study, model)
 
 
 if __name__ == "__main__":
-    main()
+    run(__doc__, rows_of)
