@@ -15,13 +15,13 @@ from scipy.optimize import minimize
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ConfigError
 from tips_med.geometry import voxel_volume_mm3
-from tips_med.grounding.ground import LEAST_ML, encode_slabs, lexicon_named, probability_map
-from tips_med.grounding.instances import EIGHTEEN
-from tips_med.grounding.presence import evidence_map
+from tips_med.grounding.evidence import evidence_map
+from tips_med.grounding.ground import LEAST_ML, encode_slabs, lexicon_named, look
+from tips_med.grounding.instances import CONNECTIVITY_18
 from tips_med.model import Calibration, GroundingModel, ModelCard
 from tips_med.query import Side
 from tips_med.scan import Scan
-from tips_med.slabs import SlabStack, stack_channels
+from tips_med.slabs import slabs_of
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene, SceneSpec, make_scene
@@ -94,10 +94,7 @@ def study_of(scene: Scene, model: GroundingModel) -> EncodedStudy:
     affine[:3, :3] = np.diag(scene.spacing_mm)[::-1]
     affine[1, 3], affine[0, 3] = scene.offset_mm
     scan = Scan(scene.volume_hu, affine, "CT", "HU")
-    volume = torch.from_numpy(scene.volume_hu)
-    pixels = stack_channels(volume, model.image.slab_spec)
-    slabs = SlabStack(pixels, torch.ones(volume.shape, dtype=torch.bool), affine, model.image.slab_spec)
-    return encode_slabs(scan, slabs, model)
+    return encode_slabs(scan, slabs_of(scene.volume_hu, affine, model.image.slab_spec), model)
 
 
 def observe(
@@ -134,7 +131,7 @@ def observe(
                 slots = Slots(finding=finding, side=side)
                 text = describe(slots, rng, lexicon, held_out=held_out)
                 query = lexicon.parse(text, as_written=held_out)
-                heat, _, _ = probability_map(study, query, model.text.embed([query.phrase])[0], model)
+                heat = look(study, query, model).heat
                 target, unknown = answer(scene, slots)
                 yield measure(number, finding, side, heat, target, unknown, ml)
 
@@ -169,7 +166,7 @@ def measure(
         mask_ml=float(mask.sum() * ml),
         dice=float(2 * (mask & target).sum() / total) if total else 1.0,
         hit=bool(target[peak]),
-        truth_pieces=int(ndimage.label(target, EIGHTEEN)[1]) if there else 0,  # type: ignore[index]
+        truth_pieces=int(ndimage.label(target, CONNECTIVITY_18)[1]) if there else 0,  # type: ignore[index]
         pieces=tuple(_pieces(heat, sure, target, ml)) if there else (),
     )
 
@@ -180,7 +177,7 @@ def _pieces(heat: np.ndarray, sure: np.ndarray, target: np.ndarray, ml: float, m
         return
     box = tuple(slice(low, high + 1) for low, high in zip(hot.min(axis=0), hot.max(axis=0)))
     for threshold in THRESHOLDS:
-        labels, count = ndimage.label(heat[box] >= threshold, EIGHTEEN)  # type: ignore[misc]
+        labels, count = ndimage.label(heat[box] >= threshold, CONNECTIVITY_18)  # type: ignore[misc]
         where = labels > 0
         number = labels[where].astype(np.intp) - 1
         volume_ml = ml * np.bincount(number, minlength=count)
@@ -252,10 +249,12 @@ def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration
 
 
 def calibrated(card: ModelCard, observations: Sequence[Observation]) -> dict[str, Calibration]:
-    """A calibration for every finding, and one for all others."""
-    fitted = {"": fit(observations)}
+    """A calibration for every finding that was observed both there and not there, and for the structures."""
+    fitted = {}
     for finding in card.findings:
-        fitted[finding] = fit([o for o in observations if o.finding == finding])
+        own = [o for o in observations if o.finding == finding]
+        if any(o.there for o in own) and not all(o.there for o in own):
+            fitted[finding] = fit(own)
     # A structure such as a lung is present whenever a plain half of its map says so.
     for structure in card.structures:
         fitted[structure] = Calibration()
@@ -322,7 +321,7 @@ class Decision:
     """What a model is to answer, and when it says what.
 
     Attributes:
-        calibration: By term; of what it answers, and ``""``.
+        calibration: By term, of what it answers.
         findings: What it answers.
         rows: How it did, finding by finding, refused ones among them: each scan judged by what was fitted without it.
     """
@@ -353,7 +352,7 @@ def decide(
         return observation.scene * PARTS // scans
 
     without = [calibrated(card, [o for o in observations if part(o) != left_out]) for left_out in range(PARTS)]
-    rows = summary(observations, lambda o: without[part(o)].get(o.finding, without[part(o)][""]))
+    rows = summary(observations, lambda o: without[part(o)].get(o.finding, Calibration()))
 
     def answered(row: dict[str, object]) -> bool:
         auroc = row["auroc"]

@@ -80,16 +80,24 @@ def _uuid(equipment: Equipment) -> str:
 
 
 def _presence(grounding: Grounding, equipment: Equipment) -> sr.MeasurementsAndQualitativeEvaluations:
-    query = grounding.query
+    query, decision = grounding.query, grounding.presence
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=hd.UID(), identifier=f"query: {query.text}"[:64]),
         finding_type=codes.sought(query),
         finding_category=codes.category(query),
         finding_sites=_sites(grounding, query.side),
         algorithm_id=equipment.for_report(),
-        measurements=_measured([(standard.DCM.Probability, grounding.probability, codes.NO_UNITS)]),
+        measurements=_measured(
+            [
+                (standard.DCM.Probability, decision.probability, codes.NO_UNITS)
+                if decision.probability is not None
+                else (codes.SCORE, decision.score, codes.NO_UNITS),
+                (codes.ASSESSED, decision.assessed_fraction, codes.NO_UNITS),
+            ]
+        ),
         qualitative_evaluations=[
-            sr.QualitativeEvaluation(codes.PRESENCE, codes.state(grounding.presence.state)),
+            sr.QualitativeEvaluation(codes.PRESENCE, codes.state(decision.state)),
+            *(sr.QualitativeEvaluation(codes.REASON, codes.reason(reason)) for reason in decision.reasons),
         ],
     )
     _comment(group, f"{grounding.sentence} Query: {query.text}. {NOTICE}.")
@@ -120,7 +128,11 @@ def _instance(
             [
                 (standard.SCT.Volume, instance.volume_ml, codes.MILLILITRE),
                 (standard.SCT.LongAxis, instance.long_axis_mm, standard.UCUM.Millimeter),
-                (codes.SCORE, instance.score, codes.NO_UNITS),
+                (
+                    codes.PROBABILITY_OF_REGION if grounding.presence.calibrated else codes.SCORE,
+                    instance.score,
+                    codes.NO_UNITS,
+                ),
             ]
             + (
                 [(standard.DCM.AttenuationCoefficient, instance.mean_hu, standard.UCUM.HounsfieldUnit)]
