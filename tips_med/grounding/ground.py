@@ -33,6 +33,9 @@ LEAST_ML = 0.02
 CHEST = ("lung", "pleura", "hemithorax")
 """Structures that findings of the lungs and the pleura are looked for in."""
 
+KEPT_MAPS = 4
+"""Maps that an encoded study keeps."""
+
 WIDER = ("thorax", "body")
 """Structures that hold these, and others that the model may never have been taught."""
 
@@ -184,7 +187,7 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
 
 
 @dataclass(frozen=True, eq=False)
-class Finding:
+class Looked:
     """What the maps of a query say, before anything is outlined.
 
     Attributes:
@@ -208,7 +211,7 @@ class Finding:
     logit: float
 
 
-def look(study: EncodedStudy, query: Query, model: GroundingModel) -> Finding:
+def look(study: EncodedStudy, query: Query, model: GroundingModel) -> Looked:
     """Assesses what of the asked region the scan shows, and decides what is in it.
 
     The map is that of the finding in its usual words, whatever the side, the place and the wording that were typed:
@@ -242,7 +245,7 @@ def look(study: EncodedStudy, query: Query, model: GroundingModel) -> Finding:
     heat = np.fmax.reduce([heat for _, heat, _ in candidates]) if len(candidates) > 1 else candidates[0][1]
     heat = np.where(asked.where | np.isnan(heat), heat, np.float32(0))
     logit, peak = surest(sure, asked.where)
-    return Finding(heat, lps_from_heat, thorax, regions, calibration, decision, peak, logit)
+    return Looked(heat, lps_from_heat, thorax, regions, calibration, decision, peak, logit)
 
 
 def in_chest(query: Query, model: GroundingModel) -> bool:
@@ -320,19 +323,29 @@ def maps_of(study: EncodedStudy, query: Query, model: GroundingModel) -> list[tu
         phrases = [_structure_phrase(query)]
         if query.side in (None, "both") and query.structure is not None and query.structure.paired:
             phrases += [f"{side} {phrases[0]}" for side in SIDES.values()]
-        maps = [probability_of(study, text.pooled, model) for text in model.text.embed(phrases)]
+        maps = [_map(study, phrase, model) for phrase in phrases]
         return [(term, np.fmax.reduce(maps) if len(maps) > 1 else maps[0])]
     kinds = [finding, *(lexicon.term(kind) for kind in finding.kinds if kind in model.card.findings)]
     found = []
     for kind in kinds:
         plain = usual_phrase(query, kind)
-        heat = probability_of(study, model.text.embed([plain])[0].pooled, model)
+        heat = _map(study, plain, model)
         known = [attribute for attribute in query.attributes if attribute.id in CHECKED]
         if known and plain != query.phrase:
             narrowed = " ".join([*(word for attribute in known for word in attribute.forms[0].words), plain])
-            heat = np.fmin(heat, probability_of(study, model.text.embed([narrowed])[0].pooled, model))
+            heat = np.fmin(heat, _map(study, narrowed, model))
         found.append((kind.id, heat))
     return found
+
+
+def _map(study: EncodedStudy, phrase: str, model: GroundingModel) -> Heat:
+    """The map of a phrase; the last few are kept with the study, for the next question is often about the other side."""
+    kept: dict[str, Heat] = study.cache.setdefault("maps", {})
+    if phrase not in kept:
+        while len(kept) >= KEPT_MAPS:
+            del kept[next(iter(kept))]
+        kept[phrase] = probability_of(study, model.text.embed([phrase])[0].pooled, model)
+    return kept[phrase]
 
 
 def usual_phrase(query: Query, finding: Term) -> str:
