@@ -288,6 +288,7 @@ class Tally:
     faults: list[str] = field(default_factory=list)
 
     def fault(self, kind: str, text: str) -> None:
+        """Counts a fault, and keeps what was said."""
         self.count[kind] += 1
         self.faults.append(f"{kind}: {text}")
 
@@ -296,7 +297,7 @@ def shares(case: Case, lungs: np.ndarray | None, scan: Scan) -> dict[str, float]
     """How much of each lung is in an altered scan and was measured; None where nobody outlined the lungs."""
     if case.lungs is None or lungs is None:
         return None
-    measured = np.isfinite(scan.voxels).any(axis=(1, 2))[:, None, None]
+    measured = np.asarray(np.isfinite(scan.voxels).any(axis=(1, 2)))[:, None, None]
     whole = {side: (case.lungs == label).sum() for label, side in ((1, "right"), (2, "left"))}
     return {
         side: float(((lungs == label) & measured).sum() / max(1, whole[side]))

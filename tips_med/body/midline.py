@@ -26,6 +26,9 @@ AP_MM, HALF_WIDTH = 220.0, 0.75
 MIN_WIDTH_MM = 180.0
 """Two flanks that lie nearer to each other than this, or than the body's depth, are not those of a trunk."""
 
+LEAST_DEPTH = 0.6
+"""What is flatter than this share of a usual depth is a part of a body: a chest wall beside a lung that is cut open."""
+
 Source = Literal["spine", "skin", "none"]
 
 
@@ -190,5 +193,6 @@ def _depth_mm(
     extent_mm = (last - first + 1) * spacing_mm[1]
     whole = holds & ~cut["front"] & ~cut["back"]
     if whole.sum() >= 0.5 * holds.sum():
-        return float(np.median(extent_mm[whole])), True
+        depth = float(np.median(extent_mm[whole]))
+        return depth, depth >= LEAST_DEPTH * AP_MM
     return AP_MM, float(np.median(extent_mm[holds])) >= 0.75 * AP_MM

@@ -339,7 +339,7 @@ def maps_of(study: EncodedStudy, query: Query, model: GroundingModel) -> list[tu
 
 
 def _map(study: EncodedStudy, phrase: str, model: GroundingModel) -> Heat:
-    """The map of a phrase; the last few are kept with the study, for the next question is often about the other side."""
+    """The map of a phrase; the last few are kept with the study: the next question is often about the other side."""
     kept: dict[str, Heat] = study.cache.setdefault("maps", {})
     if phrase not in kept:
         while len(kept) >= KEPT_MAPS:
