@@ -12,13 +12,18 @@ from tips_med.slabs import SlabSpec, crop_to_body, ras_affine_ijk, resample, sla
 
 
 def make_sample(
-    scan: Path, out: Path, spacing_mm: tuple[float, float, float] = (2.5, 1.5, 1.5), step_hu: int = 6
+    scan: Path,
+    out: Path,
+    description: str = "QIN-LSC-0064, CC BY 3.0, resampled",
+    spacing_mm: tuple[float, float, float] = (2.5, 1.5, 1.5),
+    step_hu: int = 6,
 ) -> Path:
     """Resamples a series, cuts away the air around the body and rounds its values, so that it stays small.
 
     Args:
         scan: The series.
         out: The NIfTI file to write.
+        description: What the file says of itself: case, licence, change.
         spacing_mm: Of the result: between slices, rows and columns.
         step_hu: Values are rounded to multiples of this.
 
@@ -38,6 +43,6 @@ def make_sample(
     image.header.set_xyzt_units("mm")
     image.set_sform(image.affine, 1)
     image.set_qform(image.affine, 1)
-    image.header["descrip"] = b"LIDC-IDRI-0001, CC BY 3.0, resampled"
+    image.header["descrip"] = description.encode()[:79]
     nib.save(image, out)
     return out
