@@ -78,6 +78,13 @@ def as_known_modality(scan: Scan, model: GroundingModel) -> Scan:
         ModalityError: The scan is of another modality, or does not say and does not look like CT.
     """
     known = model.image.modalities
+    if scan.modality == "CT" and "CT" in known and scan.unit not in ("HU", ""):
+        raise ModalityError(
+            f"the values of this CT are in {scan.unit}",
+            expected="Hounsfield units (HU)",
+            remedy="choose the series of the plain CT images",
+            code="unit",
+        )
     if not known or scan.modality in known:
         return scan
     expected = f"{' or '.join(known)}, which the model {model.card.name!r} was trained on"
