@@ -22,8 +22,9 @@ from tests.serving.conftest import Orthanc
 from tests.serving.node.pieces import until
 from tips_med.exporters.dicom import DicomExporter
 from tips_med.readers import read_scan
-from tips_med.serving.archive import SeriesFound, fetch_series
+from tips_med.serving.archive import MoveDestination, SeriesFound
 from tips_med.serving.connect import open_archive
+from tips_med.serving.fetching import fetch_series
 from tips_med.serving.node import Node, NodeSettings, PollSettings, Rule
 
 STORESCU = Path("/usr/bin/storescu")  # dcmtk's, not the tool of the same name that pynetdicom brings
@@ -62,8 +63,8 @@ def test_a_study_pushed_to_the_archive_is_answered_there(orthanc: Orthanc, tmp_p
             assert time.monotonic() < end, "no answer came"
             time.sleep(0.2)
         assert len(web.instances(STUDY)) == 16
-        for way, port_ in (("get", None), ("move", orthanc.move_port)):
-            back = open_archive(orthanc.dimse, receive_port=port_)
+        for way, receive in (("get", None), ("move", MoveDestination(orthanc.move_port))):
+            back = open_archive(orthanc.dimse, receive=receive)
             assert fetch_series(back, STUDY, tmp_path / way) == 16
         made = {}
         for file in (tmp_path / "get").iterdir():
