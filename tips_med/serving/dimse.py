@@ -214,12 +214,6 @@ class DimseArchive(Archive):
     def _check_moved(self, status: Dataset, retrieval: Retrieval, receive: MoveDestination, title: str) -> None:
         """What a C-MOVE has come to, in words that say which side to look at."""
         here = f"{title} at port {receive.port} of this machine (it listens on {receive.host})"
-        if status.get("Status") == _UNKNOWN_DESTINATION:
-            raise ArchiveError(
-                f"{self.address} does not know {title} as a place to send to",
-                remedy=f"enter in the archive's configuration {here}",
-                code="refused",
-            )
         if retrieval.turned_away and not retrieval.received:
             calling, called = retrieval.turned_away[0]
             senders = ", ".join(receive.senders) or self.peer.title
@@ -227,6 +221,12 @@ class DimseArchive(Archive):
                 f"{calling!r} called {called!r} to send, and was not let in",
                 expected=f"{senders} to call {title}",
                 remedy="name who sends with --receive-from (for a node, settings.poll.receive.senders)",
+                code="refused",
+            )
+        if status.get("Status") == _UNKNOWN_DESTINATION:
+            raise ArchiveError(
+                f"{self.address} does not know {title} as a place to send to, or cannot reach it",
+                remedy=f"enter in the archive's configuration {here}, and let no firewall be between",
                 code="refused",
             )
         completed = int(status.get("NumberOfCompletedSuboperations") or 0)
