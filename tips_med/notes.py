@@ -70,6 +70,11 @@ def without_identity(note: str, uid: Callable[[str], str]) -> str:
     return Note(_searched(note, uid).replace("{", "(").replace("}", ")"), code=getattr(note, "code", "note"))
 
 
+def without_quotes(text: str) -> str:
+    """A text without what it quotes."""
+    return _QUOTED.sub(_REMOVED, text)
+
+
 def _value(value: Any, uid: Callable[[str], str]) -> Any:
     if isinstance(value, int | float) and abs(value) < 1e6:
         return value
@@ -81,7 +86,7 @@ def _value(value: Any, uid: Callable[[str], str]) -> Any:
 
 def _searched(text: str, uid: Callable[[str], str]) -> str:
     """Plain text without what can tell."""
-    text = _QUOTED.sub(_REMOVED, text)
+    text = without_quotes(text)
     parts = re.split(r"(, |; |\.\s|\.$)", text)
     parts = [_without_values(part) for part in parts]
     mapped: list[str] = []

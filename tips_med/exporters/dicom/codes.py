@@ -14,7 +14,7 @@ PRIVATE_SCHEME = "99TIPSMED"
 """For concepts without a verified standard code; private schemes begin with 99 (PS3.16 section 8.2)."""
 
 PRESENCE = CodedConcept("presence", PRIVATE_SCHEME, "Presence of the finding")
-SCORE = CodedConcept("score", PRIVATE_SCHEME, "Mean probability within the segment")
+PEAK_SCORE = CodedConcept("peak-score", PRIVATE_SCHEME, "Calibrated score at the surest point of the segment")
 NO_UNITS = CodedConcept("1", "UCUM", "no units")
 MILLILITRE = CodedConcept("mL", "UCUM", "mL")
 

@@ -12,11 +12,17 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
 
 import tips_med
-from tips_med.exporters.dicom import codes
+from tips_med.exporters.dicom import codes, words
 from tips_med.exporters.dicom.equipment import DESCRIPTION, MANUFACTURER, NOTICE, Equipment, SeriesPlan
 from tips_med.exporters.dicom.seg import Tracked
 from tips_med.exporters.dicom.source import SourceImages
 from tips_med.grounding import Grounding
+
+_DERIVATIONS = {
+    standard.DCM.AttenuationCoefficient.value: standard.SCT.Mean,
+    codes.PEAK_SCORE.value: standard.SCT.Maximum,
+}
+"""How a number comes from the many voxels of a segment."""
 
 
 def make_report(
@@ -37,7 +43,7 @@ def make_report(
         equipment: What made it.
         series: Where it goes.
     """
-    groups: list[Any] = [_presence(grounding, equipment)]
+    groups: list[Any] = [_presence(grounding, source, equipment)]
     if segmentation is not None:
         groups += [_instance(grounding, source, one, segmentation, equipment) for one in tracked]
     content = sr.MeasurementReport(
@@ -79,10 +85,12 @@ def _uuid(equipment: Equipment) -> str:
     return str(uuid5(NAMESPACE_URL, f"tips_med/{tips_med.__version__}/{equipment.weights_sha256}"))
 
 
-def _presence(grounding: Grounding, equipment: Equipment) -> sr.MeasurementsAndQualitativeEvaluations:
+def _presence(
+    grounding: Grounding, source: SourceImages, equipment: Equipment
+) -> sr.MeasurementsAndQualitativeEvaluations:
     query = grounding.query
     group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=hd.UID(), identifier=f"query: {query.text}"[:64]),
+        tracking_identifier=sr.TrackingIdentifier(uid=hd.UID(), identifier=f"query: {words.asked(grounding)}"[:64]),
         finding_type=codes.sought(query),
         finding_category=codes.category(query),
         finding_sites=_sites(grounding, query.side),
@@ -92,7 +100,7 @@ def _presence(grounding: Grounding, equipment: Equipment) -> sr.MeasurementsAndQ
             sr.QualitativeEvaluation(codes.PRESENCE, codes.state(grounding.presence.state)),
         ],
     )
-    _comment(group, f"{grounding.sentence} Query: {query.text}. {NOTICE}.")
+    _comment(group, f"{words.sentence(grounding, source)} Query: {words.asked(grounding)}. {NOTICE}.")
     return group
 
 
@@ -120,7 +128,7 @@ def _instance(
             [
                 (standard.SCT.Volume, instance.volume_ml, codes.MILLILITRE),
                 (standard.SCT.LongAxis, instance.long_axis_mm, standard.UCUM.Millimeter),
-                (codes.SCORE, instance.score, codes.NO_UNITS),
+                (codes.PEAK_SCORE, instance.score, codes.NO_UNITS),
             ]
             + (
                 [(standard.DCM.AttenuationCoefficient, instance.mean_hu, standard.UCUM.HounsfieldUnit)]
@@ -129,18 +137,19 @@ def _instance(
             )
         ),
     )
-    _comment(group, f"{instance.region}. {NOTICE}.")
+    place = words.place(grounding, source, *instance.slices)
+    _comment(group, ". ".join(filter(None, [instance.region, place[:1].upper() + place[1:], NOTICE])) + ".")
     return group
 
 
 def _measured(values: list[tuple[Any, float, Any]]) -> list[sr.Measurement] | None:
-    """Measurements, those left out that are no number; an average is said to be one."""
+    """Measurements, those left out that are no number; an average or a maximum is said to be one."""
     made = [
         sr.Measurement(
             name=name,
             value=float(f"{value:.4g}"),
             unit=unit,
-            derivation=standard.SCT.Mean if name == standard.DCM.AttenuationCoefficient else None,
+            derivation=_DERIVATIONS.get(name.value),
         )
         for name, value, unit in values
         if math.isfinite(value)
