@@ -73,7 +73,8 @@ class Receiver:
         ae.require_called_aet = True
         ae.require_calling_aet = list(callers)
         ae.maximum_associations = max_associations
-        ae.network_timeout = ae.dimse_timeout = ae.acse_timeout = 60.0
+        ae.network_timeout = ae.dimse_timeout = 60.0
+        ae.acse_timeout = 10.0  # whoever connects and says nothing that makes sense keeps others out no longer
         ae.add_supported_context(VERIFICATION)
         for sop_class in IMAGE_CLASSES:
             ae.add_supported_context(sop_class, list(SYNTAXES))
