@@ -21,7 +21,7 @@ def fetch(
     receive_port: int | None = None,
     receive_host: str = "127.0.0.1",
     receive_title: str | None = None,
-    receive_from: list[str] | None = None,
+    receive_from: str | None = None,
     timeout_s: float = 60.0,
     max_instance_mb: int = 4096,
     min_free_mb: int = 256,
@@ -40,7 +40,7 @@ def fetch(
         receive_port: For DIMSE, fetch by C-MOVE to this port instead of by C-GET, which many archives do not know.
         receive_host: Address to listen on for C-MOVE; 0.0.0.0 for all of this machine.
         receive_title: AE title that the archive knows with this machine and port; that of calling if left out.
-        receive_from: AE titles that the archive sends under; its own if left out.
+        receive_from: AE titles that the archive sends under, separated by commas; its own if left out.
         timeout_s: Longest silence in seconds.
         max_instance_mb: Larger objects are refused while they come.
         min_free_mb: Nothing is taken in when less is free on the disk.
@@ -51,7 +51,8 @@ def fetch(
     """
     receive = None
     if receive_port is not None:
-        receive = MoveDestination(receive_port, receive_host, receive_title, receive_from or ())
+        senders = [title.strip() for title in (receive_from or "").split(",") if title.strip()]
+        receive = MoveDestination(receive_port, receive_host, receive_title, senders)
     opened = open_archive(
         archive,
         credentials=credentials,

@@ -135,6 +135,9 @@ def test_command_line(orthanc: Orthanc, filled: Path, tmp_path: Path) -> None:
     from pipelines.send import send
 
     assert fetch(orthanc.web, STUDY, tmp_path / "got", series=SERIES).startswith("12 images")
+    move = {"receive_port": orthanc.move_port, "receive_host": "127.0.0.2", "receive_title": "TIPS_MOVE"}
+    told = fetch(orthanc.dimse, STUDY, tmp_path / "moved", series=SERIES, receive_from="OTHER, ORTHANC", **move)
+    assert told.startswith("12 images")
     assert send(str(tmp_path / "got"), orthanc.dimse) == f"12 objects sent to {orthanc.dimse}"
     with pytest.raises(OutputError, match="no DICOM results"):
         send(str(tmp_path / "nothing"), orthanc.dimse)
