@@ -14,6 +14,7 @@ import trustme
 from tests.serving.https import Web, web_archive
 from tips_med import cli
 from tips_med.errors import ConfigError
+from tips_med.serving import dicomweb
 from tips_med.serving.archive import ArchiveError
 from tips_med.serving.connect import open_archive
 
@@ -111,6 +112,14 @@ def test_what_is_no_dicomweb_is_not_said_to_be_down(web: Web, tmp_path: Path, ki
     with pytest.raises(ArchiveError) as refused:
         list(archive.retrieve("1.2.3", tmp_path))
     assert refused.value.code == "not-dicomweb"
+
+
+def test_text_without_end_is_not_kept(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicomweb, "_MAX_JSON_BYTES", 10_000)
+    web.answer = "application/dicom+json", b"[" + b" " * 20_000 + b"]"
+    with pytest.raises(ArchiveError) as refused:
+        open_archive(web.url, ca=web.ca).instances("1.2.3")
+    assert refused.value.code == "too-large"
 
 
 def test_on_the_command_line_it_is_one_line(

@@ -24,8 +24,10 @@ _RETRIES = 3
 _PAGE = 1000
 _MOST_FOUND = 1_000_000
 _MAX_BODY_BYTES = 64 << 20
+_MAX_JSON_BYTES = 64 << 20
 _CHUNK_BYTES = 1 << 18
 _ANY_SYNTAX = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_OBJECTS = ("multipart/related", "application/dicom")
 _PAGES = ("text/html", "application/xhtml+xml")
 _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID, _SOP_INSTANCE_UID = "0020000D", "0020000E", "00080018"
 
@@ -104,7 +106,7 @@ class DicomWebArchive(Archive):
         )
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retry))
-        session.hooks["response"].append(self._refuse_pages)
+        session.hooks["response"].append(self._look_at_answer)
         self._session, self._timeout_s = session, timeout_s
         self._client = DICOMwebClient(self.address.rstrip("/"), session, timeout=timeout_s)
         self._client.set_http_retry_params(retry=False)  # the session's own retries are bounded and cover connections
@@ -216,12 +218,29 @@ class DicomWebArchive(Archive):
                     code="not-stored",
                 )
 
-    def _refuse_pages(self, response: requests.Response, **_: Any) -> None:
-        """A page for people, such as a login page, is no answer."""
+    def _look_at_answer(self, response: requests.Response, **_: Any) -> None:
+        """Before it is read: refuses a page for people, such as a login page; bounds all that is no DICOM object."""
         kind, _boundary = media_type(response.headers.get("Content-Type", ""))
         if response.status_code == requests.codes.ok and kind in _PAGES:
             response.close()
             raise self._no_dicom(kind)
+        if kind not in _OBJECTS:
+            response.raw.stream = self._bounded(response.raw.stream)
+
+    def _bounded(self, stream: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
+        def read(*arguments: Any, **named: Any) -> Iterator[bytes]:
+            size = 0
+            for chunk in stream(*arguments, **named):
+                size += len(chunk)
+                if size > _MAX_JSON_BYTES:
+                    raise ArchiveError(
+                        f"{self.address} answered with more than {_MAX_JSON_BYTES >> 20} MB of text",
+                        remedy="look at the archive's log, or ask for less",
+                        code="too-large",
+                    )
+                yield chunk
+
+        return read
 
     def _ask(self, request: Callable[[], T], none_found: Any = None) -> T:
         """Runs a request; an archive's errors become ours. No error text of the archive is passed on."""
