@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from tips_med.exporters.figure import write_figure
 from tips_med.grounding import encode, ground
-from tips_med.grounding.regions import Lungs
+from tips_med.grounding.ground import thorax_of
 from tips_med.models import open_model
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path
@@ -83,10 +83,9 @@ def main() -> None:
     slabs = crop_to_body(make_slabs(scan, model.image.slab_spec))
     shape = slabs.seen.shape
     volume = resample(scan.voxels, scan.lps_from_kji, slabs.lps_from_pixel, (shape[0], shape[1], shape[2]))
-    lungs: Lungs = study.cache["lungs"]
     hu = np.nan_to_num(volume, nan=-1024).astype(np.int16)
     nothing = np.zeros(shape, np.uint8)
-    body = Anatomy("sample", hu, lungs.inside, nothing, (), nothing > 0, slabs.spec.spacing_mm)
+    body = Anatomy("sample", hu, thorax_of(study, model).lungs, nothing, (), nothing > 0, slabs.spec.spacing_mm)
     painted(body, make_phantom(3), IMAGES / "painted-scenes.png")
 
 

@@ -35,7 +35,7 @@ from tips_med.encoders.words import WordsConfig, WordsNet
 from tips_med.geometry import voxel_volume_mm3
 from tips_med.model import Calibration, load_model
 from tips_med.query import Lexicon, Query, Side
-from tips_med.slabs import SlabStack, stack_channels
+from tips_med.slabs import slabs_of
 from tips_med.synthesis.acquisition import AcquisitionSpec
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.language import Slots, describe
@@ -188,9 +188,7 @@ def look(image: CompactNet, scene: Scene) -> tuple[Tensor, Tensor]:
     affine = np.eye(4)
     affine[:3, :3] = np.diag(scene.spacing_mm)[::-1]
     affine[1, 3], affine[0, 3] = scene.offset_mm
-    spec, volume = image.config.slabs, torch.from_numpy(scene.volume_hu)
-    slabs = SlabStack(stack_channels(volume, spec), torch.ones(volume.shape, dtype=torch.bool), affine, spec)
-    features = CompactImageTower(image).encode(slabs)
+    features = CompactImageTower(image).encode(slabs_of(scene.volume_hu, affine, image.config.slabs))
     assert features.fine is not None
     return features.patches.float()[None], features.fine.float()[None]
 

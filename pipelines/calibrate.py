@@ -1,4 +1,4 @@
-"""Fits when a model says present, absent or unsure, on whole painted scans that it was not trained on."""
+"""Fits when a model says present, absent or unsure, on whole scans that it was not trained on."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tips_med.encoders.compact import CompactImageTower
-from tips_med.encoders.words import WordsTextTower
 from tips_med.errors import ConfigError
-from tips_med.model import load_model, save_model
+from tips_med.manifest import read_manifest
+from tips_med.models import open_model, save_with_card
+from tips_med.progress import Steps, silent
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec
-from tips_med.training.calibration import as_rows, decide, observe, read_observations
+from tips_med.training.calibration import as_rows, decide, observe, observe_manifest, read_observations
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +25,12 @@ PHANTOM_SEED = 500_000
 
 
 def calibrate(
-    model: Path,
-    anatomies: Path,
-    held_out: Sequence[str],
+    model: str,
     out: Path,
+    manifest: Path | None = None,
+    split: str | None = None,
+    anatomies: Path | None = None,
+    held_out: Sequence[str] = (),
     scenes: int = 40,
     seed: int = 1000,
     painting: SceneSpec | None = None,
@@ -35,54 +38,74 @@ def calibrate(
     least_auroc: float = 0.0,
     phantoms: int = 0,
     observations: Path | None = None,
+    device: str = "auto",
+    steps: Steps = silent,
 ) -> Path:
-    """Calibrates a model on painted scans and reports how it does on each third of them by what the others fit.
+    """Calibrates a model on the scans of a manifest, on painted scans, or on both.
+
+    Every scan is judged by what the others fit: each third of the painted ones, and each real patient. A table of that
+    is written beside the weights, real and painted scans apart.
 
     Args:
-        model: The weights that ``pretrain`` wrote.
-        anatomies: The folder of prepared anatomies that ``pretrain`` made.
+        model: A file of weights, a folder that ``train`` wrote, or tips:FOLDER.
+        out: Where to write the calibrated model: a file, or a folder for TIPS towers. A .json of every observation is
+            written beside it.
+        manifest: Real scans, none of them trained on, with rows that say what is there and what is not.
+        split: Only these rows of the manifest.
+        anatomies: The folder of prepared anatomies that ``pretrain`` made, to paint into.
         held_out: Names of those that were not trained on.
-        out: Where to write the calibrated weights; a .json of every observation is written beside it.
         scenes: Painted scans.
-        seed: Of the painting.
+        seed: Random seed of the painting.
         painting: How whole scans are painted.
         findings: Terms that the model is to answer, of those that it was trained on; it refuses the others, which are
             reported as well. All if left out.
         least_auroc: Findings that are told apart worse than this are refused as well.
         phantoms: Procedural torsos to paint into as well, none of those that ``pretrain`` and ``paint`` make; after all
             the bodies comes one of them.
-        observations: What an earlier run saw with the same weights: its .json, to decide anew without painting.
+        observations: What an earlier run saw with the same weights: its .json, to decide anew without any scan.
+        device: auto, cpu or cuda.
+        steps: Progress of the work; the command line shows a bar.
 
     Returns:
-        The path of the calibrated weights.
+        The path of the calibrated model.
+
+    Raises:
+        ConfigError: There is nothing to calibrate on, or nothing that the model may answer is left.
     """
-    opened = load_model(model)
-    image, text = opened.image, opened.text
-    if not isinstance(image, CompactImageTower) or not isinstance(text, WordsTextTower):
-        raise ConfigError("only compact models can be calibrated", path=model)
-    if findings is not None:
-        untrained = set(findings) - set(opened.card.findings)
-        if untrained:
-            raise ConfigError(f"the model was not trained on {', '.join(sorted(untrained))}", path=model)
+    opened = open_model(model, device)
+    if findings is not None and (untrained := set(findings) - set(opened.card.findings)):
+        raise ConfigError(f"the model was not trained on {', '.join(sorted(untrained))}", path=Path(model))
+    painted = 0
     if observations is not None:
-        scenes, seen = read_observations(observations)
+        painted, seen = read_observations(observations)
     else:
-        bodies = [Anatomy.load(Path(anatomies) / f"{name}.safetensors") for name in held_out]
-        spacing_mm = image.slab_spec.spacing_mm
-        torsos = [make_phantom(PHANTOM_SEED + n, spacing_mm) for n in range(phantoms)]
-        bodies = [body for torso in torsos for body in (*bodies, torso)] or bodies
+        if manifest is None and anatomies is None:
+            raise ConfigError("there is nothing to calibrate on", expected="a manifest, anatomies, or both")
         seen = []
-        for observation in observe(opened, bodies, painting or SceneSpec(shape=None, empty=0.3), range(scenes), seed):
-            if not seen or observation.scene != seen[-1].scene:
-                log.info("painted scan %d of %d", observation.scene + 1, scenes)
-            seen.append(observation)
-    decision = decide(opened.card, seen, scenes, findings, least_auroc)
-    if not decision.findings:
-        raise ConfigError(f"no finding reaches an AUROC of {least_auroc}", path=model, remedy="train it for longer")
-    for row in decision.rows:
+        if anatomies is not None:
+            if not isinstance(opened.image, CompactImageTower):
+                raise ConfigError("only compact models are calibrated on painted scans", path=Path(model))
+            painted, spacing_mm = scenes, opened.image.slab_spec.spacing_mm
+            bodies = [Anatomy.load(anatomies / f"{name}.safetensors") for name in held_out]
+            torsos = [make_phantom(PHANTOM_SEED + n, spacing_mm) for n in range(phantoms)]
+            bodies = [body for torso in torsos for body in (*bodies, torso)] or bodies
+            spec = painting or SceneSpec(shape=None, empty=0.3)
+            with steps("painted scans") as progress:
+                for observation in observe(opened, bodies, spec, range(scenes), seed):
+                    progress(observation.scene + 1, scenes)
+                    seen.append(observation)
+        if manifest is not None:
+            with steps("real scans") as progress:
+                seen += observe_manifest(opened, read_manifest(manifest, split), progress)
+    report = decide(opened.card, seen, painted, findings, least_auroc)
+    if not report.findings and opened.card.findings:
+        raise ConfigError(
+            f"no finding reaches an AUROC of {least_auroc}", path=Path(model), remedy="train it for longer"
+        )
+    for row in (*report.rows, *report.real_rows):
         log.info("%s", json.dumps(row))
-    card = dataclasses.replace(opened.card, calibration=decision.calibration, findings=decision.findings)
-    save_model(Path(out), image.net, text.net, opened.head, card)
-    content = {"scans": scenes, "summary": decision.rows, "observations": as_rows(seen)}
-    Path(out).with_suffix(".json").write_text(json.dumps(content, indent=1))
-    return Path(out)
+    card = dataclasses.replace(opened.card, calibration=report.calibration, findings=report.findings)
+    written = save_with_card(opened, model, card, Path(out))
+    content = {"scans": painted, "painted": report.rows, "real": report.real_rows, "observations": as_rows(seen)}
+    written.with_suffix(".json").write_text(json.dumps(content, indent=1))
+    return written

@@ -8,41 +8,41 @@ import nibabel as nib
 import numpy as np
 
 from tips_med.readers import read_scan
-from tips_med.slabs import SlabSpec, SlabStack, crop_to_body, ras_affine_ijk, resample, stack_channels, working_grid
+from tips_med.slabs import SlabSpec, crop_to_body, ras_affine_ijk, resample, slabs_of, working_grid
 
 
 def make_sample(
-    scan: Path, out: Path, spacing_mm: tuple[float, float, float] = (2.5, 1.5, 1.5), step_hu: int = 6
+    scan: Path,
+    out: Path,
+    description: str = "QIN-LSC-0064, CC BY 3.0, resampled",
+    spacing_mm: tuple[float, float, float] = (2.5, 1.5, 1.5),
+    step_hu: int = 6,
 ) -> Path:
     """Resamples a series, cuts away the air around the body and rounds its values, so that it stays small.
 
     Args:
         scan: The series.
         out: The NIfTI file to write.
+        description: What the file says of itself: case, licence, change.
         spacing_mm: Of the result: between slices, rows and columns.
         step_hu: Values are rounded to multiples of this.
 
     Returns:
         The path written.
     """
-    import torch
-
     source = read_scan(scan)
     spec = SlabSpec(spacing_mm=spacing_mm)
     affine, shape = working_grid(source, spec)
     volume = resample(source.voxels, source.lps_from_kji, affine, shape)
-    values = torch.from_numpy(np.nan_to_num(volume, nan=-1024))
-    slabs = crop_to_body(
-        SlabStack(stack_channels(values, spec), torch.from_numpy(np.isfinite(volume)), affine, spec), margin=4
-    )
+    slabs = crop_to_body(slabs_of(volume, affine, spec), margin=4)
     start = np.rint((slabs.lps_from_pixel[:3, 3] - affine[:3, 3])[[1, 0]] / spacing_mm[1:]).astype(int)
     rows, columns = slabs.pixels.shape[-2:]
-    cut = values.numpy()[:, start[0] : start[0] + rows, start[1] : start[1] + columns]
+    cut = np.nan_to_num(volume, nan=-1024)[:, start[0] : start[0] + rows, start[1] : start[1] + columns]
     rounded = (np.rint(cut / step_hu) * step_hu).clip(-1024, 3071).astype(np.int16)
     image = nib.Nifti1Image(rounded.transpose(2, 1, 0), ras_affine_ijk(slabs.lps_from_pixel))
     image.header.set_xyzt_units("mm")
     image.set_sform(image.affine, 1)
     image.set_qform(image.affine, 1)
-    image.header["descrip"] = b"LIDC-IDRI-0001, CC BY 3.0, resampled"
+    image.header["descrip"] = description.encode()[:79]
     nib.save(image, out)
     return out

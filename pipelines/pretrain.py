@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import logging
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,9 +33,13 @@ from tips_med.training.fitting import precision_of
 from tips_med.training.optimizing import Recipe
 from tips_med.training.outlines import outline_lungs
 from tips_med.training.painted import PaintedScenes
+from tips_med.training.questions import STRUCTURES
 from tips_med.training.task import AlignmentTask
 
 log = logging.getLogger(__name__)
+
+Sphere = tuple[float, float, float, float]
+"""Centre x, y, z in LPS mm, and radius in mm."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,7 @@ class Case:
     lungs: str | None = None
     votes: str | None = None
     outlined_from: int = 2
-    disputed: tuple[float, float, float, float] | None = None
+    disputed: Sphere | None = None
 
 
 def pretrain(
@@ -79,6 +85,7 @@ def pretrain(
     phantom_share: float = 0.1,
     margin: int = 0,
     words: int | None = None,
+    seen_by_reader: str | None = None,
 ) -> Path:
     """Trains, or goes on where it stopped, and writes ``model.safetensors`` into ``out``.
 
@@ -104,6 +111,8 @@ def pretrain(
         phantom_share: How many of the scenes are of these.
         margin: Slabs that are painted beyond either end of a scene, to be its neighbours.
         words: Questions a scene of which one word is asked for as well; all if left out.
+        seen_by_reader: A table of what a reader saw in the scans (presence.csv), relative to the data's root: real
+            findings that nobody outlined are not trained on as healthy lung.
 
     Returns:
         The path of the model.
@@ -113,7 +122,8 @@ def pretrain(
     if unknown:
         raise ConfigError(f"held out, but not among the cases: {', '.join(sorted(unknown))}")
     earlier = load_model(start) if start is not None else None
-    anatomies = [prepare(case, data, out / "anatomies", image, earlier) for case in cases]
+    spheres = read_spheres(data / seen_by_reader) if seen_by_reader else {}
+    anatomies = [prepare(case, data, out / "anatomies", image, earlier, spheres.get(case.name, ())) for case in cases]
     trained = [anatomy for anatomy in anatomies if anatomy.name not in held_out]
     torsos = [_phantom(number, out / "anatomies", image) for number in range(phantoms)]
     lexicon = Lexicon.load(card.lexicon)
@@ -139,6 +149,7 @@ def pretrain(
         phantom_share=phantom_share,
         margin=margin,
         words=words,
+        structures=[structure for structure in card.structures if structure in STRUCTURES],
     )
     loader = DataLoader(
         scenes_without_end, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
@@ -208,9 +219,17 @@ def _deepened(state: dict[str, Tensor], net: CompactNet) -> dict[str, Tensor]:
 
 
 def prepare(
-    case: Case, data: Path, folder: Path, image: CompactConfig, outliner: GroundingModel | None = None
+    case: Case,
+    data: Path,
+    folder: Path,
+    image: CompactConfig,
+    outliner: GroundingModel | None = None,
+    spheres: Sequence[Sphere] = (),
 ) -> Anatomy:
-    """Brings one case onto the working grid, once; a model outlines lungs that nobody has."""
+    """Brings one case onto the working grid, once.
+
+    A model outlines lungs that nobody has. What lies in the spheres and is not outlined is disputed.
+    """
     file = folder / f"{case.name}.safetensors"
     if file.exists():
         return Anatomy.load(file)
@@ -221,11 +240,35 @@ def prepare(
     disputed = (votes > 0) & (votes < case.outlined_from)
     if case.disputed is not None:
         disputed |= _sphere(scan.shape, scan.lps_from_kji, case.disputed)
+    for sphere in spheres:
+        disputed |= _sphere(scan.shape, scan.lps_from_kji, sphere)
     anatomy = make_anatomy(case.name, scan, image.slabs, lungs, votes >= case.outlined_from, disputed)
     if lungs is None and outliner is not None:
         anatomy = replace(anatomy, lungs=outline_lungs(anatomy, outliner))
     anatomy.save(file)
     return anatomy
+
+
+def read_spheres(path: Path) -> dict[str, list[Sphere]]:
+    """Where a reader saw something, or was not sure, by case.
+
+    Args:
+        path: CSV with the columns case, finding, state, approx_centre_lps_mm ("x y z") and approx_size_mm (a length, or
+            several with x between them).
+
+    Returns:
+        Spheres of half the largest length and 8 mm more; rows without a centre and diffuse emphysema are left out.
+    """
+    found: dict[str, list[Sphere]] = defaultdict(list)
+    with path.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            centre = row["approx_centre_lps_mm"].split()
+            if row["state"] == "absent" or len(centre) != 3 or row["finding"] == "emphysema":
+                continue
+            sizes = [float(size) for size in row["approx_size_mm"].split("x") if size.strip()] or [15.0]
+            x, y, z = (float(c) for c in centre)
+            found[row["case"]].append((x, y, z, min(max(sizes) / 2, 40.0) + 8.0))
+    return found
 
 
 def _phantom(seed: int, folder: Path, image: CompactConfig) -> Anatomy:
@@ -240,9 +283,7 @@ def _labels(path: Path) -> np.ndarray:
     return np.nan_to_num(read_scan(path).voxels).round().astype(np.uint8)
 
 
-def _sphere(
-    shape: tuple[int, int, int], lps_from_kji: np.ndarray, sphere: tuple[float, float, float, float]
-) -> np.ndarray:
+def _sphere(shape: tuple[int, int, int], lps_from_kji: np.ndarray, sphere: Sphere) -> np.ndarray:
     k, j, i = np.indices(shape, dtype=np.float32)
     place = np.stack([k, j, i], axis=-1) @ lps_from_kji[:3, :3].T.astype(np.float32) + lps_from_kji[:3, 3]
     return np.linalg.norm(place - np.asarray(sphere[:3]), axis=-1) <= sphere[3]

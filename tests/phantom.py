@@ -112,5 +112,6 @@ def rule_model() -> GroundingModel:
             parameter.zero_()
         head.to_fine.weight.copy_(torch.eye(4) * 12 * 4**0.5)
         head.bias.bias.fill_(-4.0)
-    card = ModelCard("rule", ("mass", "ground_glass_opacity", "pleural_effusion"), calibration={"": Calibration()})
+    findings = ("mass", "ground_glass_opacity", "pleural_effusion")
+    card = ModelCard("rule", findings, calibration={term: Calibration() for term in (*findings, "lung")})
     return GroundingModel(RuleImage(), RuleText(), head, card, "0" * 64)

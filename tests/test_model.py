@@ -35,9 +35,9 @@ def test_a_model_comes_back_as_it_was_saved(weights):
     assert image.config == model.image.net.config
 
 
-def test_the_calibration_of_a_term_falls_back_to_the_general_one():
+def test_a_term_without_a_calibration_of_its_own_has_none():
     assert CARD.calibration_of("mass").slope == 2.0
-    assert CARD.calibration_of("nodule") == Calibration()
+    assert CARD.calibration_of("nodule") is None
 
 
 def test_one_file_holds_everything_and_no_pickle(weights):

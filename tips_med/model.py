@@ -66,7 +66,9 @@ class ModelCard:
         lexicon: Which lexicon its words come from.
         licence: Of the weights.
         data: What it was trained on, in a sentence each.
-        calibration: By finding; ``""`` for all others.
+        calibration: By finding or structure.
+        places: For every finding, the structures that it was taught in; where it is not named, the one that the lexicon
+            says it lies in, or else the lung.
         trained: Steps, seed and the hash of the training data.
     """
 
@@ -77,11 +79,12 @@ class ModelCard:
     licence: str = "Apache-2.0"
     data: tuple[str, ...] = ()
     calibration: dict[str, Calibration] = field(default_factory=dict)
+    places: dict[str, tuple[str, ...]] = field(default_factory=dict)
     trained: dict[str, Any] = field(default_factory=dict)
 
-    def calibration_of(self, term: str) -> Calibration:
-        """The calibration of a term, or the general one."""
-        return self.calibration.get(term, self.calibration.get("", Calibration()))
+    def calibration_of(self, term: str) -> Calibration | None:
+        """The calibration of a term; None where it has none of its own: then its scores are no probabilities."""
+        return self.calibration.get(term)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +179,7 @@ def card_from_dict(raw: dict[str, Any]) -> ModelCard:
     """A card from JSON."""
     raw = dict(raw)
     raw["calibration"] = {term: Calibration(**values) for term, values in raw.get("calibration", {}).items()}
+    raw["places"] = {term: tuple(places) for term, places in raw.get("places", {}).items()}
     for key in ("findings", "structures", "data"):
         raw[key] = tuple(raw.get(key, ()))
     return ModelCard(**raw)

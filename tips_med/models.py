@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from tips_med.alignment import AlignmentHead
+from tips_med.encoders.compact import CompactImageTower
+from tips_med.encoders.words import WordsTextTower
 from tips_med.errors import ConfigError, OutputError, WeightsError
-from tips_med.model import GroundingModel, ModelCard, card_from_dict, load_model, slab_spec_from_dict
+from tips_med.model import GroundingModel, ModelCard, card_from_dict, load_model, save_model, slab_spec_from_dict
 
 if TYPE_CHECKING:
     from tips_med.encoders.tips import TipsTowers
@@ -105,6 +108,35 @@ def save_tuned_tips(folder: Path, towers: TipsTowers, head: AlignmentHead, card:
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot be written ({error})", path=folder, remedy="make room and run it again") from error
     return folder
+
+
+def save_with_card(model: GroundingModel, name: str, card: ModelCard, out: Path) -> Path:
+    """Writes a model again, with the same weights and another card.
+
+    Args:
+        model: As ``open_model`` opened it.
+        name: What it was opened by.
+        card: The new card.
+        out: A ``.safetensors`` file for a compact model, a folder for TIPS towers.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        OutputError: It cannot be written there.
+    """
+    if isinstance(model.image, CompactImageTower) and isinstance(model.text, WordsTextTower):
+        save_model(out, model.image.net, model.text.net, model.head, card)
+        return out
+    from tips_med.encoders.tips import load_tips
+
+    place = Path(name.removeprefix(TIPS))
+    if (place / TUNED).is_file():
+        towers = load_tips(place, mode=getattr(model.image, "mode", "value"))
+        towers = replace(towers, image=model.image, text=model.text)
+    else:
+        towers = load_tips(name.removeprefix(TIPS))
+    return save_tuned_tips(out, towers, model.head, card)
 
 
 def _towers_sha256(folder: Path) -> str:

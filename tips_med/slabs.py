@@ -12,13 +12,17 @@ import numpy as np
 import SimpleITK as sitk  # noqa: N813
 import torch
 
+from tips_med.body import Body, find_body, unknown_body
 from tips_med.errors import ReadError
-from tips_med.geometry import RAS_FROM_LPS, grid_corners, index_from_crop, spacing_mm
+from tips_med.geometry import RAS_FROM_LPS, axis_directions, grid_corners, index_from_crop, spacing_mm
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, SlabPixels, Voxels
 
 MAX_CELLS = 400_000_000
 """Cells of the working grid beyond which a scan is refused: no body is that large."""
+
+MAX_BRIDGE_MM = 15.0
+"""The longest way from one measured slab to the next over which a network is shown what may lie between."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +56,14 @@ class SlabStack:
         seen: Where the scan measured something, [slab y x].
         lps_from_pixel: Maps (slab, y, x, 1) to LPS in mm.
         spec: How they were cut.
+        body: Where the body is, on the same grid; its places are in LPS.
     """
 
     pixels: SlabPixels
     seen: torch.Tensor
     lps_from_pixel: Affine
     spec: SlabSpec
+    body: Body
 
 
 def resample(
@@ -91,11 +97,11 @@ def resample(
         # A smoothed or interpolated NaN spreads: fill with the scan's floor, and carry the mask along beside it.
         filled = np.where(unmeasured, np.float32(np.nanmin(voxels) if not unmeasured.all() else 0), voxels)
         image = _image(filled, lps_from_kji)
-    ratio = spacing_mm(lps_from_out) / spacing_mm(lps_from_kji)
-    sigmas = [float(s) * max(0.0, float(r) ** 2 - 1) ** 0.5 / 2.355 for s, r in zip(image.GetSpacing()[::-1], ratio)]
-    for axis, sigma in enumerate(sigmas):
-        if sigma > 0.3 * float(spacing_mm(lps_from_kji)[axis]) and voxels.shape[axis] >= 4:
-            image = sitk.RecursiveGaussian(image, sigma, False, sitk.RecursiveGaussianImageFilter.ZeroOrder, 2 - axis)
+    for axis, (sigma, step) in enumerate(zip(_smoothing_mm(lps_from_kji, lps_from_out), spacing_mm(lps_from_kji))):
+        if sigma > 0.3 * step and voxels.shape[axis] >= 4:
+            image = sitk.RecursiveGaussian(
+                image, float(sigma), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, 2 - axis
+            )
     resampler.SetInterpolator(sitk.sitkLinear)
     resampler.SetOutputPixelType(sitk.sitkFloat32)
     resampler.SetDefaultPixelValue(float("nan"))
@@ -107,6 +113,18 @@ def resample(
         hole = sitk.GetArrayFromImage(resampler.Execute(_image(unmeasured.astype(np.uint8), lps_from_kji)))
         out[hole > 0] = np.nan
     return out
+
+
+def _smoothing_mm(lps_from_kji: Affine, lps_from_out: Affine) -> list[float]:
+    """By how much to smooth a volume along each of its axes before a coarser grid samples it: sigmas in mm.
+
+    What counts is how far apart the new grid's samples lie along that axis in the patient, whatever the order and the
+    direction of either grid's axes.
+    """
+    step, out = spacing_mm(lps_from_kji), spacing_mm(lps_from_out)
+    cosines = np.linalg.inv(axis_directions(lps_from_out)) @ axis_directions(lps_from_kji)  # [out axis, own axis]
+    apart = 1 / np.sqrt(((cosines / out[:, None]) ** 2).sum(axis=0))
+    return [float(s * max(0.0, (a / s) ** 2 - 1) ** 0.5 / 2.355) for s, a in zip(step, apart)]
 
 
 def working_grid(scan: Scan, spec: SlabSpec) -> tuple[Affine, tuple[int, int, int]]:
@@ -143,33 +161,78 @@ def make_slabs(scan: Scan, spec: SlabSpec | None = None) -> SlabStack:
     """
     spec = spec or SlabSpec()
     affine, shape = working_grid(scan, spec)
-    volume = resample(scan.voxels, scan.lps_from_kji, affine, shape)
+    return slabs_of(resample(scan.voxels, scan.lps_from_kji, affine, shape), affine, spec, hounsfield=scan.unit == "HU")
+
+
+def slabs_of(volume: np.ndarray, lps_from_pixel: Affine, spec: SlabSpec, *, hounsfield: bool = True) -> SlabStack:
+    """Slabs of a volume that is on the working grid already.
+
+    Args:
+        volume: [slab y x], NaN where nothing was measured.
+        lps_from_pixel: Its place: axial, along the patient's axes.
+        spec: How to cut; its spacing is the volume's.
+        hounsfield: Whether the values are Hounsfield units; without them nothing is known of the body.
+    """
     seen = np.isfinite(volume)
-    volume[~seen] = -1024.0
-    return SlabStack(stack_channels(torch.from_numpy(volume), spec), torch.from_numpy(seen), affine, spec)
+    origin = (float(lps_from_pixel[1, 3]), float(lps_from_pixel[0, 3]))
+    filled = bridge_gaps(volume, spec.spacing_mm[0])
+    if hounsfield:
+        body = find_body(filled, seen, spec.spacing_mm, origin)
+    else:
+        body = unknown_body(seen, spec.spacing_mm, origin)
+    pixels = stack_channels(torch.from_numpy(filled), spec)
+    return SlabStack(pixels, torch.from_numpy(seen), lps_from_pixel, spec, body)
+
+
+def bridge_gaps(volume: np.ndarray, step_mm: float) -> np.ndarray:
+    """Fills what was not measured: short gaps between slabs by interpolation, the rest with air.
+
+    A network takes a slab of air in the middle of a mass for the end of it. What is filled stays unseen all the same.
+
+    Args:
+        volume: [slab y x], NaN where nothing was measured.
+        step_mm: Between slabs.
+
+    Returns:
+        A copy without NaN.
+    """
+    missing = np.isnan(volume)
+    filled = np.where(missing, np.float32(-1024.0), volume)
+    empty = missing.all(axis=(1, 2))
+    measured = np.flatnonzero(~empty)
+    for slab in np.flatnonzero(empty):
+        below, above = measured[measured < slab], measured[measured > slab]
+        if not len(below) or not len(above) or (above[0] - below[-1]) * step_mm > MAX_BRIDGE_MM:
+            continue
+        share = np.float32((slab - below[-1]) / (above[0] - below[-1]))
+        filled[slab] = (1 - share) * filled[below[-1]] + share * filled[above[0]]
+    return filled
 
 
 def crop_to_body(slabs: SlabStack, margin: int = 8) -> SlabStack:
     """Leaves out the air around the body: whole patches, so that the affine moves by whole patches too.
 
-    Rows and columns are kept from the first to the last that holds a two-thousandth of all that is dense, so that a
-    table's edge or a wire does not widen the box.
+    Rows and columns are kept from the first to the last that holds a two-thousandth of the body.
     """
-    low, high = slabs.spec.windows_hu[0]
-    dense = slabs.pixels[:, slabs.spec.neighbours] > (-500.0 - low) / (high - low)
     patch = slabs.spec.patch
     cut = []
     for axis in (1, 2):
-        count = dense.sum(dim=(0, 3 - axis))
-        inside = torch.nonzero(count > 0.0005 * count.sum()).flatten()
+        count = slabs.body.inside.sum(axis=(0, 3 - axis))
+        inside = np.flatnonzero(count > 0.0005 * count.sum())
         if not len(inside):
             return slabs
         first = max(0, int(inside[0]) - margin) // patch * patch
-        last = min(dense.shape[axis], -(-(int(inside[-1]) + 1 + margin) // patch) * patch)
-        cut.append((first, last))
-    (y0, y1), (x0, x1) = cut
-    affine = slabs.lps_from_pixel @ index_from_crop((0, y0, x0))
-    return SlabStack(slabs.pixels[..., y0:y1, x0:x1], slabs.seen[:, y0:y1, x0:x1], affine, slabs.spec)
+        last = min(len(count), -(-(int(inside[-1]) + 1 + margin) // patch) * patch)
+        cut.append(slice(first, last))
+    rows, columns = cut
+    affine = slabs.lps_from_pixel @ index_from_crop((0, rows.start, columns.start))
+    return SlabStack(
+        slabs.pixels[..., rows, columns],
+        slabs.seen[:, rows, columns],
+        affine,
+        slabs.spec,
+        slabs.body.cropped(rows, columns),
+    )
 
 
 def stack_channels(volume: torch.Tensor, spec: SlabSpec) -> torch.Tensor:

@@ -9,7 +9,7 @@ import torch
 from tests.phantom import body
 from tests.tiny import CONFIG, tiny_nets
 from tips_med.encoders import compact
-from tips_med.encoders.compact import CompactImageTower, body_middle
+from tips_med.encoders.compact import CompactImageTower
 from tips_med.geometry import transform_points
 from tips_med.slabs import SlabSpec, make_slabs
 
@@ -76,15 +76,6 @@ def test_progress_is_told_to_the_end(tower):
     tower.encode(make_slabs(body(), COARSE.slabs), lambda done, total: told.append((done, total)))
     assert told[-1][0] == told[-1][1]
     assert told == sorted(told)
-
-
-def test_the_middle_of_the_body_is_found_and_an_empty_scan_has_its_own():
-    slabs = make_slabs(body(), COARSE.slabs)
-    y, x = body_middle(slabs)
-    middle = transform_points(slabs.lps_from_pixel, np.array([0, y, x]))[0]
-    np.testing.assert_allclose(middle[:2], [0, 0], atol=3)
-    empty = dataclasses.replace(slabs, pixels=torch.zeros_like(slabs.pixels))
-    assert body_middle(empty) == ((slabs.pixels.shape[2] - 1) / 2, (slabs.pixels.shape[3] - 1) / 2)
 
 
 def in_training(checkpointing):

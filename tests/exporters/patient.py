@@ -13,7 +13,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from tips_med.geometry import transform_points
-from tips_med.grounding import Grounding, Instance, Presence
+from tips_med.grounding import Decision, Grounding, Instance
 from tips_med.query import Lexicon, Query
 from tips_med.scan import Provenance, Scan
 from tips_med.slabs import SlabSpec, working_grid
@@ -125,7 +125,7 @@ def make_grounding(
     return Grounding(
         query=query,
         scan=scan,
-        presence=Presence(state, probability),  # type: ignore[arg-type]
+        presence=Decision(state, probability, probability),  # type: ignore[arg-type]
         heat=heat,
         lps_from_heat=lps_from_heat,
         labels=labels,

@@ -46,7 +46,7 @@ def test_options_reach_the_reader(tmp_path: Path) -> None:
     array, meta = reader.get_data(reader.read(str(written.path)))
     assert agrees(array, RAS_FROM_LPS @ meta["affine"], written.truths[0]) == ""
     with pytest.raises(ReadError, match="missing"):
-        ScanReader().read(str(written.path))
+        ScanReader().get_data(ScanReader().read(str(written.path)))
 
 
 def test_takes_folders_and_images_but_not_anything(tmp_path: Path) -> None:
@@ -55,5 +55,16 @@ def test_takes_folders_and_images_but_not_anything(tmp_path: Path) -> None:
     assert reader.verify_suffix(["scan.nii.gz"])
     assert not reader.verify_suffix("scan.png")
     with pytest.raises(ReadError) as caught:
-        reader.read([str(tmp_path), str(tmp_path)])
+        reader.get_data(reader.read([str(tmp_path), str(tmp_path)]))
     assert caught.value.code == "several-paths"
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if not case.readable], ids=lambda case: case.name)
+def test_what_is_refused_is_refused_through_load_imaged_too(case, tmp_path: Path) -> None:
+    """MONAI's own readers must not load in silence what the strict one refuses."""
+    path = case.write(tmp_path).path
+    with pytest.raises(ReadError) as alone:
+        read_scan(path)
+    with pytest.raises(ReadError) as caught:
+        LoadImaged("image", reader=ScanReader())({"image": str(path)})
+    assert caught.value.code == alone.value.code

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from tests.synthesis.test_scene import SPACING, anatomy
-from tips_med.synthesis.acquisition import MILD, AcquisitionSpec, acquire, add_arms, add_motion, add_table, thicken
+from tips_med.synthesis.acquisition import (
+    MILD,
+    AcquisitionSpec,
+    acquire,
+    add_arms,
+    add_motion,
+    add_table,
+    limit_view,
+    thicken,
+)
 
 BODY = anatomy().volume_hu.astype(np.float32)
 
@@ -56,13 +65,23 @@ def test_motion_doubles_edges_in_some_slabs_only():
     assert changed.min() < 0.05 * changed.max()
 
 
-@pytest.mark.parametrize("option", ["cut", "circle"])
-def test_what_is_not_reconstructed_is_the_same_in_all_slabs_and_has_no_noise(option):
-    made = acquire(BODY, SPACING, rng(3), 1.0, AcquisitionSpec(**{option: 1.0}))
-    edge = made[:, 0, 0]
-    assert len(set(edge.tolist())) == 1
-    assert edge[0] in (-1024.0, -1000.0)
-    assert np.ptp(made[:, 50, 70]) > 0
+@pytest.mark.parametrize("option", ["cut", "circle", "deep"])
+def test_what_is_not_reconstructed_is_padding_and_is_told(option):
+    noisy = acquire(BODY, SPACING, rng(3))
+    made, unseen = limit_view(noisy, SPACING, rng(3), AcquisitionSpec(**{option: 1.0}))
+    assert unseen.any()
+    assert not unseen.all()
+    padding = set(made[:, unseen].ravel().tolist())
+    assert len(padding) == 1
+    assert padding <= {-1024.0, -1000.0}
+    np.testing.assert_array_equal(made[:, ~unseen], noisy[:, ~unseen])
+
+
+def test_a_field_of_view_may_end_far_inside_the_body():
+    body = (BODY > -300).any(axis=0)
+    shown = [1 - limit_view(BODY, SPACING, rng(seed), AcquisitionSpec(deep=1.0))[1][body].mean() for seed in range(12)]
+    assert min(shown) < 0.6
+    assert max(shown) < 0.95
 
 
 def test_the_same_seed_scans_the_same_with_every_option():

@@ -92,12 +92,12 @@ def test_mirroring_swaps_the_sides_of_lungs_and_of_findings():
     plain = SPEC
     mirrored = dataclasses.replace(SPEC, deformation=Deformation(mirrored=1.0))
     for spec in (plain, mirrored):
-        for seed in range(4):
+        for seed in range(1, 5):
             scene = make_scene(body, spec, np.random.default_rng(seed))
-            columns = {side: np.argwhere(scene.lungs == side)[:, 2].mean() for side in (RIGHT, LEFT)}
+            columns = {side: np.argwhere(scene.hemithorax == side)[:, 2].mean() for side in (RIGHT, LEFT)}
             assert columns[RIGHT] < columns[LEFT], "the patient's left is where columns run to, mirrored or not"
-            assert (scene.lungs == LEFT).sum() != (scene.lungs == RIGHT).sum()
-            larger_is_left = (scene.lungs == LEFT).sum() > (scene.lungs == RIGHT).sum()
+            assert (scene.hemithorax == LEFT).sum() != (scene.hemithorax == RIGHT).sum()
+            larger_is_left = (scene.hemithorax == LEFT).sum() > (scene.hemithorax == RIGHT).sum()
             assert larger_is_left == (spec is plain)
             for painted in scene.findings:
                 centre = np.argwhere(painted.mask)[:, 2].mean()
@@ -109,8 +109,8 @@ def test_a_scene_knows_where_it_is_in_mm_from_the_middle_of_the_body():
     for seed in range(5):
         scene = make_scene(body, SPEC, np.random.default_rng(seed))
         x_mm = scene.offset_mm[1] + SPACING[2] * np.arange(scene.volume_hu.shape[2])
-        left = np.argwhere(scene.lungs == LEFT)[:, 2]
-        right = np.argwhere(scene.lungs == RIGHT)[:, 2]
+        left = np.argwhere(scene.hemithorax == LEFT)[:, 2]
+        right = np.argwhere(scene.hemithorax == RIGHT)[:, 2]
         assert np.median(x_mm[left]) > 20
         assert np.median(x_mm[right]) < -20
 

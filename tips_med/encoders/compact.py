@@ -2,8 +2,8 @@
 
 Each slab is a stack of neighbouring slices under several windows. Convolutions take it down to a sixteenth, where
 tokens attend to their own slab and, sparsely, to the same place in slabs near by; a decoder brings the result back up
-to patches (an eighth) and to fine features (full resolution). Position is told in millimetres from the middle of the
-body, never as an array index, so neither a crop nor another matrix size changes what a place means.
+to patches (an eighth) and to fine features (full resolution). Position is given in millimetres from the middle of the
+body (``tips_med.body``), never as an array index, so neither a crop nor another matrix size changes what a place means.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -218,8 +217,9 @@ class CompactImageTower(ImageTower):
         device = next(self.net.parameters()).device
         pixels = _pad(slabs.pixels)
         rows, columns = slabs.pixels.shape[-2:]
-        y_mm, x_mm = (-middle * mm for middle, mm in zip(body_middle(slabs), slabs.spec.spacing_mm[1:]))
-        offset = torch.tensor([[y_mm, x_mm]], dtype=torch.float32, device=device)
+        middle_y_mm, middle_x_mm = slabs.body.middle_mm
+        first = slabs.lps_from_pixel[1, 3] - middle_y_mm, slabs.lps_from_pixel[0, 3] - middle_x_mm
+        offset = torch.tensor([first], dtype=torch.float32, device=device)
         total, done = 2 * len(pixels), 0
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device)):
             levels: list[list[Tensor]] = []
@@ -241,28 +241,6 @@ class CompactImageTower(ImageTower):
         cut = torch.cat(patches)[:, : rows // patch, : columns // patch].contiguous()
         lps_from_patch = slabs.lps_from_pixel @ index_from_block((1, patch, patch))
         return ImageFeatures(cut, lps_from_patch, torch.cat(fine), slabs.lps_from_pixel)
-
-
-def body_middle(slabs: SlabStack) -> tuple[float, float]:
-    """The middle (y, x) of the body in pixels: the centroid of everything denser than fat's lower edge.
-
-    It is an average over all slabs, so one slab's arms or table hardly move it; an empty scan has its own middle.
-    """
-    low, high = slabs.spec.windows_hu[0]
-    threshold = (-250.0 - low) / (high - low)
-    dense = (slabs.pixels[:, slabs.spec.neighbours] > threshold) & slabs.seen
-    return mass_middle(dense.numpy())
-
-
-def mass_middle(dense: np.ndarray) -> tuple[float, float]:
-    """The centroid (y, x) of a mask [slab y x], in pixels."""
-    plane = dense.sum(axis=0, dtype=np.float64)
-    total = plane.sum()
-    if total == 0:
-        return (plane.shape[0] - 1) / 2, (plane.shape[1] - 1) / 2
-    y = float(plane.sum(axis=1) @ np.arange(plane.shape[0]) / total)
-    x = float(plane.sum(axis=0) @ np.arange(plane.shape[1]) / total)
-    return y, x
 
 
 def _level(first: nn.Module, blocks: nn.Module, x: Tensor) -> Tensor:

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from tips_med.body import CUT_EDGES, Body, Edge, Midline
+from tips_med.body.midline import Source
 from tips_med.encoders.base import ImageFeatures
 from tips_med.errors import OutputError, ReadError
 from tips_med.scan import Provenance, Scan
 
-FORMAT = "tips_med-study-1"
+FORMAT = "tips_med-study-2"
 _NOT_MEASURED = -32768
 
 
@@ -28,6 +30,7 @@ class EncodedStudy:
         scan: What was encoded.
         features: What the image tower knows of it.
         seen: Where the scan measured something, on the fine grid (or the patch grid of towers without one).
+        body: Where the body is, on the same grid.
         encoder: Name of the image tower.
         weights_sha256: Of the model; only the same weights may ask.
         cache: Maps that several queries need (the lungs), by name; never saved.
@@ -36,6 +39,7 @@ class EncodedStudy:
     scan: Scan
     features: ImageFeatures
     seen: torch.Tensor
+    body: Body
     encoder: str
     weights_sha256: str
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
@@ -57,6 +61,7 @@ class EncodedStudy:
             tensors["fine"] = self.features.fine.contiguous()
             affines["lps_from_fine"] = self.features.lps_from_fine
         tensors |= {name: torch.from_numpy(np.ascontiguousarray(affine)) for name, affine in affines.items()}
+        tensors |= _body_tensors(self.body)
         metadata = {
             "format": FORMAT,
             "modality": self.scan.modality,
@@ -64,6 +69,7 @@ class EncodedStudy:
             "encoder": self.encoder,
             "weights_sha256": self.weights_sha256,
             "provenance": json.dumps(asdict(self.scan.provenance)),
+            "midline": self.body.midline.source,
         }
         partial = path.with_name(path.name + ".partial")
         try:
@@ -105,9 +111,31 @@ class EncodedStudy:
                 fine,
                 tensors["lps_from_fine"].numpy() if fine is not None else None,
             )
-            return cls(scan, features, tensors["seen"].bool(), metadata["encoder"], metadata["weights_sha256"])
+            seen, body = tensors["seen"].bool(), _body(tensors, metadata["midline"])
+            return cls(scan, features, seen, body, metadata["encoder"], metadata["weights_sha256"])
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise ReadError(f"not a readable study ({error})", path=path, remedy="encode the scan again") from error
+
+
+def _body_tensors(body: Body) -> dict[str, torch.Tensor]:
+    numbers = [body.midline.back_mm, body.midline.within_mm, *body.middle_mm]
+    return {
+        "body": torch.from_numpy(body.inside.astype(np.uint8)),
+        "body_midline": torch.from_numpy(np.ascontiguousarray(body.midline.x_mm, np.float64)),
+        "body_numbers": torch.tensor(numbers, dtype=torch.float64),
+        "body_cut": torch.from_numpy(np.stack([body.cut[edge] for edge in CUT_EDGES]).astype(np.uint8)),
+    }
+
+
+def _body(tensors: dict[str, torch.Tensor], source: str) -> Body:
+    back_mm, within_mm, y_mm, x_mm = (float(n) for n in tensors["body_numbers"])
+    if source not in get_args(Source):
+        raise ValueError(f"a midline of {source!r}")
+    midline = Midline(tensors["body_midline"].numpy(), back_mm, within_mm, cast(Source, source))
+    cut: dict[Edge, np.ndarray] = {
+        edge: rows.numpy().astype(bool) for edge, rows in zip(CUT_EDGES, tensors["body_cut"], strict=True)
+    }
+    return Body(tensors["body"].numpy().astype(bool), midline, cut, (y_mm, x_mm))
 
 
 def is_study(path: str | Path) -> bool:

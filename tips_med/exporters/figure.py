@@ -279,7 +279,7 @@ def _write_footer(figure: Figure, painter: Painter, total_inch: float, limits: t
     bar = figure.add_axes((left, y, 0.12, 0.1 / total_inch))
     figure.colorbar(ScalarMappable(Normalize(0, 1), HEAT_COLOURS), cax=bar, orientation="horizontal", ticks=[0, 0.5, 1])
     bar.tick_params(labelsize=9, pad=1, length=2)
-    said = "probability"
+    said = "score"
     if limits != (0.0, 1.0):
         said += f"; for words, scores from {limits[0]:.2g} to {limits[1]:.2g}"
     figure.text(left + 0.128, y, said, va="center", fontsize=10.5)

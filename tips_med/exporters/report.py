@@ -14,11 +14,12 @@ from uuid import uuid4
 import numpy as np
 
 from tips_med.errors import OutputError
-from tips_med.grounding import Grounding, Instance
+from tips_med.grounding import Decision, Grounding, Instance
+from tips_med.grounding.wording import REASONS
 from tips_med.query import Term
 from tips_med.scan import Scan
 
-FORMAT = "tips-med-answer/1"
+FORMAT = "tips-med-answer/2"
 """Name and version of the format, in ``report.json`` and in the schema; the number rises when a reader would break."""
 
 _LATERALITY = {"left": ("7771000", "Left"), "right": ("24028007", "Right"), "both": ("51440002", "Right and left")}
@@ -120,7 +121,11 @@ def _answer(grounding: Grounding) -> dict[str, Any]:
     return {
         "query": query.text,
         "presence": grounding.presence.state,
-        "probability": grounding.probability,
+        **_decision(grounding.presence),
+        "sides": {
+            side: {"presence": decision.state} | _decision(decision)
+            for side, decision in grounding.presence.sides.items()
+        },
         "negated": query.negated,
         "holds": grounding.presence.holds,
         "understood": query.understood,
@@ -134,6 +139,16 @@ def _answer(grounding: Grounding) -> dict[str, Any]:
         "peak_lps": _point(grounding.peak_lps),
         "instances": [_instance(i) for i in grounding.instances],
         "sentence": grounding.sentence,
+    }
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "probability": decision.probability,
+        "score": decision.score,
+        "calibrated": decision.calibrated,
+        "assessed_fraction": decision.assessed_fraction,
+        "reasons": [{"code": reason, "meaning": REASONS[reason]} for reason in decision.reasons],
     }
 
 

@@ -52,8 +52,14 @@ def _asked(grounding: Grounding) -> Text:
 
 
 def _answered(grounding: Grounding) -> Text:
-    state = grounding.presence.state
-    said = Text(f"{state} {_number(grounding.probability, 2)}", style=_STYLE[state])
+    decision = grounding.presence
+    number = _number(grounding.probability, 2)
+    said = Text(
+        f"{decision.state} {number if decision.calibrated else f'(score {number})'}", style=_STYLE[decision.state]
+    )
+    if decision.state == "unsure":
+        for reason in decision.reasons[:2]:
+            said.append(f"\n{reason}", style="italic")
     if grounding.query.negated:
         holds = grounding.presence.holds
         said.append("\nundecided" if holds is None else "\nstatement holds" if holds else "\nstatement fails")

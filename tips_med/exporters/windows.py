@@ -52,7 +52,7 @@ def window_for(query: Query, scan: Scan) -> Window:
     if finding in _BONE_TERMS or structure in _BONE_TERMS:
         return BONE
     in_lung = structure in _LUNG_STRUCTURES and (finding is None or finding in _ANYWHERE_FINDINGS | _LUNG_FINDINGS)
-    if in_lung or (structure in (None, "thorax", "pleura") and finding in _LUNG_FINDINGS):
+    if in_lung or (structure in (None, "thorax", "hemithorax", "pleura") and finding in _LUNG_FINDINGS):
         return LUNG
     return SOFT_TISSUE
 

@@ -1,9 +1,9 @@
-"""Answers: where a query is in a scan, whether it is there at all, and its measurements."""
+"""Answers: where a query is in a scan, whether it is there at all, what that rests on, and its measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -12,36 +12,91 @@ from tips_med.query import Query
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat, Labels, Mask
 
+State = Literal["present", "absent", "unsure"]
+
+Reason = Literal[
+    "outside-field-of-view",
+    "gap",
+    "not-aerated",
+    "no-lung-seen",
+    "side-unknown",
+    "height-unknown",
+    "extent-unknown",
+    "wider-than-trained",
+    "uncalibrated",
+    "between-thresholds",
+    "size-mismatch",
+    "one-side-only",
+    "height-by-estimate",
+    "location-unchecked",
+    "attribute-unchecked",
+    "hedge-ignored",
+    "size-of-all",
+]
+"""Why an answer is not more than it is, and what in the query it does not answer; see ``wording.REASONS``."""
+
 
 @dataclass(frozen=True)
-class Presence:
+class Coverage:
+    """What of the asked region this scan shows.
+
+    Attributes:
+        assessed_fraction: The share of the region that was seen, estimated, 0 to 1.
+        whole: Whether each side of it was seen nearly whole: only then can it be said that something is not there.
+        side_known: Whether left and right can be told in this scan.
+        height_known: Whether the height of the lungs that were asked about can be told.
+        reasons: What keeps the rest from being assessed.
+    """
+
+    assessed_fraction: float = 1.0
+    whole: bool = True
+    side_known: bool = True
+    height_known: bool = True
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
     """Is the finding there? Said of the finding, whether or not the query negates it.
 
     Attributes:
-        state: ``unsure`` when the calibrated probability lies between the model's two thresholds.
-        probability: Calibrated, 0 to 1.
+        state: ``absent`` only where the asked region was assessed nearly whole; ``unsure`` says why in ``reasons``.
+        score: Of the model at the surest place of the asked region, 0 to 1; not a probability.
+        probability: Calibrated, 0 to 1; None where the model has no calibration for what was asked.
         holds: For a negated query, whether the statement holds; None when unsure, or when nothing was negated.
+        assessed_fraction: The share of the asked region that the scan shows, estimated, 0 to 1.
+        reasons: Short codes: why the state is not more than it is, and what of the query was not answered.
+        sides: Where both sides were looked at one by one, the state of each.
     """
 
-    state: Literal["present", "absent", "unsure"]
-    probability: float
+    state: State
+    score: float
+    probability: float | None
     holds: bool | None = None
+    assessed_fraction: float = 1.0
+    reasons: tuple[Reason, ...] = ()
+    sides: Mapping[str, Decision] = field(default_factory=dict)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether ``probability`` is known."""
+        return self.probability is not None
 
 
 @dataclass(frozen=True)
 class Instance:
-    """One connected piece of the mask (18-connected).
+    """One connected component of the mask (18-connected).
 
     Attributes:
         label: Its number in ``Grounding.labels``, from 1, largest score first.
-        side: Of the patient; ``both`` for a piece that crosses over.
+        side: Of the patient; ``both`` for a component that crosses over; None where it has none or it is not known.
         region: In words: ``lower third of the left lung``.
         volume_ml: Number of voxels times their volume.
         long_axis_mm: Longest distance within one slice, as diameters are measured by RECIST 1.1.
         slices: First and last slice k, counted from 0.
         instance_uids: SOP Instance UIDs of those slices, for DICOM sources.
         mean_hu: Mean of the measured voxels in it.
-        score: Calibrated probability of this piece by itself, 0 to 1.
+        score: Calibrated probability of this component by itself, 0 to 1; the model's score where it is not calibrated.
         peak_lps: Where the evidence for it is strongest, LPS in mm.
         centroid_lps: Its centre, LPS in mm.
     """
@@ -66,20 +121,20 @@ class Grounding:
     Attributes:
         query: What was asked, as it was understood.
         scan: What was asked of.
-        presence: Present, absent or unsure.
-        heat: Probability on the fine grid, [slab y x], NaN where the scan measured nothing.
+        presence: Present, absent or unsure, and what that rests on.
+        heat: Score on the fine grid, [slab y x], NaN where the scan measured nothing.
         lps_from_heat: Maps (slab, y, x, 1) to LPS in mm.
         labels: Instance numbers on the scan's own grid, [k j i]; 0 where the finding is not.
-        instances: The pieces, highest score first.
+        instances: The components, highest score first.
         peak_lps: Where the evidence is strongest, LPS in mm, also when the answer is ``absent``.
-        token_heat: For every word understood, its own map on the same grid as ``heat``, made when it is asked for.
+        token_heat: For every word understood, its own map on the same grid as ``heat``, made when it is first read.
         sentence: The answer in words.
         model: Name and short hash of the weights that answered.
     """
 
     query: Query
     scan: Scan
-    presence: Presence
+    presence: Decision
     heat: Heat
     lps_from_heat: Affine
     labels: Labels
@@ -91,8 +146,8 @@ class Grounding:
 
     @property
     def probability(self) -> float:
-        """The calibrated probability that the finding is there."""
-        return self.presence.probability
+        """The calibrated probability that the finding is there; the model's score where there is no calibration."""
+        return self.presence.score if self.presence.probability is None else self.presence.probability
 
     @property
     def mask(self) -> Mask:

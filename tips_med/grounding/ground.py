@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import torch
 
-from tips_med.encoders.base import Progress, TextFeatures
+from tips_med.encoders.base import Progress
 from tips_med.encoders.study import EncodedStudy
-from tips_med.errors import ModalityError, QueryError, WeightsError
+from tips_med.errors import ModalityError, QueryError, ReadError, WeightsError
 from tips_med.geometry import transform_points
-from tips_med.grounding.answer import Grounding
-from tips_med.grounding.instances import find_instances
-from tips_med.grounding.presence import evidence, judge
-from tips_med.grounding.regions import Lungs, allowed, lungs_of
-from tips_med.grounding.wording import sentence
-from tips_med.model import GroundingModel, load_model
-from tips_med.query import Lexicon, Query
+from tips_med.grounding.answer import Coverage, Decision, Grounding, Instance, Reason
+from tips_med.grounding.coverage import LOBES, THIRDS, Region, heights_asked, region_of
+from tips_med.grounding.decision import both, decide, unsure_because
+from tips_med.grounding.evidence import evidence_map, surest
+from tips_med.grounding.instances import find_instances, of_size
+from tips_med.grounding.thorax import LEFT, RIGHT, SIDES, Thorax, find_thorax
+from tips_med.grounding.wording import CHECKED, sentence
+from tips_med.model import Calibration, GroundingModel, load_model
+from tips_med.query import Lexicon, Query, Term
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat
 from tips_med.slabs import SlabStack, crop_to_body, make_slabs
 
 LEAST_ML = 0.02
 """Pieces smaller than this are not reported: a nodule of 3 mm has 0.014 ml."""
+
+CHEST = ("lung", "pleura", "hemithorax")
+"""Structures that findings of the lungs and the pleura are looked for in."""
+
+KEPT_MAPS = 4
+"""Maps that an encoded study keeps."""
+
+WIDER = ("thorax", "body")
+"""Structures that hold these, and others that the model may never have been taught."""
 
 
 @cache
@@ -66,6 +78,13 @@ def as_known_modality(scan: Scan, model: GroundingModel) -> Scan:
         ModalityError: The scan is of another modality, or does not say and does not look like CT.
     """
     known = model.image.modalities
+    if scan.modality == "CT" and "CT" in known and scan.unit not in ("HU", ""):
+        raise ModalityError(
+            f"the values of this CT are in {scan.unit}",
+            expected="Hounsfield units (HU)",
+            remedy="choose the series of the plain CT images",
+            code="unit",
+        )
     if not known or scan.modality in known:
         return scan
     expected = f"{' or '.join(known)}, which the model {model.card.name!r} was trained on"
@@ -86,7 +105,8 @@ def as_known_modality(scan: Scan, model: GroundingModel) -> Scan:
 
 def looks_like_hounsfield(scan: Scan) -> bool:
     """True when a scan holds air near -1000 and soft tissue near 0 to 100, as every CT of a body does."""
-    values = scan.voxels[:: max(1, scan.shape[0] // 16), ::4, ::4]
+    measured = np.flatnonzero(np.isfinite(scan.voxels[:, ::8, ::8]).any(axis=(1, 2)))
+    values = scan.voxels[measured[:: max(1, len(measured) // 16)], ::4, ::4]
     values = values[np.isfinite(values)]
     if not values.size:
         return False
@@ -104,14 +124,16 @@ def _range(scan: Scan) -> str:
 def encode_slabs(scan: Scan, slabs: SlabStack, model: GroundingModel, progress: Progress | None = None) -> EncodedStudy:
     """The second half of ``encode``, for slabs that were cut in some other way."""
     features = model.image.encode(slabs, progress)
-    seen = slabs.seen
+    seen, body = slabs.seen, slabs.body
     if features.fine is None:
-        grid = (
-            features.patches.shape[1],
-            features.patches.shape[2],
-        )  # not always y / patch: a tower may resize slices to its own grid
-        seen = torch.nn.functional.adaptive_avg_pool2d(seen[:, None].float(), grid)[:, 0] >= 0.5
-    return EncodedStudy(scan, features, seen, model.image.name, model.sha256)
+        # The patch grid, which is not always y / patch: a tower may resize slices to its own grid.
+        rows, columns = features.patches.shape[1:3]
+        seen, inside = (
+            torch.nn.functional.adaptive_avg_pool2d(mask[:, None].float(), (rows, columns))[:, 0] >= 0.5
+            for mask in (seen, torch.from_numpy(body.inside))
+        )
+        body = replace(body, inside=inside.numpy())
+    return EncodedStudy(scan, features, seen, body, model.image.name, model.sha256)
 
 
 def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel | None = None) -> Grounding:
@@ -123,7 +145,7 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
         model: The shipped one when None; must be the one that encoded the study.
 
     Raises:
-        QueryError: Nothing in the query is understood, or the model was not trained to find it.
+        QueryError: Nothing in the query is understood, or the model was not trained to find it, or not in that place.
         WeightsError: The study was encoded by another model.
     """
     model = model or default_model()
@@ -137,50 +159,213 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
             code="other-weights",
         )
     understood = understand(query, model)
-    text = model.text.embed([understood.phrase])[0]
-    heat, lps_from_heat, lungs = probability_map(study, understood, text, model)
-    calibration = model.card.calibration_of(term_of(understood))
-    logit, peak = evidence(heat)
-    presence = judge(logit, calibration, understood, assessable=lungs is None or lungs.seen)
+    found = look(study, understood, model)
+    decision, sides = found.decision, found.regions
     labels, instances = np.zeros(study.scan.shape, np.uint8), ()
-    if presence.state != "absent":
-        measured = lungs if lungs is not None and lungs.seen else None
-        # Beside a finding that is there a piece must be more likely than not; where all is unsure, so are the pieces.
-        least = 0.5 if presence.state == "present" else calibration.absent_below
-        labels, instances = find_instances(heat, lps_from_heat, study.scan, measured, calibration, LEAST_ML, least)
-    x, y, z = (float(v) for v in transform_points(lps_from_heat, np.array(peak))[0])
+    others: tuple[Instance, ...] = ()
+    kept = [name for name, one in decision.sides.items() if one.state != "absent"] if decision.sides else ["asked"]
+    if (decision.state != "absent" or "one-side-only" in decision.reasons) and kept:
+        where = np.any([sides[name].where for name in kept], axis=0)
+        heat = np.where(where | np.isnan(found.heat), found.heat, np.float32(0))
+        calibration = found.calibration or Calibration()
+        # Beside a finding that is there a component must be more likely than not; where all is unsure, so are they.
+        least = 0.5 if decision.state == "present" else calibration.absent_below if found.calibration else 0.0
+        labels, instances = find_instances(
+            heat, found.lps_from_heat, study.scan, found.thorax, calibration, LEAST_ML, least
+        )
+        if understood.measurement_mm is not None and understood.finding is not None and instances:
+            labels, instances, others = of_size(labels, instances, understood.measurement_mm)
+            if not instances:
+                decision = unsure_because(decision, "size-mismatch")
+    x, y, z = (float(v) for v in transform_points(found.lps_from_heat, np.array(found.peak))[0])
     return Grounding(
         query=understood,
         scan=study.scan,
-        presence=presence,
-        heat=heat,
-        lps_from_heat=lps_from_heat,
+        presence=decision,
+        heat=found.heat,
+        lps_from_heat=found.lps_from_heat,
         labels=labels,
         instances=instances,
         peak_lps=instances[0].peak_lps if instances else (x, y, z),
-        token_heat=WordMaps(study, understood, text, model),
-        sentence=sentence(understood, presence, instances, lungs),
+        token_heat=WordMaps(study, understood, model),
+        sentence=sentence(understood, decision, instances, others),
         model=model.identity,
     )
 
 
-def probability_map(
-    study: EncodedStudy, query: Query, text: TextFeatures, model: GroundingModel
-) -> tuple[Heat, Affine, Lungs | None]:
-    """The map of a query, nought where its side and location rule it out; its place; and the lungs of the study.
+@dataclass(frozen=True, eq=False)
+class Looked:
+    """What the maps of a query say, before anything is outlined.
 
-    A model that does not know the lungs has nothing to check sides and heights by; its maps stay as they are.
+    Attributes:
+        heat: Scores, [slab y x]: nought outside the asked region, NaN where nothing was seen.
+        lps_from_heat: Its place.
+        thorax: The chest of the scan; None where the query is not about it, or the model does not know it.
+        regions: The asked region, as ``asked``; for a query for both sides also ``right`` and ``left``.
+        calibration: Of what was asked; None where the model has none.
+        decision: Present, absent or unsure.
+        peak: Where the evidence is highest in the asked region, an index into ``heat``.
+        logit: That evidence.
     """
-    heat = probability_of(study, text.pooled, model)
+
+    heat: Heat
+    lps_from_heat: Affine
+    thorax: Thorax | None
+    regions: dict[str, Region]
+    calibration: Calibration | None
+    decision: Decision
+    peak: tuple[int, int, int]
+    logit: float
+
+
+def look(study: EncodedStudy, query: Query, model: GroundingModel) -> Looked:
+    """Assesses what of the asked region the scan shows, and decides what is in it.
+
+    The map is that of the finding in its usual words, whatever the side, the place and the wording that were typed:
+    these choose the region that is looked at. So no answer contradicts another one about a part of its region.
+    """
     lps_from_heat = study.features.lps_from_fine
     if lps_from_heat is None:
         lps_from_heat = study.features.lps_from_patch
+    thorax = thorax_of(study, model) if in_chest(query, model) else None
+    regions = _regions(study, query, thorax, model)
+    notes = _notes(query)
+    candidates = []
+    for term, heat in maps_of(study, query, model):
+        heat = np.where(study.body.inside | np.isnan(heat), heat, np.float32(0))
+        candidates.append((model.card.calibration_of(term), heat, evidence_map(heat)))
+    asked = regions["asked"]
+
+    def decided(region: Region) -> tuple[Decision, int]:
+        made = []
+        for calibration, _, sure in candidates:
+            logit, _ = surest(sure, region.where)
+            made.append(decide(logit, calibration, region.coverage, negated=query.negated, notes=notes))
+        best = max(range(len(made)), key=lambda n: (made[n].probability or 0.0, made[n].score))
+        return made[best], best
+
+    decision, best = decided(asked)
+    if query.side == "both" and "right" in regions:
+        sides = {name: decided(regions[name])[0] for name in ("right", "left")}
+        decision = both(sides, negated=query.negated, notes=notes)
+    calibration, _, sure = candidates[best]
+    heat = np.fmax.reduce([heat for _, heat, _ in candidates]) if len(candidates) > 1 else candidates[0][1]
+    heat = np.where(asked.where | np.isnan(heat), heat, np.float32(0))
+    logit, peak = surest(sure, asked.where)
+    return Looked(heat, lps_from_heat, thorax, regions, calibration, decision, peak, logit)
+
+
+def in_chest(query: Query, model: GroundingModel) -> bool:
+    """Whether a query is about something in the lungs or around them, and the model knows these."""
     if "lung" not in model.card.structures:
-        return heat, lps_from_heat, None
-    lungs = _lungs(study, model)
-    if lungs.seen:
-        heat = np.where(allowed(query, lungs) | np.isnan(heat), heat, np.float32(0))
-    return heat, lps_from_heat, lungs
+        return False
+    if query.finding is None:
+        return query.structure is not None and query.structure.id in CHEST
+    place = query.structure.id if query.structure else query.finding.within or "lung"
+    return place in CHEST or place in WIDER
+
+
+def _regions(study: EncodedStudy, query: Query, thorax: Thorax | None, model: GroundingModel) -> dict[str, Region]:
+    body = study.body
+    if thorax is None:
+        return {"asked": _half_of_body(study, query)}
+    heights = heights_asked(query)
+    labels = {"right": (RIGHT,), "left": (LEFT,)}.get(query.side or "", (RIGHT, LEFT))
+    regions = {"asked": region_of(thorax, body, labels, heights)}
+    if query.side == "both":
+        regions |= {name: region_of(thorax, body, (label,), heights) for label, name in SIDES.items()}
+    if query.structure is not None and query.structure.id in WIDER and query.finding is not None:
+        # The chest holds more than lungs and pleura, and what lies there was never taught.
+        for name, region in regions.items():
+            coverage = replace(region.coverage, reasons=("wider-than-trained", *region.coverage.reasons))
+            regions[name] = replace(region, coverage=coverage)
+    return regions
+
+
+def _half_of_body(study: EncodedStudy, query: Query) -> Region:
+    """The body, or its half on the asked side; how much there is of what is looked for is not known."""
+    body = study.body
+    reasons: tuple[Reason, ...] = ("extent-unknown",)
+    where, side_known = body.inside, True
+    if query.side in ("left", "right"):
+        side_known = body.midline.known
+        if side_known:
+            affine = study.features.lps_from_fine
+            affine = study.features.lps_from_patch if affine is None else affine
+            x_mm = affine[0, 3] + affine[0, 2] * np.arange(where.shape[2])
+            left_of_it = x_mm[None, :] - body.midline.x_mm[:, None]
+            on_side = (
+                left_of_it > -body.midline.within_mm if query.side == "left" else left_of_it < body.midline.within_mm
+            )
+            where = where & on_side[:, None, :]
+        else:
+            reasons = ("side-unknown", *reasons)
+    return Region(where, Coverage(0.0, False, side_known, True, reasons))
+
+
+def _notes(query: Query) -> tuple[Reason, ...]:
+    """What of a query is understood and not answered."""
+    notes: list[Reason] = []
+    if query.hedged:
+        notes.append("hedge-ignored")
+    if any(location.id in LOBES for location in query.locations):
+        notes.append("height-by-estimate")
+    if any(location.id not in THIRDS for location in query.locations):
+        notes.append("location-unchecked")
+    if any(attribute.id not in CHECKED for attribute in query.attributes):
+        notes.append("attribute-unchecked")
+    return tuple(notes)
+
+
+def maps_of(study: EncodedStudy, query: Query, model: GroundingModel) -> list[tuple[str, Heat]]:
+    """The maps that answer a query, [slab y x], each with the term that it is calibrated for.
+
+    A finding has one, and one more for each kind of it that the model knows: a mass is a lesion. What an attribute
+    narrows is never surer than the same without it.
+    """
+    lexicon = lexicon_named(model.card.lexicon)
+    finding = query.finding
+    if finding is None:
+        term = query.structure.id if query.structure else ""
+        phrases = [_structure_phrase(query)]
+        if query.side in (None, "both") and query.structure is not None and query.structure.paired:
+            phrases += [f"{side} {phrases[0]}" for side in SIDES.values()]
+        maps = [_map(study, phrase, model) for phrase in phrases]
+        return [(term, np.fmax.reduce(maps) if len(maps) > 1 else maps[0])]
+    kinds = [finding, *(lexicon.term(kind) for kind in finding.kinds if kind in model.card.findings)]
+    found = []
+    for kind in kinds:
+        plain = usual_phrase(query, kind)
+        heat = _map(study, plain, model)
+        known = [attribute for attribute in query.attributes if attribute.id in CHECKED]
+        if known and plain != query.phrase:
+            narrowed = " ".join([*(word for attribute in known for word in attribute.forms[0].words), plain])
+            heat = np.fmin(heat, _map(study, narrowed, model))
+        found.append((kind.id, heat))
+    return found
+
+
+def _map(study: EncodedStudy, phrase: str, model: GroundingModel) -> Heat:
+    """The map of a phrase; the last few are kept with the study: the next question is often about the other side."""
+    kept: dict[str, Heat] = study.cache.setdefault("maps", {})
+    if phrase not in kept:
+        while len(kept) >= KEPT_MAPS:
+            del kept[next(iter(kept))]
+        kept[phrase] = probability_of(study, model.text.embed([phrase])[0].pooled, model)
+    return kept[phrase]
+
+
+def usual_phrase(query: Query, finding: Term) -> str:
+    """The words of a finding that its map is made of: the usual ones; as typed where it lies in an unusual place."""
+    if query.structure is not None and query.structure.id not in CHEST and query.structure.id not in WIDER:
+        return query.phrase
+    return " ".join(finding.forms[0].words)
+
+
+def _structure_phrase(query: Query) -> str:
+    assert query.structure is not None  # a query without a finding has one
+    name = " ".join(query.structure.forms[0].words)
+    return f"{query.side} {name}" if query.side in ("left", "right") else name
 
 
 def term_of(query: Query) -> str:
@@ -206,7 +391,28 @@ def understand(query: str | Query, model: GroundingModel) -> Query:
             remedy="ask for one of these, or name another model with --model",
             code="not-trained",
         )
+    if parsed.finding is not None and parsed.structure is not None:
+        _check_place(parsed, parsed.finding, parsed.structure, model)
     return parsed
+
+
+def _check_place(query: Query, finding: Term, place: Term, model: GroundingModel) -> None:
+    """A finding is only looked for where the model was taught it: elsewhere its silence means nothing."""
+    taught = model.card.places.get(finding.id) or (
+        (finding.within or "lung",) if "lung" in model.card.structures else ()
+    )
+    if not taught or place.id in taught:
+        return
+    if set(taught) & set(CHEST) and (place.id in CHEST or place.id in WIDER):
+        return
+    lexicon = lexicon_named(model.card.lexicon)
+    raise QueryError(
+        f"the query {query.text!r} asks for a {finding.name} in the {place.name}",
+        expected=f"a place that the model {model.card.name!r} was taught it in: "
+        f"{', '.join(lexicon.term(one).name for one in taught)}",
+        remedy="ask for it there, or teach the model this place (tips-med train)",
+        code="place-not-trained",
+    )
 
 
 def probability_of(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> Heat:
@@ -227,25 +433,29 @@ def _logits(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> t
     return torch.cat(parts)
 
 
-def _lungs(study: EncodedStudy, model: GroundingModel) -> Lungs:
-    """The lungs of a study, found once and kept with it."""
-    if "lungs" not in study.cache:
-        right, left = (
-            probability_of(study, text.pooled, model) for text in model.text.embed(["right lung", "left lung"])
-        )
+def thorax_of(study: EncodedStudy, model: GroundingModel) -> Thorax:
+    """The chest of a study, found once and kept with it."""
+    if "thorax" not in study.cache:
+        names = ["right lung", "left lung"]
+        if "hemithorax" in model.card.structures:
+            names += ["right hemithorax", "left hemithorax"]
+        maps = [probability_of(study, text.pooled, model) for text in model.text.embed(names)]
         affine = study.features.lps_from_fine
-        study.cache["lungs"] = lungs_of(right, left, affine if affine is not None else study.features.lps_from_patch)
-    return study.cache["lungs"]
+        affine = study.features.lps_from_patch if affine is None else affine
+        cavities = (maps[2], maps[3]) if len(maps) == 4 else None
+        study.cache["thorax"] = find_thorax(maps[0], maps[1], affine, study.body, study.seen.numpy(), cavities)
+    return study.cache["thorax"]
 
 
 class WordMaps(Mapping[str, Heat]):
     """For every part of the query that means something, its own map: the mean of its words' scores.
 
-    A map is made when it is first asked for: whoever only wants the answer does not wait for those of its words.
+    A map is made when it is first read. An answer does not keep the study alive for it: who drops the study before
+    reading a map cannot read it any more.
     """
 
-    def __init__(self, study: EncodedStudy, query: Query, text: TextFeatures, model: GroundingModel) -> None:
-        self._study, self._text, self._model = study, text, model
+    def __init__(self, study: EncodedStudy, query: Query, model: GroundingModel) -> None:
+        self._study, self._phrase, self._model = weakref.ref(study), query.phrase, model
         self._rows: dict[str, list[int]] = {}
         self._made: dict[str, Heat] = {}
         for number, span in enumerate(query.spans):
@@ -254,12 +464,25 @@ class WordMaps(Mapping[str, Heat]):
                 self._rows[span.text] = rows
 
     def __getitem__(self, part: str) -> Heat:
-        """The map of one part of the query, [slab y x]; NaN where nothing was seen."""
+        """The map of one part of the query, [slab y x]; NaN where nothing was seen.
+
+        Raises:
+            KeyError: The query has no such part.
+            ReadError: The study is gone.
+        """
         if part not in self._made:
-            tokens = self._text.tokens
-            scores = [_logits(self._study, tokens[row : row + 1], self._model) for row in self._rows[part]]
+            rows = self._rows[part]
+            study = self._study()
+            if study is None:
+                raise ReadError(
+                    f"the map of {part!r} cannot be made any more: its study was dropped",
+                    remedy="keep the EncodedStudy for as long as maps of words are read",
+                    code="study-gone",
+                )
+            tokens = self._model.text.embed([self._phrase])[0].tokens
+            scores = [_logits(study, tokens[row : row + 1], self._model) for row in rows]
             heat = (torch.stack(scores).mean(0)).sigmoid()
-            heat[~self._study.seen] = torch.nan
+            heat[~study.seen] = torch.nan
             self._made[part] = heat.numpy()
         return self._made[part]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, cast
 
 import numpy as np
@@ -11,18 +12,18 @@ from scipy.spatial.distance import pdist
 
 from tips_med.geometry import grid_corners, transform_points, voxel_volume_mm3
 from tips_med.grounding.answer import Instance
-from tips_med.grounding.presence import evidence_map
-from tips_med.grounding.regions import Lungs, place_of
+from tips_med.grounding.evidence import evidence_map
+from tips_med.grounding.thorax import Thorax, place_of
 from tips_med.model import Calibration
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat, Labels
 from tips_med.slabs import resample
 
-EIGHTEEN = ndimage.generate_binary_structure(3, 2)
+CONNECTIVITY_18 = ndimage.generate_binary_structure(3, 2)
 """Voxels that share a face or an edge."""
 
-MOST = 50
-"""Pieces kept, the best scored first."""
+MAX_INSTANCES = 50
+"""Components kept, the highest scored first."""
 
 
 def mask_on_scan(
@@ -52,41 +53,58 @@ def mask_on_scan(
     shape = last - first + 1
     place = scan.lps_from_kji.copy()
     place[:3, 3] = transform_points(scan.lps_from_kji, first)[0]
-    part = resample(np.nan_to_num(heat), lps_from_heat, place, (int(shape[0]), int(shape[1]), int(shape[2])))
+    part = resample(_bridged(heat), lps_from_heat, place, (int(shape[0]), int(shape[1]), int(shape[2])))
     return np.nan_to_num(part), (int(first[0]), int(first[1]), int(first[2]))
+
+
+def _bridged(heat: Heat) -> Heat:
+    """A map without NaN: what was not seen has the score of the nearest slab that was, so that no edge is worn off."""
+    missing = np.isnan(heat)
+    if not missing.any():
+        return heat
+    filled = np.where(missing, np.float32(0), heat)
+    empty = missing.all(axis=(1, 2))
+    measured = np.flatnonzero(~empty)
+    if len(measured):
+        for slab in np.flatnonzero(empty):
+            filled[slab] = filled[measured[np.abs(measured - slab).argmin()]]
+    return filled
 
 
 def find_instances(
     heat: Heat,
     lps_from_heat: Affine,
     scan: Scan,
-    lungs: Lungs | None,
+    thorax: Thorax | None,
     calibration: Calibration,
     least_ml: float,
     least_score: float,
 ) -> tuple[Labels, tuple[Instance, ...]]:
-    """Labels and measures the pieces of a map.
+    """Labels and measures the components of a map.
 
     Args:
         heat: Probability, [slab y x].
         lps_from_heat: Its place.
         scan: Whose grid to label.
-        lungs: To name sides and thirds with; None when the scan has none.
-        calibration: Its threshold cuts the map; it gives every piece a probability of its own, and says how sure one
-            must be to stand beside a surer one.
-        least_ml: Pieces smaller than this are dropped.
-        least_score: And pieces whose own probability is lower than this.
+        thorax: To name sides and thirds with; None where it is of no use.
+        calibration: Its threshold cuts the map; it gives every component a probability of its own, and says how sure
+            one must be to stand beside a surer one.
+        least_ml: Components smaller than this are dropped.
+        least_score: And components whose own probability is lower than this.
 
     Returns:
-        The labels on the scan's grid, [k j i], and the pieces, in the order of their labels.
+        The labels on the scan's grid, [k j i], and the components, in the order of their labels.
     """
     labels = np.zeros(scan.shape, np.uint8)
     part, first = mask_on_scan(heat, lps_from_heat, scan, calibration.threshold)
     if not part.size:
         return labels, ()
-    pieces, count = cast("tuple[np.ndarray, int]", ndimage.label(part >= calibration.threshold, EIGHTEEN))
+    pieces, count = cast("tuple[np.ndarray, int]", ndimage.label(part >= calibration.threshold, CONNECTIVITY_18))
     if not count:
         return labels, ()
+    # A component may go through a gap between slices; what was not measured there is no part of it all the same.
+    box = tuple(slice(f, f + n) for f, n in zip(first, part.shape))
+    pieces[~np.isfinite(scan.voxels[box])] = 0
     numbers = np.arange(1, count + 1)
     ml = voxel_volume_mm3(scan.lps_from_kji) / 1000
     volume = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * ml
@@ -97,7 +115,10 @@ def find_instances(
     to_fine = np.linalg.inv(lps_from_heat) @ scan.lps_from_kji
     candidates = []
     for n in numbers[volume >= least_ml]:
-        inside = np.argwhere(pieces[boxes[n - 1]] == n) + [f + s.start for f, s in zip(first, boxes[n - 1])]
+        where = boxes[n - 1]
+        if where is None:
+            continue
+        inside = np.argwhere(pieces[where] == n) + [f + s.start for f, s in zip(first, where)]
         fine = np.clip(np.rint(transform_points(to_fine, inside)).astype(int), 0, np.array(heat.shape) - 1)
         logits = sure[tuple(fine.T)]
         evidence = float(logits.max())
@@ -107,9 +128,9 @@ def find_instances(
     if calibration.pieces_from is not None:
         candidates = candidates[:1] + [one for one in candidates[1:] if one[0] >= calibration.pieces_from]
     found = []
-    for label, (evidence, inside, fine, peak) in enumerate(candidates[:MOST], start=1):
+    for label, (evidence, inside, fine, peak) in enumerate(candidates[:MAX_INSTANCES], start=1):
         labels[tuple(inside.T)] = label
-        found.append(_measure(label, calibration.probability(evidence), inside, fine, peak, scan, lungs))
+        found.append(_measure(label, calibration.probability(evidence), inside, fine, peak, scan, thorax))
     return labels, tuple(found)
 
 
@@ -120,13 +141,13 @@ def _measure(
     fine: np.ndarray,
     peak: np.ndarray,
     scan: Scan,
-    lungs: Lungs | None,
+    thorax: Thorax | None,
 ) -> Instance:
     """Measures a piece, given as voxels of the scan [n 3], the same on the fine grid, and the voxel of its peak."""
     values = scan.voxels[tuple(inside.T)]
     peak_lps = transform_points(scan.lps_from_kji, peak)[0]
     centroid = transform_points(scan.lps_from_kji, inside.mean(axis=0))[0]
-    side, region = _place(fine, lungs) if lungs is not None else (None, "")
+    side, region = _place(fine, thorax) if thorax is not None and thorax.seen else (None, "")
     mask = np.zeros(np.ptp(inside, axis=0) + 1, bool)
     mask[tuple((inside - inside.min(axis=0)).T)] = True
     low, high = int(inside[:, 0].min()), int(inside[:, 0].max())
@@ -151,10 +172,10 @@ def _point(place: np.ndarray) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _place(fine: np.ndarray, lungs: Lungs) -> tuple[Literal["left", "right", "both"] | None, str]:
+def _place(fine: np.ndarray, thorax: Thorax) -> tuple[Literal["left", "right", "both"] | None, str]:
     """Side and region of a piece on the fine grid, [n 3]: the side by most of its voxels, the third by its middle."""
     index = fine[:: max(1, len(fine) // 20_000)]
-    sides = lungs.side[tuple(index.T)]
+    sides = thorax.side[tuple(index.T)]
     counts = np.bincount(sides, minlength=3)
     if counts[1:].sum() == 0:
         return None, "outside the lungs"
@@ -162,8 +183,32 @@ def _place(fine: np.ndarray, lungs: Lungs) -> tuple[Literal["left", "right", "bo
     share = counts[label] / counts[1:].sum()
     own = index[sides == label]
     middle = own[np.argsort(own[:, 0])[len(own) // 2]]
-    side, region = place_of(lungs, (int(middle[0]), int(middle[1]), int(middle[2])))
-    return (side, region) if share > 0.8 else ("both", "both lungs")
+    side, region = place_of(thorax, (int(middle[0]), int(middle[1]), int(middle[2])))
+    if share > 0.8:
+        return side, region
+    return ("both", "both lungs") if thorax.sides_known else (None, "both lungs")
+
+
+def of_size(
+    labels: Labels, instances: tuple[Instance, ...], size_mm: float
+) -> tuple[Labels, tuple[Instance, ...], tuple[Instance, ...]]:
+    """Keeps the components that are about as long as a query says.
+
+    Args:
+        labels: From ``find_instances``.
+        instances: Likewise.
+        size_mm: The long axis that was asked for; a component fits within 30% of it, and within 3 mm in any case.
+
+    Returns:
+        The labels and the components that fit, numbered anew, and the other ones.
+    """
+    tolerance_mm = max(3.0, 0.3 * size_mm)
+    fits = [one for one in instances if abs(one.long_axis_mm - size_mm) <= tolerance_mm]
+    others = tuple(one for one in instances if one not in fits)
+    numbers = np.zeros(256, np.uint8)
+    for new, one in enumerate(fits, start=1):
+        numbers[one.label] = new
+    return numbers[labels], tuple(replace(one, label=n) for n, one in enumerate(fits, start=1)), others
 
 
 def long_axis_mm(mask: np.ndarray, lps_from_kji: Affine) -> float:

@@ -1,36 +1,95 @@
-"""The answer as a sentence that a radiologist might have dictated."""
+"""The answer as a sentence that a radiologist might have dictated, and what its reasons mean."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tips_med.grounding.answer import Instance, Presence
-from tips_med.grounding.regions import APPROXIMATE, Lungs
+from tips_med.grounding.answer import Decision, Instance, Reason
+from tips_med.grounding.coverage import LOBES, THIRDS
 from tips_med.query import Query
 
+REASONS: dict[Reason, str] = {
+    "outside-field-of-view": "part of the asked region lies outside the scan",
+    "gap": "slices are missing in the asked region",
+    "not-aerated": "one side of the chest holds little or no aerated lung",
+    "no-lung-seen": "no lung is seen in this scan",
+    "side-unknown": "left and right cannot be told in this scan",
+    "height-unknown": "the scan cuts the lung, so its thirds cannot be told",
+    "extent-unknown": "how much of the asked region this scan shows is not known",
+    "wider-than-trained": "the asked region holds more than lungs and pleura, which is all that this model was taught",
+    "uncalibrated": "this model's score for it has not been calibrated",
+    "between-thresholds": "the evidence is weak either way",
+    "size-mismatch": "nothing of the asked size",
+    "one-side-only": "it is on one side only",
+    "height-by-estimate": "the lobe was taken by height in the lung, not by its fissures",
+    "location-unchecked": "part of the asked place was not checked",
+    "attribute-unchecked": "part of the description was not checked",
+    "hedge-ignored": "the hedge was left out",
+    "size-of-all": "the size was not compared",
+}
+"""What the codes of ``Decision.reasons`` mean, in words."""
 
-def sentence(query: Query, presence: Presence, instances: Sequence[Instance], lungs: Lungs | None) -> str:
-    """Says what was found, where, and what the answer cannot be held to."""
+NOTES: tuple[Reason, ...] = ("hedge-ignored", "height-by-estimate", "location-unchecked", "attribute-unchecked")
+"""Reasons that say what of the query was not answered; they do not change the state."""
+
+CHECKED = ("solid", "part_solid", "ground_glass", "spiculated")
+"""Attributes that the shipped model saw in training, true and false."""
+
+
+def sentence(query: Query, decision: Decision, instances: Sequence[Instance], others: Sequence[Instance] = ()) -> str:
+    """Says what was found, where, how sure that is and why it is no surer.
+
+    Args:
+        query: What was asked.
+        decision: Present, absent or unsure.
+        instances: What was outlined, the surest first.
+        others: What else is there, of another size than asked for.
+    """
     parts = []
     if query.unknown_words:
         words = ", ".join(repr(word) for word in query.unknown_words)
         nearest = [f"{known[0]!r}" for _, known in query.suggestions if known]
         meant = f" (did you mean {' or '.join(nearest)}?)" if nearest else ""
         parts.append(f"Not understood: {words}{meant}; answered without it.")
-    parts.append(_finding(query, presence, instances, lungs))
-    if presence.holds is not None:
-        parts.append(f"The statement {query.text!r} {'holds' if presence.holds else 'does not hold'}.")
-    lobes = [location.name for location in query.locations if location.id in APPROXIMATE]
-    if lobes and lungs is not None and lungs.seen:
-        parts.append(f"The {' and '.join(lobes)} was taken by height in the lung, not by its fissures.")
-    unchecked = [a.name for a in query.attributes if a.id not in CHECKED]
-    if unchecked and presence.state != "absent":
-        parts.append(f"{_list(unchecked).capitalize()} was not checked.")
+    parts.append(_finding(query, decision, instances))
+    if others:
+        sizes = _list([f"{other.long_axis_mm:.0f}" for other in others[:3]])
+        parts.append(f"Of another size than asked for: {len(others)} of {sizes} mm.")
+    if decision.sides and decision.state != "present":
+        told = [f"{side} {_sure(one)}" for side, one in decision.sides.items()]
+        parts.append(f"By side: {', '.join(told)}.")
+    why = [_why(reason, decision) for reason in decision.reasons if reason not in (*NOTES, "no-lung-seen")]
+    if why and decision.state == "unsure":
+        parts.append(f"Not decided: {_list(why)}.")
+    if decision.holds is not None:
+        parts.append(f"The statement {query.text!r} {'holds' if decision.holds else 'does not hold'}.")
+    parts += _unanswered(query, decision)
     return " ".join(parts)
 
 
-CHECKED = ("solid", "part_solid", "ground_glass", "spiculated")
-"""Attributes that the shipped model saw in training, true and false."""
+def _unanswered(query: Query, decision: Decision) -> list[str]:
+    """What of the query was understood and not answered."""
+    parts = []
+    lobes = [location.name for location in query.locations if location.id in LOBES]
+    if lobes and "no-lung-seen" not in decision.reasons:
+        parts.append(f"The {_list(lobes)} was taken by height in the lung, not by its fissures.")
+    unchecked = [location.name for location in query.locations if location.id not in THIRDS]
+    unchecked += [attribute.name for attribute in query.attributes if attribute.id not in CHECKED]
+    if unchecked and decision.state != "absent":
+        parts.append(f"{_capital(_list(unchecked))} was not checked.")
+    if query.hedged:
+        hedges = [span.text for span in query.spans if span.role == "hedge"]
+        parts.append(f"{_capital(_list([repr(hedge) for hedge in hedges] or ['the hedge']))} was left out.")
+    return parts
+
+
+def _why(reason: Reason, decision: Decision) -> str:
+    """A reason in words, with how much was seen where that is what it is about."""
+    seen = 100 * decision.assessed_fraction
+    if reason in ("outside-field-of-view", "gap") and decision.assessed_fraction < 0.995:
+        what = "lies in the scan" if reason == "outside-field-of-view" else "was measured, slices are missing"
+        return f"about {seen:.0f}% of the asked region {what}" if seen >= 1 else "the asked region is not in the scan"
+    return REASONS[reason]
 
 
 def subject_of(query: Query) -> str:
@@ -52,14 +111,25 @@ def subject_of(query: Query) -> str:
     return f"{name} {where}".strip()
 
 
-def _finding(query: Query, presence: Presence, instances: Sequence[Instance], lungs: Lungs | None) -> str:
+def _sure(decision: Decision) -> str:
+    number = (
+        f"probability {decision.probability:.2f}" if decision.probability is not None else f"score {decision.score:.2f}"
+    )
+    state = "not found" if decision.state == "absent" else decision.state
+    return f"{state} ({number})"
+
+
+def _finding(query: Query, decision: Decision, instances: Sequence[Instance]) -> str:
     subject = _capital(subject_of(query))
-    sure = f"probability {presence.probability:.2f}"
-    if lungs is not None and not lungs.seen:
+    if "no-lung-seen" in decision.reasons:
         return f"{subject}: cannot be judged, no lung is seen in this scan."
-    if presence.state == "absent":
-        return f"{subject}: not found ({sure})."
-    head = f"{subject}: {'present' if presence.state == 'present' else 'unsure'} ({sure})"
+    if decision.state == "absent" and "one-side-only" not in decision.reasons:
+        return f"{subject}: {_sure(decision)}."
+    head = f"{subject}: {_sure(decision)}"
+    if decision.state == "absent":
+        head = f"{subject}: not on both sides"
+    if "size-mismatch" in decision.reasons:
+        head = f"{subject}: none of {query.measurement_mm:.0f} mm"
     if not instances:
         return f"{head}, not outlined."
     best = instances[0]

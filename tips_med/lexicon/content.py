@@ -13,7 +13,7 @@ from tips_med.errors import ConfigError
 from tips_med.lexicon.terms import Code, Form, Kind, Side, Term
 from tips_med.lexicon.tokens import words_of
 
-_TERM_KEYS = {"name", "code", "forms", "adjectives", "held_out", "paired", "within", "structures", "side"}
+_TERM_KEYS = {"name", "code", "forms", "adjectives", "held_out", "paired", "within", "structures", "side", "kinds"}
 _NEGATION = ("before", "bare", "predicate", "after", "hedged", "exclusion")
 _HEDGE = ("before", "predicate", "after")
 
@@ -100,6 +100,9 @@ class _Reader:
             for other in (*term.structures, *((term.within,) if term.within else ())):
                 if other not in terms or terms[other].kind != "structure":
                     raise self.wrong(f"a structure of {term.id}", other, "the id of a structure")
+            for kind in term.kinds:
+                if term.kind != "finding" or kind not in terms or terms[kind].kind != "finding" or terms[kind].kinds:
+                    raise self.wrong(f"a kind of {term.id}", kind, "the id of a finding that has no kinds of its own")
         for term in terms.values():
             outer, around = term.within, {term.id}
             while outer is not None:
@@ -140,6 +143,7 @@ class _Reader:
             within=None if entry.get("within") is None else self.text(f"{place}.within", entry["within"]),
             structures=self.texts(f"{place}.structures", entry.get("structures")),
             side=entry.get("side"),
+            kinds=self.texts(f"{place}.kinds", entry.get("kinds")),
         )
 
     def code(self, place: str, entry: Any) -> Code:

@@ -58,6 +58,7 @@ class Term:
             lung base is not in the lung.
         structures: Where a location can be; the first is meant when the query names none. Empty: anywhere.
         side: The only side that has it: the lingula is of the left lung (locations).
+        kinds: Ids of the findings that are kinds of it: a mass is a lesion (findings).
     """
 
     id: str
@@ -69,6 +70,7 @@ class Term:
     within: str | None = None
     structures: tuple[str, ...] = ()
     side: Literal["left", "right"] | None = None
+    kinds: tuple[str, ...] = ()
 
     @property
     def synonyms(self) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ OTHER_FINDINGS = {
 
 OTHER_STRUCTURES = {
     "lung": "liver",
+    "hemithorax": "liver",
     "pleura": "liver",
     "liver": "lung",
     "spleen": "lung",

@@ -66,6 +66,7 @@ class Catalog:
     other_files: tuple[Path, ...] = ()
     damaged: tuple[ReadError, ...] = ()
     single: Path | None = None
+    broken_links: int = 0
 
 
 def scan_files(files: DicomFiles) -> Catalog:
@@ -83,19 +84,22 @@ def scan_files(files: DicomFiles) -> Catalog:
             other.append(path)
         elif header.sop_class_uid != DIRECTORY_CLASS:
             headers.append(header)
-    by_uid: dict[str, list[Header]] = defaultdict(list)
+    # A dose report or a structure set may stand in the images' own series: it is no slice of theirs.
+    by_uid: dict[tuple[str, bool], list[Header]] = defaultdict(list)
     for header in headers:
-        by_uid[header.series_uid].append(header)
-    series = tuple(Series(uid, tuple(group)) for uid, group in by_uid.items())
-    return Catalog(files.root, series, tuple(other), tuple(damaged), files.single)
+        by_uid[header.series_uid, header.sop_class_uid in IMAGE_CLASSES].append(header)
+    series = tuple(
+        Series(uid, tuple(group)) for (uid, _), group in sorted(by_uid.items(), key=lambda one: not one[0][1])
+    )
+    return Catalog(files.root, series, tuple(other), tuple(damaged), files.single, files.broken_links)
 
 
 def _with_siblings(files: DicomFiles) -> Iterable[Path]:
-    """A classic slice stands for its series, so the files beside it are looked at too."""
+    """A slice, or an object of several, stands for its series, so the files beside it are looked at too."""
     if files.single is None:
         return files.paths
     header = read_header(files.single)
-    if header is None or not header.frames or header.frames[0].number or header.sop_class_uid not in IMAGE_CLASSES:
+    if header is None or not header.frames or header.sop_class_uid not in IMAGE_CLASSES:
         return files.paths
     return sorted(p for p in files.single.parent.iterdir() if p.is_file())
 
@@ -130,7 +134,7 @@ def pick_series(catalog: Catalog, uid: str | None) -> tuple[Series, list[str]]:
                 expected="one of " + "; ".join(s.describe() for s in catalog.series[:12]),
                 code="no-such-series",
             )
-        return _readable(found), _notes(catalog, found)
+        return _of_one_study(_readable(found)), _notes(catalog, found)
     images = [series for series in catalog.series if series.is_image and not series.is_localizer]
     if not images:
         return _readable(catalog.series[0]), []
@@ -142,7 +146,24 @@ def pick_series(catalog: Catalog, uid: str | None) -> tuple[Series, list[str]]:
             remedy="choose one with --series UID (series=UID)",
             code="several-series",
         )
-    return images[0], _notes(catalog, images[0])
+    return _of_one_study(images[0]), _notes(catalog, images[0])
+
+
+def _of_one_study(series: Series) -> Series:
+    """Refuses a Series Instance UID that two studies or two patients share."""
+    for what, keys in (
+        ("studies", {header.study_uid for header in series.headers if header.study_uid}),
+        ("patients", {header.patient_key for header in series.headers if header.patient_key}),
+    ):
+        if len(keys) > 1:
+            raise ReadError(
+                f"the {len(series.headers)} files of the series {series.uid} belong to {len(keys)} {what}",
+                path=series.folder,
+                expected="one",
+                remedy="sort the files into one folder for each, and name that folder",
+                code=f"several-{what}",
+            )
+    return series
 
 
 def _readable(series: Series) -> Series:
@@ -170,11 +191,18 @@ def _notes(catalog: Catalog, chosen: Series) -> list[str]:
         notes.append(f"One slice was named; the {len(chosen.headers)} files of its series in that folder were read.")
     if catalog.other_files and catalog.single is None:
         notes.append(f"{len(catalog.other_files)} file(s) that are not DICOM left out.")
+    if catalog.broken_links:
+        notes.append(f"{catalog.broken_links} link(s) lead nowhere and were left out: part of the scan may be missing.")
     if catalog.single is None:
         kinds = Counter(
             "localizer" if s.is_image and s.is_localizer else class_name(s.head.sop_class_uid)
             for s in catalog.series
-            if s is not chosen
+            if s is not chosen and s.uid != chosen.uid
         )
+        own = [s for s in catalog.series if s is not chosen and s.uid == chosen.uid]
+        notes += [
+            f"{len(s.headers)} object(s) in the series itself left out: {class_name(s.head.sop_class_uid)}."
+            for s in own
+        ]
         notes += [f"{count} other series left out: {kind}." for kind, count in kinds.items()]
     return notes

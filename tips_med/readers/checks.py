@@ -118,7 +118,8 @@ def _check_length(layout: PixelLayout, path: Path) -> None:
             remedy="copy the file again from its source",
             code="truncated-file",
         )
-    if layout.length > expected + 1:
+    # PS3.5 8.1.1 lets pixel data be followed by padding; what is longer than a row may be another geometry.
+    if layout.length - expected >= max(2, layout.columns * layout.samples * layout.bits_allocated // 8):
         raise ReadError(
             f"holds {layout.length} bytes of pixels, which does not fit {layout.rows} rows, {layout.columns} columns, "
             f"{layout.frames} frame(s) and {layout.bits_allocated} bits",
@@ -158,9 +159,13 @@ def check_frames(frames: Sequence[Frame], path: Path, modality: str) -> None:
     """
     for frame in frames:
         check_frame(frame, frame.path or path, modality)
-    if len({(f.slope is None, f.intercept is None) for f in frames}) > 1 or len({f.rescale_type for f in frames}) > 1:
+    # Unspecified (PS3.3 C.11.1.1.2: US, or nothing) does not disagree with a slice that says what a CT's unit is.
+    types = {f.rescale_type.strip().upper() for f in frames} - ({"", "US"} if modality == "CT" else set())
+    if len({(f.slope is None, f.intercept is None) for f in frames}) > 1 or len(types) > 1:
         raise ReadError(
             "slices of one volume disagree on whether or to which unit their values are rescaled",
             path=path,
+            expected="one rule for all",
+            remedy="export the series again from its source",
             code="mixed-rescale",
         )

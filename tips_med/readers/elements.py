@@ -43,7 +43,10 @@ class Elements:
         value = self.raw(keyword)
         if value is None:
             return None
-        parts = [value] if isinstance(value, (str, int, float)) or not isinstance(value, Sequence) else list(value)
+        if isinstance(value, str):
+            parts = value.strip("\0 ").split("\\")  # some write numbers in a VR of text
+        else:
+            parts = [value] if isinstance(value, (int, float)) or not isinstance(value, Sequence) else list(value)
         if not parts:
             return None
         try:

@@ -7,6 +7,7 @@ Tags are those of PS3.6; geometry follows PS3.3 C.7.6.2 and, for multi-frame obj
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 import warnings
@@ -32,7 +33,7 @@ from tips_med.readers.layouts import (
     looks_like_dicom,
     stated_syntax,
 )
-from tips_med.readers.objects import MULTIFRAME_CLASSES
+from tips_med.readers.objects import IMAGE_CLASSES, MULTIFRAME_CLASSES
 
 MAX_HEADER_FRAMES = 100_000
 
@@ -118,7 +119,10 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """One DICOM file."""
+    """One DICOM file.
+
+    ``patient_key`` tells patients apart without naming them: a hash of Patient ID and its issuer, empty without one.
+    """
 
     path: Path
     sop_class_uid: str
@@ -126,6 +130,7 @@ class Header:
     series_uid: str
     frame_of_reference_uid: str
     modality: str
+    patient_key: str
     description: str
     series_number: str
     frames: tuple[Frame, ...]
@@ -178,10 +183,14 @@ def _header(path: Path, dataset: Dataset, syntax: str, stream: io.BufferedIOBase
     values = Elements([dataset])
     series_uid, sop_class = values.text("SeriesInstanceUID"), values.text("SOPClassUID")
     if sop_class == "1.2.840.10008.1.3.10" or Tag(0x00041220) in dataset:  # a DICOMDIR among the files
-        return Header(path, "1.2.840.10008.1.3.10", "", "", "", "", "", "", ())
+        return Header(path, "1.2.840.10008.1.3.10", "", "", "", "", "", "", "", ())
     if not series_uid or not sop_class:
         raise damaged(path, "it names no series or no SOP class")
     layout = locate_pixels(path, values, syntax, stream, size)
+    if layout is not None and layout.frames > 1 and sop_class in IMAGE_CLASSES and sop_class not in MULTIFRAME_CLASSES:
+        values.problems.append(
+            f"Number of Frames is {layout.frames}, but this class of image (SOP class {sop_class}) holds one"
+        )
     header_problems = tuple(values.problems)
     if sop_class in MULTIFRAME_CLASSES:
         frames = _multi_frames(dataset, values, layout)
@@ -193,12 +202,20 @@ def _header(path: Path, dataset: Dataset, syntax: str, stream: io.BufferedIOBase
         study_uid=values.text("StudyInstanceUID"),
         series_uid=series_uid,
         frame_of_reference_uid=values.text("FrameOfReferenceUID"),
-        modality=values.text("Modality"),
+        modality=values.text("Modality").upper(),
+        patient_key=_patient_key(values),
         description=_description(values),
         series_number=values.text("SeriesNumber"),
         frames=frames,
         problems=header_problems,
     )
+
+
+def _patient_key(values: Elements) -> str:
+    own = values.text("PatientID")
+    if not own:
+        return ""
+    return hashlib.sha256(f"{own}\0{values.text('IssuerOfPatientID')}".encode()).hexdigest()[:16]
 
 
 def _description(values: Elements) -> str:

@@ -1,8 +1,14 @@
-"""The strict reader as a MONAI ``ImageReader``: ``LoadImaged(keys, reader=ScanReader())``."""
+"""The strict reader as a MONAI ``ImageReader``: ``LoadImaged(keys, reader=ScanReader())``.
+
+MONAI's ``LoadImage`` catches whatever ``ImageReader.read`` raises and goes on to its own readers, which would load a
+tilted or uneven series in silence. So a refusal travels as a value, and is raised by ``get_data``, which MONAI calls
+outside of that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,13 +18,24 @@ from monai.config.type_definitions import PathLike as MonaiPath
 from monai.data.image_reader import ImageReader
 from monai.utils.enums import MetaKeys, SpaceKeys
 
-from tips_med.errors import ReadError
+from tips_med.errors import ReadError, TipsMedError
 from tips_med.geometry import RAS_FROM_LPS
 from tips_med.readers.reading import read_scan
 from tips_med.readers.sources import image_format
 from tips_med.scan import Scan
 
 _KJI_FROM_IJK = np.eye(4)[[2, 1, 0, 3]]
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a path could not be read; ``ScanReader.get_data`` raises it.
+
+    Attributes:
+        error: What ``read_scan`` raised.
+    """
+
+    error: TipsMedError
 
 
 class ScanReader(ImageReader):
@@ -48,21 +65,31 @@ class ScanReader(ImageReader):
             for path in paths
         )
 
-    def read(self, data: Sequence[MonaiPath] | MonaiPath, **kwargs: Any) -> Scan:
-        """Reads one volume.
-
-        Raises:
-            ReadError: as ``read_scan``; ``several-paths`` when more than one path is given.
-        """
+    def read(self, data: Sequence[MonaiPath] | MonaiPath, **kwargs: Any) -> Scan | Refusal:
+        """Reads one volume, or says why not: MONAI must not try another reader then."""
         names = [data] if isinstance(data, (str, PathLike)) else list(data)
         if len(names) != 1:
-            raise ReadError(
-                f"{len(names)} paths were given", expected="one (name the folder of a series)", code="several-paths"
+            return Refusal(
+                ReadError(
+                    f"{len(names)} paths were given",
+                    expected="one",
+                    remedy="name the folder of a series",
+                    code="several-paths",
+                )
             )
-        return read_scan(str(names[0]), **{**self._options, **kwargs})
+        try:
+            return read_scan(str(names[0]), **{**self._options, **kwargs})
+        except TipsMedError as error:
+            return Refusal(error)
 
-    def get_data(self, img: Scan) -> tuple[np.ndarray, dict[str, Any]]:
-        """The array [i j k] and its metadata."""
+    def get_data(self, img: Scan | Refusal) -> tuple[np.ndarray, dict[str, Any]]:
+        """The array [i j k] and its metadata.
+
+        Raises:
+            ReadError: As ``read_scan``; ``several-paths`` when more than one path was given.
+        """
+        if isinstance(img, Refusal):
+            raise img.error
         ras_from_ijk = RAS_FROM_LPS @ img.lps_from_kji @ _KJI_FROM_IJK
         array = img.voxels.transpose(2, 1, 0)
         meta: dict[str, Any] = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import tempfile
 import warnings
@@ -37,12 +38,14 @@ class DicomFiles:
         paths: The files.
         single: The one slice that was named, if one was.
         members: Names in the archive of the files that were unpacked from it.
+        broken_links: Links in the folder that lead nowhere.
     """
 
     root: Path
     paths: tuple[Path, ...]
     single: Path | None = None
     members: Mapping[Path, str] = field(default_factory=dict)
+    broken_links: int = 0
 
     def relabel(self, error: ReadError) -> ReadError:
         """The error with the name that the user knows: a member of the archive, not its unpacked copy."""
@@ -72,10 +75,11 @@ def dicom_files(path: Path) -> Iterator[DicomFiles]:
     if not _exists(path):
         raise ReadError("does not exist", path=path, code="not-found", remedy="check the path")
     if path.is_dir():
-        paths = tuple(sorted(p for p in path.rglob("*") if p.is_file()))
+        paths, broken = _walk(path)
         if not paths:
-            raise ReadError("is an empty folder", path=path, code="empty-folder")
-        yield DicomFiles(path, paths)
+            found = f"holds nothing but {broken} link(s) that lead nowhere" if broken else "is an empty folder"
+            raise ReadError(found, path=path, expected="files of a scan", code="empty-folder", remedy="check the path")
+        yield DicomFiles(path, paths, broken_links=broken)
     elif not path.is_file():
         raise ReadError("is neither a file nor a folder", path=path, code="not-a-scan")
     elif zipfile.is_zipfile(path):
@@ -87,6 +91,25 @@ def dicom_files(path: Path) -> Iterator[DicomFiles]:
                 raise files.relabel(error) from error.__cause__
     else:
         yield _from_file(path)
+
+
+def _walk(root: Path) -> tuple[tuple[Path, ...], int]:
+    """All files in a folder and in those that links lead to, each folder once, and how many links lead nowhere."""
+    found: list[Path] = []
+    broken, visited = 0, set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:
+            folders.clear()
+            continue
+        visited.add(real)
+        for name in (*names, *folders):
+            path = Path(folder, name)
+            if path.is_file():
+                found.append(path)
+            elif path.is_symlink() and not path.exists():
+                broken += 1
+    return tuple(sorted(found)), broken
 
 
 def _exists(path: Path) -> bool:

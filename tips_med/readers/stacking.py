@@ -170,13 +170,27 @@ def position_tolerance_mm(step_mm: float) -> float:
     return min(0.1 * step_mm, max(0.051, min(0.05 * step_mm, 0.1)))
 
 
+def _off_line(along_mm: np.ndarray, number: np.ndarray) -> float:
+    """How far the slices lie from equal distances, at most: from the line that fits all of them best."""
+    line = np.polynomial.Polynomial.fit(number, along_mm, 1)
+    return float(np.abs(along_mm - line(number)).max())
+
+
+def _rounding_mm(along_mm: np.ndarray, step_mm: float) -> float:
+    """What rounding to a tenth of a millimetre explains, where all positions are rounded so."""
+    rounded = np.abs(along_mm - np.round(along_mm, 1)).max() < 1e-4
+    return 0.06 if rounded and step_mm >= 0.2 else 0.0
+
+
 def _slots(along_mm: np.ndarray, frames: list[Frame], fill: bool, notes: list[str]) -> tuple[float, list[int]]:
     """The spacing along the normal and the slice number of every frame."""
     gaps = np.diff(along_mm)
     step = float(along_mm[-1] - along_mm[0]) / len(gaps)
-    residual = np.abs(along_mm - along_mm[0] - step * np.arange(len(along_mm))).max()
-    if residual <= position_tolerance_mm(step):
-        return step, list(range(len(frames)))
+    number = np.arange(len(along_mm))
+    if _off_line(along_mm, number) <= max(position_tolerance_mm(step), _rounding_mm(along_mm, step)):
+        if np.abs(along_mm - along_mm[0] - step * number).max() > position_tolerance_mm(step):
+            notes.append(f"Positions are rounded; the slices lie {step:.4g} mm apart on average.")
+        return step, number.tolist()
     base = float(np.median(gaps[gaps <= gaps.min() * 1.2]))
     slots = np.concatenate([[0], np.cumsum(np.maximum(1, np.rint(gaps / base)))]).astype(int)
     refined = float(along_mm[-1] - along_mm[0]) / slots[-1]

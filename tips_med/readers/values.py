@@ -50,7 +50,11 @@ def check_values(voxels: np.ndarray, modality: str, unit: str, frame: Frame, pat
                 remedy="export the series again from its source",
                 code="no-rescale",
             )
-        return ["No Rescale Slope or Intercept: the stored values were taken as HU, since their air is near -1000."]
+        if frame.slope is None and frame.intercept is None:
+            return ["No Rescale Slope or Intercept: the stored values were taken as HU, since their air is near -1000."]
+        if frame.slope is None:
+            return [f"No Rescale Slope: taken as 1, beside an intercept of {frame.intercept:g}; air is near -1000 HU."]
+        return [f"No Rescale Intercept: taken as 0, beside a slope of {frame.slope:g}; air is near -1000 HU."]
     intercept = frame.intercept or 0.0
     twice = -1000.0 + intercept
     if intercept <= -500 and (doubled := _share(sample, twice - 150, twice + 150)) > 0.05 and share < doubled:
@@ -76,6 +80,8 @@ def clear_undeclared_padding(voxels: np.ndarray, modality: str, unit: str) -> li
     step = max(1, round((voxels.size / _SAMPLE) ** (1 / 3)))
     sample = voxels[::step, ::step, ::step]
     sample = sample[np.isfinite(sample)]
+    if sample.size and (note := _clear_wrapped(voxels, sample)):
+        return [note]
     lowest = float(sample.min()) if sample.size else 0.0
     if lowest > -1500:
         return []
@@ -88,6 +94,21 @@ def clear_undeclared_padding(voxels: np.ndarray, modality: str, unit: str) -> li
     for plane in voxels:
         plane[plane == lowest] = np.nan
     return [f"{padded:.0%} of the voxels hold {lowest:g} HU, far below air: taken as padding (NaN)."]
+
+
+def _clear_wrapped(voxels: np.ndarray, sample: np.ndarray) -> str:
+    """Sets to NaN a negative padding value that was stored in unsigned pixels (-2000 as 63536); a note when it did."""
+    highest = float(sample.max())
+    rest = sample[sample < highest]
+    if highest < 30_000 or highest - 65_536 > -1000 or not rest.size or rest.max() > highest - 10_000:
+        return ""
+    padded = 1 - rest.size / sample.size
+    for plane in voxels:
+        plane[plane == highest] = np.nan
+    return (
+        f"{padded:.0%} of the voxels hold {highest:g} HU, which is {highest - 65_536:g} written without a sign: "
+        "taken as padding (NaN)."
+    )
 
 
 def _share(sample: np.ndarray, low: float, high: float) -> float:

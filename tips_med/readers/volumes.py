@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 from pathlib import Path
 
@@ -39,11 +39,33 @@ def split_volumes(frames: Sequence[Frame]) -> tuple[list[Volume], list[str]]:
         notes.append(f"{len(frames) - len(kept)} localizer image(s) inside the series left out.")
     elif not kept:
         kept = list(frames)
+    kept, more = _without_idle_attributes(kept)
+    notes += more
     volumes = []
     for label, group in _by_stack(kept):
         parts = _by_attribute(group)
         volumes += [Volume(", ".join(filter(None, (label, name))), tuple(part)) for name, part in parts]
     return volumes, notes
+
+
+def _without_idle_attributes(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
+    """Frames without the attributes that would make nearly every slice a volume of its own, and notes on them.
+
+    What differs from slice to slice tells no volumes apart: an anonymiser gave each slice a Frame of Reference UID, or
+    a kernel's name carries a number. Whether the slices belong together is for their positions to say.
+    """
+    notes = []
+    for keyword in dict.fromkeys(name for frame in frames for name, _ in frame.stack):
+        values = Counter(dict(frame.stack).get(keyword) for frame in frames)
+        if len(values) < 3 or len(values) <= 0.5 * len(frames):
+            continue
+        frames = [replace(f, stack=tuple((name, text) for name, text in f.stack if name != keyword)) for f in frames]
+        what = "Frame of Reference UIDs" if keyword == "FrameOfReferenceUID" else keyword
+        notes.append(
+            f"The {len(frames)} slices have {len(values)} different {what}: they were taken for one volume by their "
+            "positions" + (", and have no frame of reference in common." if keyword == "FrameOfReferenceUID" else ".")
+        )
+    return frames, notes
 
 
 def pick_volume(volumes: list[Volume], phase: int | None, path: Path) -> Volume:

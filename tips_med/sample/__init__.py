@@ -1,8 +1,8 @@
-"""The bundled scan: a real patient of LIDC-IDRI, resampled. See ATTRIBUTION.md beside the file."""
+"""The bundled scan: a real patient whom the shipped weights never saw, resampled. See ATTRIBUTION.md beside it."""
 
 from pathlib import Path
 
 
 def sample_path() -> Path:
     """Where the bundled scan lies."""
-    return Path(__file__).resolve().parent / "LIDC-IDRI-0001.nii.gz"
+    return Path(__file__).resolve().parent / "QIN-LSC-0064.nii.gz"

@@ -21,6 +21,7 @@ class AcquisitionSpec:
         thick: Slices of another thickness: averaged over their profile.
         thickness_mm: Of those slices, from and to.
         cut: The field of view ends inside the body at one or more of its sides, or follows the patient too closely.
+        deep: It ends far inside the body: half of it is shown, one lung, or a window of 100 to 220 mm.
         circle: Nothing is reconstructed outside a circle, which may cut the body.
         padding: That, or the cut, is padded with air instead of with the scanner's padding value.
         table: A table under the patient.
@@ -31,6 +32,7 @@ class AcquisitionSpec:
     thick: float = 0.0
     thickness_mm: tuple[float, float] = (0.6, 5.0)
     cut: float = 0.0
+    deep: float = 0.0
     circle: float = 0.0
     padding: float = 0.5
     table: float = 0.0
@@ -53,7 +55,7 @@ def acquire(
 
     In turn: contrast phase (what is brighter than soft tissue fades or brightens), slice thickness, kernel (blurred or
     sharpened), dose (noise with the kernel's grain), calibration. With ``spec`` also what stands in it: table and arms,
-    motion and thickness before the rest, what is not reconstructed after it.
+    motion and thickness before the rest.
 
     Args:
         volume_hu: float32 [slab y x].
@@ -83,10 +85,28 @@ def acquire(
     grain_mm = float(rng.choice([2.0, 3.0, 4.0]))
     out = out + dose_hu * smooth_noise(out.shape, grain_mm, spacing_mm, rng)
     out = out * (1 + strength * rng.normal(0, 0.01)) + strength * rng.normal(0, 8)
-    out = np.maximum(out, NOTHING_HU).astype(np.float32)
-    if spec is not None:
-        out = np.where(_unseen(out.shape, rng, spec), rng.choice([NOTHING_HU, -1000.0], p=_padding(spec)), out)
-    return out.astype(np.float32, copy=False)
+    return np.maximum(out, NOTHING_HU).astype(np.float32)
+
+
+def limit_view(
+    volume_hu: np.ndarray, spacing_mm: tuple[float, float, float], rng: np.random.Generator, spec: AcquisitionSpec
+) -> tuple[np.ndarray, np.ndarray]:
+    """Takes away what a smaller field of view does not show.
+
+    Args:
+        volume_hu: float32 [slab y x].
+        spacing_mm: Its spacing.
+        rng: The only source of chance.
+        spec: How often it is cut, and how.
+
+    Returns:
+        The volume, padded where nothing was reconstructed, and where that is, bool [y x].
+    """
+    unseen = _unseen(volume_hu.shape, rng, spec)
+    if rng.random() < spec.deep:
+        unseen |= _far_inside(volume_hu, spacing_mm, rng)
+    padding = rng.choice([NOTHING_HU, -1000.0], p=_padding(spec))
+    return np.where(unseen, padding, volume_hu).astype(np.float32, copy=False), unseen
 
 
 def thicken(volume_hu: np.ndarray, slab_mm: float, thickness_mm: float) -> np.ndarray:
@@ -181,6 +201,21 @@ def _unseen(shape: tuple[int, ...], rng: np.random.Generator, spec: AcquisitionS
         middle = rng.uniform(0.46, 0.54, 2) * (rows, columns)
         unseen |= np.hypot(y - middle[0], x - middle[1]) > radius
     return unseen
+
+
+def _far_inside(volume_hu: np.ndarray, spacing_mm: tuple[float, float, float], rng: np.random.Generator) -> np.ndarray:
+    """What half a body, one lung or a small window leaves out, [y x]."""
+    body = np.asarray((volume_hu > -300).any(axis=0))
+    if not body.any():
+        return np.zeros(body.shape, bool)
+    y, x = np.arange(body.shape[0])[:, None], np.arange(body.shape[1])[None, :]
+    rows, columns = np.flatnonzero(body.any(axis=1)), np.flatnonzero(body.any(axis=0))
+    if rng.random() < 0.6:
+        edge = (columns[0] + columns[-1]) / 2 + rng.normal(0, 20) / spacing_mm[2]
+        return np.broadcast_to(x < edge if rng.random() < 0.5 else x > edge, body.shape)
+    half = rng.uniform(50, 110) / np.asarray(spacing_mm[1:])
+    middle = rng.uniform(rows[0], rows[-1]), rng.uniform(columns[0], columns[-1])
+    return (np.abs(y - middle[0]) > half[0]) | (np.abs(x - middle[1]) > half[1])
 
 
 def _padding(spec: AcquisitionSpec) -> tuple[float, float]:

@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 from scipy import ndimage
 
-from tips_med.encoders.compact import mass_middle
+from tips_med.body import find_body
 from tips_med.scan import Scan
 from tips_med.slabs import SlabSpec, resample, working_grid
 
@@ -45,8 +45,9 @@ class Anatomy:
 
     @cached_property
     def middle_yx(self) -> tuple[float, float]:
-        """The middle of the body in pixels, as the compact tower finds it."""
-        return mass_middle(self.volume_hu > -250)
+        """The middle of the body in pixels, found as it is found in a scan that is asked."""
+        y_mm, x_mm = find_body(self.volume_hu, np.ones(self.volume_hu.shape, bool), self.spacing_mm).middle_mm
+        return y_mm / self.spacing_mm[1], x_mm / self.spacing_mm[2]
 
     def save(self, path: Path) -> None:
         """Writes everything as one safetensors file."""

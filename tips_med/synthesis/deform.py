@@ -104,7 +104,7 @@ def cut(
     organs = None
     if anatomy.organs is not None:
         organs = swapped(labels(anatomy.organs)) if mirror else labels(anatomy.organs)
-    offset_mm = -at * np.array(anatomy.spacing_mm[1:]) + rng.normal(0, 6, 2)
+    offset_mm = -at * np.array(anatomy.spacing_mm[1:]) + rng.normal(0, 8 if rng.random() < 0.75 else 22, 2)
     piece = Piece(volume, lungs, lesions, ignored, organs, (float(offset_mm[0]), float(offset_mm[1])))
     return _breathe(piece, anatomy.spacing_mm, deformation, rng)
 

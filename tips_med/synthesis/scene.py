@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy import ndimage
 
-from tips_med.synthesis.acquisition import AcquisitionSpec, acquire
+from tips_med.synthesis.acquisition import AcquisitionSpec, acquire, limit_view
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.deform import Deformation, Piece, cut
 from tips_med.synthesis.findings import PAINTERS, SIDES, Canvas, Painted
@@ -89,6 +89,9 @@ class Scene:
         offset_mm: Where the first pixel's centre lies from the middle of the body, (y, x), in mm.
         spacing_mm: Of the grid.
         thin: Where lung was so thin before anything was painted that it may be emphysema, [slab y x].
+        hemithorax: 1 right, 2 left, [slab y x]: the lungs as they were before anything was painted, and so with all
+            fluid, air and airless lung that took their place; None where the anatomy's lungs are not labelled.
+        unseen: What the field of view did not show, [y x]; nothing when None. It is part of ``ignored``.
     """
 
     volume_hu: np.ndarray
@@ -98,6 +101,8 @@ class Scene:
     offset_mm: tuple[float, float]
     spacing_mm: tuple[float, float, float]
     thin: np.ndarray | None = None
+    hemithorax: np.ndarray | None = None
+    unseen: np.ndarray | None = None
 
     def where(self, finding: str, side: str | None = None, attribute: str | None = None) -> np.ndarray:
         """The mask of a finding, [slab y x]: of one side, or with one attribute, if asked."""
@@ -155,15 +160,28 @@ def make_scene(anatomy: Anatomy, spec: SceneSpec, rng: np.random.Generator, firs
     piece = cut(anatomy, spec.shape, spec.deformation, rng)
     volume, lungs = piece.volume_hu, piece.lungs
     findings = _real(anatomy, piece)
-    thin = None
+    thin, hemithorax = None, None if lungs is None else lungs.copy()
     if lungs is not None:
         smooth = ndimage.uniform_filter(volume, 3, axes=(1, 2))
         thin = (smooth < EMPHYSEMA_HU) & (lungs > 0)
         if first is not None or rng.random() >= spec.empty:
-            canvas = Canvas(volume, lungs, anatomy.spacing_mm, rng, (piece.lesions > 0) | piece.ignored, piece.organs)
+            taken = (piece.lesions > 0) | piece.ignored
+            canvas = Canvas(volume, lungs, anatomy.spacing_mm, rng, taken, piece.organs, _gravity(rng))
             findings += _paint(canvas, spec, rng, first)
     volume = acquire(volume, anatomy.spacing_mm, rng, spec.strength, spec.acquisition)
-    return Scene(volume, lungs, tuple(findings), piece.ignored, piece.offset_mm, anatomy.spacing_mm, thin)
+    ignored, unseen = piece.ignored, None
+    if spec.acquisition is not None:
+        volume, unseen = limit_view(volume, anatomy.spacing_mm, rng, spec.acquisition)
+        ignored = ignored | unseen
+    return Scene(volume, lungs, tuple(findings), ignored, piece.offset_mm, anatomy.spacing_mm, thin, hemithorax, unseen)
+
+
+def _gravity(rng: np.random.Generator) -> tuple[float, float]:
+    """Where down is: mostly to the back, at times to the front or to one side."""
+    chance = rng.random()
+    if chance < 0.84:
+        return 1.0, 0.0
+    return (-1.0, 0.0) if chance < 0.92 else (0.0, float(rng.choice([-1.0, 1.0])))
 
 
 def _paint(canvas: Canvas, spec: SceneSpec, rng: np.random.Generator, first: str | None) -> list[Painted]:

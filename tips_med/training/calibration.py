@@ -1,8 +1,10 @@
-"""When to say present, absent or unsure: fitted on whole painted scans that were never trained on."""
+"""When to say present, absent or unsure: fitted on whole scans, painted ones and real ones."""
 
 from __future__ import annotations
 
 import json
+import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,19 +15,23 @@ from scipy import ndimage
 from scipy.optimize import minimize
 
 from tips_med.encoders.study import EncodedStudy
-from tips_med.errors import ConfigError
+from tips_med.errors import ConfigError, QueryError
 from tips_med.geometry import voxel_volume_mm3
-from tips_med.grounding.ground import LEAST_ML, encode_slabs, lexicon_named, probability_map
-from tips_med.grounding.instances import EIGHTEEN
-from tips_med.grounding.presence import evidence_map
+from tips_med.grounding.evidence import evidence_map
+from tips_med.grounding.ground import LEAST_ML, Looked, encode, encode_slabs, lexicon_named, look, term_of, understand
+from tips_med.grounding.instances import CONNECTIVITY_18
+from tips_med.manifest import Row, read_mask
 from tips_med.model import Calibration, GroundingModel, ModelCard
 from tips_med.query import Side
+from tips_med.readers import read_scan
 from tips_med.scan import Scan
-from tips_med.slabs import SlabStack, stack_channels
+from tips_med.slabs import resample, slabs_of
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene, SceneSpec, make_scene
 from tips_med.training.questions import answer
+
+log = logging.getLogger(__name__)
 
 THRESHOLDS = (0.5, 0.65, 0.8)
 """Where a map may be cut."""
@@ -37,7 +43,13 @@ LEAST_TO_CUT = 6
 """Queries about what is there, below which nothing is fitted about masks and pieces."""
 
 PARTS = 3
-"""Into how many parts scans are divided, each of which is judged by what the others fit."""
+"""Into how many parts painted scans are divided, each of which is judged by what all else fits."""
+
+REAL_WEIGHT = 4.0
+"""How much a real scan counts in a fit beside a painted one, which is only as real as its painter."""
+
+MISSED, FALSE = 0.05, 0.1
+"""The share of findings that are there that may be called absent, and of those that are not there, present."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +71,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Observation:
-    """One query asked of one painted scan.
+    """One query asked of one scan.
 
     Attributes:
-        scene: Number of the scan.
+        scene: Number of the painted scan; of the row, for real ones.
         finding: What was asked for.
         side: Where.
         there: Whether it is there.
@@ -73,6 +85,8 @@ class Observation:
         hit: Whether the peak lies in the truth.
         truth_pieces: Connected parts of what is there.
         pieces: Of the map at every one of ``THRESHOLDS``, the surest first; none where nothing is there.
+        patient: Of a real scan; empty for a painted one.
+        outlined: Whether it is known where it is, so that masks and peaks can be judged.
     """
 
     scene: int
@@ -86,6 +100,8 @@ class Observation:
     hit: bool
     truth_pieces: int = 0
     pieces: tuple[Piece, ...] = ()
+    patient: str = ""
+    outlined: bool = True
 
 
 def study_of(scene: Scene, model: GroundingModel) -> EncodedStudy:
@@ -94,10 +110,7 @@ def study_of(scene: Scene, model: GroundingModel) -> EncodedStudy:
     affine[:3, :3] = np.diag(scene.spacing_mm)[::-1]
     affine[1, 3], affine[0, 3] = scene.offset_mm
     scan = Scan(scene.volume_hu, affine, "CT", "HU")
-    volume = torch.from_numpy(scene.volume_hu)
-    pixels = stack_channels(volume, model.image.slab_spec)
-    slabs = SlabStack(pixels, torch.ones(volume.shape, dtype=torch.bool), affine, model.image.slab_spec)
-    return encode_slabs(scan, slabs, model)
+    return encode_slabs(scan, slabs_of(scene.volume_hu, affine, model.image.slab_spec), model)
 
 
 def observe(
@@ -134,9 +147,66 @@ def observe(
                 slots = Slots(finding=finding, side=side)
                 text = describe(slots, rng, lexicon, held_out=held_out)
                 query = lexicon.parse(text, as_written=held_out)
-                heat, _, _ = probability_map(study, query, model.text.embed([query.phrase])[0], model)
+                heat = look(study, query, model).heat
                 target, unknown = answer(scene, slots)
                 yield measure(number, finding, side, heat, target, unknown, ml)
+
+
+def observe_manifest(
+    model: GroundingModel, rows: Sequence[Row], progress: Callable[[int, int], None] | None = None
+) -> Iterator[Observation]:
+    """Asks of real scans what a manifest says is there, or is not; each scan is encoded once.
+
+    Rows that say neither, and those that the model was not taught to answer, are left out. What was not assessed whole
+    is no example of a finding that is not there.
+
+    Args:
+        model: To be calibrated.
+        rows: Of a manifest.
+        progress: Called with (scans done, scans in all).
+    """
+    by_scan: dict[Path, list[Row]] = defaultdict(list)
+    for row in rows:
+        by_scan[row.scan].append(row)
+    lexicon = lexicon_named(model.card.lexicon)
+    for done, (path, own) in enumerate(by_scan.items(), start=1):
+        study = encode(read_scan(path), model)
+        for row in own:
+            try:
+                query = understand(lexicon.parse(row.phrase), model)
+            except QueryError as error:
+                log.warning("line %d left out: %s", row.line, error)
+                continue
+            label = row.resolved(query.negated)
+            found = look(study, query, model)
+            if label == "unknown" or (label == "absent" and not found.regions["asked"].coverage.whole):
+                continue
+            side = query.side if query.side in ("left", "right") else None
+            truth = None if row.mask is None else read_mask(row.mask, study.scan, row.part)
+            yield _measure_real(row, term_of(query), side, label == "present", found, truth, study.scan)
+        if progress:
+            progress(done, len(by_scan))
+
+
+def _measure_real(
+    row: Row,
+    term: str,
+    side: str | None,
+    there: bool,
+    found: Looked,
+    truth: np.ndarray | None,
+    scan: Scan,
+) -> Observation:
+    """What a map says about a row of a manifest, on the grid of the map."""
+    if truth is None:
+        return Observation(
+            row.line, term, side, there, found.logit, 0.0, 0.0, 0.0, False, patient=row.who, outlined=False
+        )
+    slab, y, x = found.heat.shape
+    cover = resample(truth.astype(np.float32), scan.lps_from_kji, found.lps_from_heat, (slab, y, x))
+    ml = voxel_volume_mm3(found.lps_from_heat) / 1000
+    seen = measure(row.line, term, side, found.heat, np.nan_to_num(cover) >= 0.5, np.isnan(found.heat), ml)
+    return replace(seen, there=there, evidence=found.logit, patient=row.who)
 
 
 def measure(
@@ -169,7 +239,7 @@ def measure(
         mask_ml=float(mask.sum() * ml),
         dice=float(2 * (mask & target).sum() / total) if total else 1.0,
         hit=bool(target[peak]),
-        truth_pieces=int(ndimage.label(target, EIGHTEEN)[1]) if there else 0,  # type: ignore[index]
+        truth_pieces=int(ndimage.label(target, CONNECTIVITY_18)[1]) if there else 0,  # type: ignore[index]
         pieces=tuple(_pieces(heat, sure, target, ml)) if there else (),
     )
 
@@ -180,7 +250,7 @@ def _pieces(heat: np.ndarray, sure: np.ndarray, target: np.ndarray, ml: float, m
         return
     box = tuple(slice(low, high + 1) for low, high in zip(hot.min(axis=0), hot.max(axis=0)))
     for threshold in THRESHOLDS:
-        labels, count = ndimage.label(heat[box] >= threshold, EIGHTEEN)  # type: ignore[misc]
+        labels, count = ndimage.label(heat[box] >= threshold, CONNECTIVITY_18)  # type: ignore[misc]
         where = labels > 0
         number = labels[where].astype(np.intp) - 1
         volume_ml = ml * np.bincount(number, minlength=count)
@@ -217,7 +287,7 @@ def cut(observations: Sequence[Observation]) -> tuple[float, float | None]:
     Returns:
         ``threshold`` and ``pieces_from`` of a ``Calibration``; its defaults when there is too little to go by.
     """
-    there = [o for o in observations if o.there]
+    there = [o for o in observations if o.there and o.outlined]
     if len(there) < LEAST_TO_CUT or not any(o.pieces for o in there):
         return Calibration.threshold, Calibration.pieces_from
 
@@ -230,8 +300,10 @@ def cut(observations: Sequence[Observation]) -> tuple[float, float | None]:
 def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration:
     """Platt's sigmoid by maximum likelihood, with his smoothed targets and a slope that is never negative.
 
-    Both classes weigh the same, whatever their numbers: how often a finding is there is the hospital's to know. From
-    where to where an answer is unsure is not fitted: what cannot be told apart stays in the middle.
+    Both classes weigh the same, whatever their numbers: how often a finding is there is the hospital's to know. A real
+    scan weighs as much as ``REAL_WEIGHT`` painted ones. An answer is absent below the probability that ``MISSED`` of
+    what is there lies under, and present above the one that ``FALSE`` of what is not there lies over; what lies between
+    is unsure.
     """
     x = np.array([o.evidence for o in observations])
     there = np.array([o.there for o in observations])
@@ -239,7 +311,8 @@ def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration
     if not n_there or not n_not:
         return Calibration()
     target = np.where(there, (n_there + 1) / (n_there + 2), 1 / (n_not + 2))
-    weight = np.where(there, 0.5 / n_there, 0.5 / n_not)
+    weight = np.array([REAL_WEIGHT if o.patient else 1.0 for o in observations])
+    weight *= np.where(there, 0.5 / weight[there].sum(), 0.5 / weight[~there].sum())
 
     def loss(theta: np.ndarray) -> float:
         z = np.exp(theta[0]) * x + theta[1]
@@ -247,25 +320,42 @@ def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration
 
     theta = minimize(loss, np.zeros(2), method="Nelder-Mead").x
     fitted = Calibration(slope=float(np.exp(theta[0])), intercept=float(theta[1]))
+    missed = fitted.probability(_quantile(x[there], weight[there], MISSED))
+    false = fitted.probability(_quantile(x[~there], weight[~there], 1 - FALSE))
     threshold, pieces_from = cut(observations)
-    return replace(fitted, threshold=threshold, pieces_from=pieces_from)
+    return replace(
+        fitted,
+        absent_below=min(missed, 0.5),
+        present_above=max(false, 0.5, min(missed, 0.5)),
+        threshold=threshold,
+        pieces_from=pieces_from,
+    )
+
+
+def _quantile(values: np.ndarray, weight: np.ndarray, share: float) -> float:
+    """The value that a share of all weight lies below."""
+    order = np.argsort(values)
+    below = np.cumsum(weight[order]) - weight[order] / 2
+    return float(np.interp(share, below / weight.sum(), values[order]))
 
 
 def calibrated(card: ModelCard, observations: Sequence[Observation]) -> dict[str, Calibration]:
-    """A calibration for every finding, and one for all others."""
-    fitted = {"": fit(observations)}
-    for finding in card.findings:
-        fitted[finding] = fit([o for o in observations if o.finding == finding])
+    """A calibration for every term that was observed both there and not there, and for the structures."""
+    fitted = {}
+    for term in dict.fromkeys(o.finding for o in observations):
+        own = [o for o in observations if o.finding == term]
+        if any(o.there for o in own) and not all(o.there for o in own):
+            fitted[term] = fit(own)
     # A structure such as a lung is present whenever a plain half of its map says so.
     for structure in card.structures:
-        fitted[structure] = Calibration()
+        fitted.setdefault(structure, Calibration())
     return fitted
 
 
 def summary(
     observations: Sequence[Observation], calibration_of: Callable[[Observation], Calibration]
 ) -> list[dict[str, object]]:
-    """Per finding: how many, AUROC, sensitivity, specificity, false volume, Dice and hits, on painted scans.
+    """Per finding: how many, AUROC, sensitivity, specificity, what was called what, false volume, Dice and hits.
 
     ``dice`` is of the whole map at a half, ``answered_dice`` and ``answered_f1`` are of what an answer keeps of it.
 
@@ -282,7 +372,8 @@ def summary(
         absent = [o for o in own if not o.there]
         # An absent answer marks nothing, whatever its map.
         marked = [0.0 if is_absent(o, calibration_of(o)) else o.mask_ml for o in absent]
-        answers = [answer_of(o, calibration_of(o)) for o in there]
+        outlined = [o for o in there if o.outlined]
+        answers = [answer_of(o, calibration_of(o)) for o in outlined]
         probability = torch.tensor([o.evidence for o in own], dtype=torch.float64).sigmoid()
         rows.append(
             {
@@ -294,15 +385,31 @@ def summary(
                 else None,
                 "sensitivity": _share(not is_absent(o, calibration_of(o)) for o in there),
                 "specificity": _share(is_absent(o, calibration_of(o)) for o in absent),
-                "dice": _mean(o.dice for o in there),
-                "hit": _share(o.hit for o in there),
+                "there_called": _called(there, calibration_of),
+                "not_there_called": _called(absent, calibration_of),
+                "outlined": len(outlined),
+                "dice": _mean(o.dice for o in outlined),
+                "hit": _share(o.hit for o in outlined),
                 "false_ml_median": float(np.median(marked)) if absent else None,
                 "false_ml_mean": _mean(marked),
-                "answered_dice": _mean(dice_of(o, answer) for o, answer in zip(there, answers)),
-                "answered_f1": _mean(f1_of(o, answer) for o, answer in zip(there, answers)),
+                "answered_dice": _mean(dice_of(o, answer) for o, answer in zip(outlined, answers)),
+                "answered_f1": _mean(f1_of(o, answer) for o, answer in zip(outlined, answers)),
             }
         )
     return rows
+
+
+def _called(
+    observations: Sequence[Observation], calibration_of: Callable[[Observation], Calibration]
+) -> dict[str, int]:
+    """How many answers are present, unsure and absent."""
+    count = {"present": 0, "unsure": 0, "absent": 0}
+    for observation in observations:
+        calibration = calibration_of(observation)
+        probability = calibration.probability(observation.evidence)
+        state = "present" if probability >= calibration.present_above else "unsure"
+        count["absent" if probability < calibration.absent_below else state] += 1
+    return count
 
 
 def is_absent(observation: Observation, calibration: Calibration) -> bool:
@@ -318,18 +425,21 @@ def answer_of(observation: Observation, calibration: Calibration) -> list[Piece]
 
 
 @dataclass(frozen=True)
-class Decision:
+class CalibrationReport:
     """What a model is to answer, and when it says what.
 
     Attributes:
-        calibration: By term; of what it answers, and ``""``.
+        calibration: By term, of what it answers.
         findings: What it answers.
-        rows: How it did, finding by finding, refused ones among them: each scan judged by what was fitted without it.
+        rows: How it did on painted scans, finding by finding, refused ones among them: each scan judged by what was
+            fitted without it.
+        real_rows: Likewise on real scans, each patient judged by what was fitted without that patient.
     """
 
     calibration: dict[str, Calibration]
     findings: tuple[str, ...]
     rows: list[dict[str, object]]
+    real_rows: list[dict[str, object]]
 
 
 def decide(
@@ -338,33 +448,44 @@ def decide(
     scans: int,
     findings: Sequence[str] | None = None,
     least_auroc: float = 0.0,
-) -> Decision:
-    """Fits on all scans, and reports of each third of them how a calibration does that was fitted on the other two.
+) -> CalibrationReport:
+    """Fits on all scans, and reports how each third of the painted ones and each real patient does without itself.
 
     Args:
         card: Of the model that was observed.
-        observations: On ``scans`` scans.
-        scans: How many there were.
+        observations: On ``scans`` painted scans, and on any number of real ones.
+        scans: How many painted scans there were.
         findings: What it may answer; all that it was trained on when None.
         least_auroc: What is told apart worse than this is refused.
     """
 
-    def part(observation: Observation) -> int:
-        return observation.scene * PARTS // scans
+    def part(observation: Observation) -> str | int:
+        return observation.patient or observation.scene * PARTS // scans
 
-    without = [calibrated(card, [o for o in observations if part(o) != left_out]) for left_out in range(PARTS)]
-    rows = summary(observations, lambda o: without[part(o)].get(o.finding, without[part(o)][""]))
+    without = {
+        left_out: calibrated(card, [o for o in observations if part(o) != left_out])
+        for left_out in dict.fromkeys(part(o) for o in observations)
+    }
+
+    def judged_by(observation: Observation) -> Calibration:
+        return without[part(observation)].get(observation.finding, Calibration())
+
+    rows = summary([o for o in observations if not o.patient], judged_by)
+    real_rows = summary([o for o in observations if o.patient], judged_by)
 
     def answered(row: dict[str, object]) -> bool:
         auroc = row["auroc"]
         good = least_auroc <= 0 or (isinstance(auroc, float) and auroc >= least_auroc)
         return good and (findings is None or row["finding"] in findings)
 
-    kept = {row["finding"] for row in rows if answered(row)}
+    # What nobody asked about is neither calibrated nor refused.
+    unseen = {finding for finding in card.findings if all(o.finding != finding for o in observations)}
+    kept = {row["finding"] for row in (rows or real_rows) if answered(row)} | (unseen if findings is None else set())
     answers = tuple(finding for finding in card.findings if finding in kept)
     refused = set(card.findings) - set(answers)
     fitted = {term: value for term, value in calibrated(card, observations).items() if term not in refused}
-    return Decision(fitted, answers, [{**row, "answered": row["finding"] in kept} for row in rows])
+    told = [[{**row, "answered": row["finding"] in kept} for row in each] for each in (rows, real_rows)]
+    return CalibrationReport(fitted, answers, told[0], told[1])
 
 
 def as_rows(observations: Sequence[Observation]) -> list[dict[str, object]]:

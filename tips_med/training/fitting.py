@@ -19,7 +19,7 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 
 from tips_med.encoders.compact import has_fast_bfloat16
 from tips_med.errors import ConfigError, OutputError
-from tips_med.model import Calibration, GroundingModel, ModelCard
+from tips_med.model import GroundingModel, ModelCard
 from tips_med.query import Lexicon
 from tips_med.training.finetune import FinetuneRecipe, FinetuneTask
 from tips_med.training.manifest_data import ManifestData
@@ -222,18 +222,24 @@ def card_after(
 ) -> ModelCard:
     """The card of a fine-tuned model: the old one, with the terms, the data and the hash of what it was trained on.
 
-    A term counts as learned when a row says that it is present somewhere. It has no calibration of its own yet: its
-    presence is judged by the bare evidence.
+    A term counts as learned when a row says that it is present somewhere, and in the structure that the row names.
+    Calibrations of findings do not carry over, for training moved what they were fitted on: until ``calibrate`` has
+    seen the new weights, their answers come with scores.
     """
     findings, structures = list(base.card.findings), list(base.card.structures)
-    calibration = dict(base.card.calibration)
+    calibration = {term: fitted for term, fitted in base.card.calibration.items() if term in structures}
+    places = {term: list(taught) for term, taught in base.card.places.items()}
     said = [one for file in data.files["train"] for one in said_of(file).statements]
     for text in dict.fromkeys(one.text for one in said if one.label == "present"):
         query = language.parse(text)
         asked, known = (query.finding, findings) if query.finding else (query.structure, structures)
         if asked is not None and asked.id not in known:
             known.append(asked.id)
-            calibration.setdefault(asked.id, Calibration())
+        if query.finding is not None:
+            chest = ["lung"] if query.finding.id in base.card.findings else []
+            taught = places.setdefault(query.finding.id, chest)
+            place = query.structure.id if query.structure else query.finding.within or "lung"
+            taught += [place] if place not in taught else []
     manifest = data.spec.manifest.read_bytes()
     trained: dict[str, Any] = {
         **base.card.trained,
@@ -252,6 +258,7 @@ def card_after(
         licence=licence or base.card.licence,
         data=(*base.card.data, f"Fine-tuned on {len(data.files['train'])} studies of the user's own"),
         calibration=calibration,
+        places={term: tuple(taught) for term, taught in places.items()},
         trained=trained,
     )
 

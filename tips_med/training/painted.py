@@ -56,6 +56,7 @@ class PaintedScenes(IterableDataset[Batch]):
         phantom_share: How many of the scenes are of these, 0 to 1.
         margin: Slabs that are painted beyond either end of a scene, seen as neighbours and not asked about.
         words: Questions a scene, taken by chance, of which one word is asked for as well; all when None.
+        structures: Structures asked for; the first question of a scene is about one of them.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class PaintedScenes(IterableDataset[Batch]):
         phantom_share: float = 0.0,
         margin: int = 0,
         words: int | None = None,
+        structures: Sequence[str] = ("lung",),
     ) -> None:
         if margin and scenes.shape is not None:
             slab, y, x = scenes.shape
@@ -82,6 +84,7 @@ class PaintedScenes(IterableDataset[Batch]):
         self.findings, self.lexicon = findings, lexicon
         self.batch, self.questions, self.seed, self.start = batch, questions, seed, start
         self.weights, self.phantoms, self.phantom_share = weights, phantoms, phantom_share
+        self.structures = tuple(structures)
         self.words = questions if words is None else min(words, questions)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -99,7 +102,7 @@ class PaintedScenes(IterableDataset[Batch]):
         for _ in range(self.batch):
             phantom = bool(self.phantoms) and rng.random() < self.phantom_share
             scene = make_scene(pick_anatomy(self.phantoms if phantom else self.anatomies, rng), self.scenes, rng)
-            questions = ask(scene, self.findings, self.lexicon, rng, self.questions, self.weights)
+            questions = ask(scene, self.findings, self.lexicon, rng, self.questions, self.weights, self.structures)
             if self.words < self.questions:
                 questions = [questions[n] for n in rng.permutation(len(questions))]
             made.append((scene, questions))

@@ -15,6 +15,9 @@ from tips_med.synthesis.scene import Scene, names
 
 SIDES = {"left": LEFT, "right": RIGHT}
 SIDED: tuple[Side | None, ...] = (None, "left", "right")
+STRUCTURES = ("lung", "hemithorax")
+"""Structures that a scene knows."""
+
 CONFUSED = {
     "nodule": ("mass", "ground_glass_opacity", "cavity"),
     "mass": ("consolidation", "nodule", "atelectasis", "pleural_effusion"),
@@ -63,6 +66,7 @@ def ask(
     rng: np.random.Generator,
     n: int,
     weights: Mapping[str, float] | None = None,
+    structures: Sequence[str] = ("lung",),
 ) -> list[Question]:
     """Makes ``n`` questions about a scene: of what is there, of the wrong side of it, and of what is not there.
 
@@ -75,6 +79,7 @@ def ask(
         rng: The only source of chance.
         n: How many.
         weights: How often a finding is asked for; 1 where nothing is said.
+        structures: Of ``STRUCTURES``; the first question is about one of them.
     """
     weights = weights or {}
     there = [(name, painted) for painted in scene.findings for name in sorted(names(painted)) if name in findings]
@@ -82,7 +87,8 @@ def ask(
     asked: set[str] = set()
     for turn in range(n):
         if turn == 0 and scene.lungs is not None:
-            slots = Slots(finding=None, structure="lung", side=SIDED[int(rng.integers(3))])
+            structure = structures[int(rng.integers(len(structures)))]
+            slots = Slots(finding=None, structure=structure, side=SIDED[int(rng.integers(3))])
         elif there and (turn == 1 or rng.random() < 0.4):
             # First the name, then the one: a nodule, which is a lesion too, must not crowd out all others.
             name = _drawn(sorted({name for name, _ in there}), weights, rng)
@@ -148,10 +154,10 @@ def _question(scene: Scene, slots: Slots, lexicon: Lexicon, rng: np.random.Gener
 def answer(scene: Scene, slots: Slots) -> tuple[np.ndarray, np.ndarray]:
     """Where what is asked for is, and where nobody knows."""
     if slots.finding is None:
-        if scene.lungs is None:
+        labels = _labels(scene, slots.structure)
+        if labels is None:
             return np.zeros(scene.ignored.shape, bool), np.ones(scene.ignored.shape, bool)
-        lungs = scene.lungs > 0 if slots.side in (None, "both") else scene.lungs == SIDES[slots.side]
-        return lungs, scene.ignored
+        return labels > 0 if slots.side in (None, "both") else labels == SIDES[slots.side], scene.ignored
     side = None if slots.side == "both" else slots.side
     attribute = slots.attributes[0] if slots.attributes else None
     unknown = scene.unknown(slots.finding)
@@ -167,17 +173,22 @@ def meaning_of(scene: Scene, role: str, term: str | None) -> tuple[np.ndarray, n
     """Where a single word's own meaning is in a scene; None when a word has no place, or nobody knows it."""
     if role == "finding" and term is not None:
         return scene.where(term), scene.unknown(term)
-    if role == "structure" and term == "lung" and scene.lungs is not None:
-        return scene.lungs > 0, scene.ignored
+    if role == "structure" and (labels := _labels(scene, term)) is not None:
+        return labels > 0, scene.ignored
     if role == "side" and term in SIDES:
         return _half(scene, SIDES[term]), scene.ignored
     return None
+
+
+def _labels(scene: Scene, structure: str | None) -> np.ndarray | None:
+    """The labels of a structure, 1 right and 2 left, [slab y x]; None where nobody knows them."""
+    return {"lung": scene.lungs, "hemithorax": scene.hemithorax}.get(structure or "")
 
 
 def _half(scene: Scene, side: int) -> np.ndarray:
     """The left or right half of the body: the lungs as they are labelled, the rest by the middle line."""
     x_mm = scene.offset_mm[1] + scene.spacing_mm[2] * np.arange(scene.volume_hu.shape[2])
     half = (scene.volume_hu > -250) & ((x_mm > 0) if side == LEFT else (x_mm < 0))
-    if scene.lungs is not None:
-        half = (half & (scene.lungs == 0)) | (scene.lungs == side)
+    if scene.hemithorax is not None:
+        half = (half & (scene.hemithorax == 0)) | (scene.hemithorax == side)
     return half

@@ -18,7 +18,6 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from tips_med.encoders.compact import body_middle
 from tips_med.errors import OutputError, TipsMedError
 from tips_med.grounding.ground import as_known_modality
 from tips_med.manifest import ManifestError, Row, read_mask
@@ -266,11 +265,11 @@ def _prepare_one(
     )
     if not statements:
         raise ManifestError("has no usable row", path=path, code="no-rows")
-    middle = body_middle(slabs)
     mm = slabs.spec.spacing_mm
     stacked = np.stack([covers[phrase] for phrase in order]) if order else np.zeros((0, slab, y, x), np.uint8)
-    offset = (-middle[0] * mm[1], -middle[1] * mm[2])
     affine, place = slabs.lps_from_pixel, str(path.resolve())
+    y_mm, x_mm = slabs.body.middle_mm
+    offset = (float(affine[1, 3]) - y_mm, float(affine[0, 3]) - x_mm)
     return PreparedStudy(volume, slabs.seen.numpy(), stacked, offset, mm, affine, place, statements, tuple(skipped))
 
 

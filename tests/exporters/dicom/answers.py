@@ -11,7 +11,7 @@ from tests.readers.awkward.geometry_cases import OBLIQUE
 from tests.readers.awkward.multiframe_cases import ENHANCED_CT, ENHANCED_MR, merge
 from tests.readers.awkward.phantom import CENTRE
 from tests.readers.awkward.writing import MR, make_series, write_file, write_series
-from tips_med.grounding import Grounding, Instance, Presence
+from tips_med.grounding import Decision, Grounding, Instance
 from tips_med.readers import read_scan
 from tips_med.scan import Scan
 
@@ -83,7 +83,7 @@ def answer(scan: Scan, text: str = "ground glass opacity in the left lung", foun
     return Grounding(
         query=ask(text),
         scan=scan,
-        presence=Presence("present", 0.93) if found else Presence("absent", 0.04),
+        presence=Decision("present", 0.88, 0.93) if found else Decision("absent", 0.02, 0.04),
         heat=np.zeros((2, 2, 2), np.float32),
         lps_from_heat=np.eye(4),
         labels=labels,

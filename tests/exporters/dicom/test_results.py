@@ -19,7 +19,7 @@ from tips_med.errors import OutputError
 from tips_med.exporters.dicom import DicomExporter, make_results, read_source
 from tips_med.exporters.dicom.codes import PRESENCE
 from tips_med.exporters.dicom.key_image import draw, key_slice
-from tips_med.grounding import Presence
+from tips_med.grounding import Decision
 from tips_med.readers import read_scan
 from tips_med.scan import Provenance
 
@@ -57,7 +57,7 @@ def test_dciodvfy_finds_no_errors(tmp_path: Path, kind: str, found: int) -> None
 @pytest.mark.parametrize(("state", "code"), [("absent", "272519000"), ("unsure", "82334004"), ("present", "52101004")])
 def test_report_says_whether_it_is_there(tmp_path: Path, state: str, code: str) -> None:
     path, grounding = answered(tmp_path, found=2 if state == "present" else 0)
-    grounding = replace(grounding, presence=Presence(state, 0.31))  # type: ignore[arg-type]
+    grounding = replace(grounding, presence=Decision(state, 0.2, 0.31))  # type: ignore[arg-type]
     made = make_results(grounding, read_source(path, grounding.scan))
     assert (made.segmentation is None) == (state != "present")
     report = hd.sr.Comprehensive3DSR.from_dataset(made.report)
@@ -79,7 +79,7 @@ def test_report_measures_each_instance_and_points_to_its_segment(tmp_path: Path)
         values = {item.name.meaning: item.value for item in group.get_measurements()}
         assert values["Volume"] == instance.volume_ml
         assert values["Long axis"] == instance.long_axis_mm
-        assert values["Calibrated score at the surest point of the segment"] == instance.score
+        assert values["Probability of the region by itself"] == instance.score
         assert values["Attenuation Coefficient"] == pytest.approx(-512.3)
         sources = group[0].ContentSequence
         uids = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in sources if item.ValueType == "IMAGE"]

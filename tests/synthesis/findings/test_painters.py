@@ -12,6 +12,7 @@ from tips_med.lexicon import Lexicon
 from tips_med.synthesis.anatomy import LEFT, RIGHT
 from tips_med.synthesis.findings import PAINTERS, Painted
 from tips_med.synthesis.findings.canvas import depth_mm
+from tips_med.synthesis.findings.pleura import KINDS, paint_effusion
 from tips_med.synthesis.organs import LABELS
 from tips_med.synthesis.scene import Scene
 
@@ -92,20 +93,60 @@ def test_fibrosis_is_a_net_of_bright_lines_under_the_pleura(finding, seed):
 
 def test_atelectasis_has_no_air_and_each_kind_lies_where_it_belongs():
     kinds = set()
-    for seed in range(14):
+    for seed in range(40):
         made, _, painted = paint("atelectasis", seed, RIGHT)
-        kinds.add(painted.attributes[0])
+        kind = painted.attributes[0] if painted.attributes else "whole"
+        kinds.add(kind)
         lung = canvas(seed).lungs == RIGHT
         inner = depth_mm(painted.mask, made.spacing_mm) > 4
         if inner.any():
             assert -120 < np.median(made.volume_hu[inner]) < 110
-        if painted.attributes[0] == "dependent":
+        if kind == "dependent":
             assert np.argwhere(painted.mask)[:, 1].mean() > np.argwhere(lung)[:, 1].mean() + 5
-        if painted.attributes[0] == "segmental":
+        if kind == "segmental":
             assert depth_mm(lung, made.spacing_mm)[painted.mask].min() < 4, "it reaches the pleura"
-        if painted.attributes[0] == "linear":
+        if kind == "lobar":
+            assert np.argwhere(painted.mask)[:, 2].mean() > np.argwhere(lung)[:, 2].mean(), (
+                "it folds to the mediastinum"
+            )
+        if kind == "whole":
+            assert painted.mask[lung].mean() > 0.95
+        if kind == "linear":
             assert depth_mm(painted.mask, made.spacing_mm).max() <= 5, "it is thin"
-    assert kinds == {"dependent", "segmental", "linear"}
+    assert kinds == {"dependent", "segmental", "linear", "lobar", "whole"}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_an_effusion_of_each_kind_is_fluid_that_lies_where_it_belongs(kind, seed):
+    made = canvas(seed)
+    lung = made.lungs == RIGHT
+    painted = paint_effusion(made, side=RIGHT, kind=kind)
+    assert painted is not None
+    assert lung[painted.mask].mean() > 0.99
+    assert not (made.lungs[painted.mask] > 0).any(), "fluid is no lung"
+    inner = depth_mm(painted.mask, made.spacing_mm) > 4
+    if inner.any():
+        assert -25 < np.median(made.volume_hu[inner]) < 80
+    fluid = painted.mask | np.any([one.mask for one in painted.more] or [np.zeros_like(lung)], axis=0)
+    if kind == "white_out":
+        assert fluid[lung].mean() > 0.95, "no air is left on this side"
+    if kind in ("loculated", "fissural"):
+        assert painted.mask[lung].mean() < 0.9
+
+
+@pytest.mark.parametrize(("gravity", "axis", "sign"), [((1.0, 0.0), 1, 1), ((-1.0, 0.0), 1, -1), ((0.0, 1.0), 2, 1)])
+def test_free_fluid_lies_where_gravity_takes_it(gravity, axis, sign):
+    for seed in SEEDS:
+        made = canvas(seed)
+        made.gravity = gravity
+        labels = made.lungs.copy()
+        lung = np.argwhere(labels == LEFT)[:, axis].mean()
+        painted = paint_effusion(made, side=LEFT, kind="free")
+        assert painted is not None
+        if painted.mask.sum() > 0.9 * (labels == LEFT).sum():
+            continue  # it fills all of it
+        assert sign * (np.argwhere(painted.mask)[:, axis].mean() - lung) > 0
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -7,6 +7,8 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from tips_med.errors import OutputError
+from tips_med.grounding import Reason
+from tips_med.grounding.wording import REASONS
 from tips_med.lexicon import Side
 from tips_med.query import Query, Term
 
@@ -14,7 +16,10 @@ PRIVATE_SCHEME = "99TIPSMED"
 """For concepts without a verified standard code; private schemes begin with 99 (PS3.16 section 8.2)."""
 
 PRESENCE = CodedConcept("presence", PRIVATE_SCHEME, "Presence of the finding")
-PEAK_SCORE = CodedConcept("peak-score", PRIVATE_SCHEME, "Calibrated score at the surest point of the segment")
+SCORE = CodedConcept("score", PRIVATE_SCHEME, "Score of the model, not calibrated")
+PROBABILITY_OF_REGION = CodedConcept("probability", PRIVATE_SCHEME, "Probability of the region by itself")
+ASSESSED = CodedConcept("assessed", PRIVATE_SCHEME, "Share of the asked region that was assessed")
+REASON = CodedConcept("reason", PRIVATE_SCHEME, "Reason of the answer")
 NO_UNITS = CodedConcept("1", "UCUM", "no units")
 MILLILITRE = CodedConcept("mL", "UCUM", "mL")
 
@@ -77,6 +82,11 @@ def state(presence: str) -> CodedConcept:
     """Present, absent or indeterminate."""
     code = _STATES[presence]
     return CodedConcept(code.value, code.scheme_designator, code.meaning)
+
+
+def reason(code: Reason) -> CodedConcept:
+    """Why an answer is not more than it is."""
+    return CodedConcept(code[:16], PRIVATE_SCHEME, REASONS[code][:64])
 
 
 def procedure(modality: str) -> CodedConcept:

@@ -90,8 +90,9 @@ def draw(grounding: Grounding, k: int, place: str) -> np.ndarray:
     rgb = np.repeat(picture[..., None], 3, axis=2)
     inside = np.asarray(resize(grounding.mask[k].astype(np.float32), shape, order=1)) > 0.5
     rgb[find_boundaries(inside, mode="outer")] = _CONTOUR_RGB
-    state = f"{grounding.presence.state}, p = {grounding.probability:.2f}"
-    lines = [f"{words.subject(grounding)}: {state} ({place})", f"{NOTICE}."]
+    decision = grounding.presence
+    sure = f"p = {decision.probability:.2f}" if decision.probability is not None else f"score {decision.score:.2f}"
+    lines = [f"{words.subject(grounding)}: {decision.state}, {sure} ({place})", f"{NOTICE}."]
     return np.vstack([rgb, _banner(lines, shape[1])])
 
 

@@ -18,12 +18,6 @@ from tips_med.exporters.dicom.seg import Tracked
 from tips_med.exporters.dicom.source import SourceImages
 from tips_med.grounding import Grounding
 
-_DERIVATIONS = {
-    standard.DCM.AttenuationCoefficient.value: standard.SCT.Mean,
-    codes.PEAK_SCORE.value: standard.SCT.Maximum,
-}
-"""How a number comes from the many voxels of a segment."""
-
 
 def make_report(
     grounding: Grounding,
@@ -88,16 +82,24 @@ def _uuid(equipment: Equipment) -> str:
 def _presence(
     grounding: Grounding, source: SourceImages, equipment: Equipment
 ) -> sr.MeasurementsAndQualitativeEvaluations:
-    query = grounding.query
+    query, decision = grounding.query, grounding.presence
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(uid=hd.UID(), identifier=f"query: {words.asked(grounding)}"[:64]),
         finding_type=codes.sought(query),
         finding_category=codes.category(query),
         finding_sites=_sites(grounding, query.side),
         algorithm_id=equipment.for_report(),
-        measurements=_measured([(standard.DCM.Probability, grounding.probability, codes.NO_UNITS)]),
+        measurements=_measured(
+            [
+                (standard.DCM.Probability, decision.probability, codes.NO_UNITS)
+                if decision.probability is not None
+                else (codes.SCORE, decision.score, codes.NO_UNITS),
+                (codes.ASSESSED, decision.assessed_fraction, codes.NO_UNITS),
+            ]
+        ),
         qualitative_evaluations=[
-            sr.QualitativeEvaluation(codes.PRESENCE, codes.state(grounding.presence.state)),
+            sr.QualitativeEvaluation(codes.PRESENCE, codes.state(decision.state)),
+            *(sr.QualitativeEvaluation(codes.REASON, codes.reason(reason)) for reason in decision.reasons),
         ],
     )
     _comment(group, f"{words.sentence(grounding, source)} Query: {words.asked(grounding)}. {NOTICE}.")
@@ -128,7 +130,11 @@ def _instance(
             [
                 (standard.SCT.Volume, instance.volume_ml, codes.MILLILITRE),
                 (standard.SCT.LongAxis, instance.long_axis_mm, standard.UCUM.Millimeter),
-                (codes.PEAK_SCORE, instance.score, codes.NO_UNITS),
+                (
+                    codes.PROBABILITY_OF_REGION if grounding.presence.calibrated else codes.SCORE,
+                    instance.score,
+                    codes.NO_UNITS,
+                ),
             ]
             + (
                 [(standard.DCM.AttenuationCoefficient, instance.mean_hu, standard.UCUM.HounsfieldUnit)]
@@ -143,13 +149,13 @@ def _instance(
 
 
 def _measured(values: list[tuple[Any, float, Any]]) -> list[sr.Measurement] | None:
-    """Measurements, those left out that are no number; an average or a maximum is said to be one."""
+    """Measurements, those left out that are no number; an average is said to be one."""
     made = [
         sr.Measurement(
             name=name,
             value=float(f"{value:.4g}"),
             unit=unit,
-            derivation=_DERIVATIONS.get(name.value),
+            derivation=standard.SCT.Mean if name == standard.DCM.AttenuationCoefficient else None,
         )
         for name, value, unit in values
         if math.isfinite(value)

@@ -32,6 +32,7 @@ class Canvas:
         rng: The only source of chance.
         taken: Where something is already, [slab y x].
         organs: Labels of ``tips_med.synthesis.organs``, [slab y x]; None where nobody labelled them.
+        gravity: Where down is, as a unit vector (y, x): to the back when the patient lies on it.
     """
 
     volume_hu: np.ndarray
@@ -40,6 +41,7 @@ class Canvas:
     rng: np.random.Generator
     taken: np.ndarray
     organs: np.ndarray | None = None
+    gravity: tuple[float, float] = (1.0, 0.0)
 
     def noise(self, box: Box, scale_mm: float) -> np.ndarray:
         """Smooth noise for a part of the canvas."""

@@ -1,4 +1,4 @@
-"""Atelectasis: lung without air, in bands, at the back, or as a wedge that has lost its volume."""
+"""Atelectasis: lung without air, in bands, at the back, as a wedge that has lost its volume, a lobe or a whole lung."""
 
 from __future__ import annotations
 
@@ -13,13 +13,17 @@ from tips_med.synthesis.findings.subpleural import rim
 
 
 def paint_atelectasis(canvas: Canvas, side: int | None = None) -> Painted | None:
-    """A band across the lung, a crescent along its back, or a wedge on the pleura: homogeneous, with sharp borders."""
+    """A band across the lung, a crescent along its back, a wedge on the pleura, a lobe or all of it: homogeneous."""
     rng = canvas.rng
     kind = rng.random()
-    if kind < 0.4:
+    if kind < 0.3:
         return _bands(canvas, side)
     first = side or int(rng.choice([RIGHT, LEFT]))
-    if kind < 0.75:
+    if kind > 0.93:
+        return _lung(canvas, first)
+    if kind > 0.76:
+        return _lobe(canvas, first)
+    if kind < 0.58:
         both = side is None and rng.random() < 0.5
         return together([_dependent(canvas, s) for s in ((first, LEFT + RIGHT - first) if both else (first,))])
     return _wedge(canvas, first)
@@ -101,6 +105,42 @@ def _wedge(canvas: Canvas, side: int) -> Painted | None:
     keep = np.bincount(labels.ravel())[1:].argmax() + 1
     alpha = alpha * ndimage.binary_dilation(labels == keep, np.ones((3, 3, 3)))
     return _filled(canvas, box, alpha, 0.5, ["segmental"])
+
+
+def _lobe(canvas: Canvas, side: int) -> Painted | None:
+    """A lobe that has lost its air and most of its size: next to the mediastinum, behind a bowed fissure."""
+    rng = canvas.rng
+    lung = canvas.lungs == side
+    if lung.sum() < 400:
+        return None
+    box = bounds(lung)
+    free = lung[box] & ~canvas.taken[box]
+    spacing = np.asarray(canvas.spacing_mm)
+    points = np.argwhere(free) * spacing
+    if len(points) < 400:
+        return None
+    medial = 1.0 if side == RIGHT else -1.0  # towards the middle of the body
+    forward = rng.choice([-1.0, 1.0])  # an upper lobe folds to the front, a lower one to the back
+    direction = np.array(
+        [-forward * rng.uniform(0, 0.6), forward * rng.uniform(0.3, 1.0), medial * rng.uniform(0.5, 1.2)]
+    )
+    direction /= np.linalg.norm(direction)
+    along = points @ direction
+    edge = float(np.quantile(along, 1 - rng.uniform(0.06, 0.35)))
+    z, y, x = (step * np.arange(n, dtype=np.float32) for n, step in zip(free.shape, canvas.spacing_mm))
+    plane = z[:, None, None] * direction[0] + y[None, :, None] * direction[1] + x[None, None, :] * direction[2]
+    bowed = plane - edge + 5 * canvas.noise(box, 40.0) + 1.5 * canvas.noise(box, 10.0)
+    alpha = ramp(bowed, 2.5) * free
+    return _filled(canvas, box, alpha, 0.5, ["lobar"])
+
+
+def _lung(canvas: Canvas, side: int) -> Painted | None:
+    """All of one lung without air."""
+    lung = canvas.lungs == side
+    if lung.sum() < 400:
+        return None
+    box = bounds(lung)
+    return _filled(canvas, box, (lung[box] & ~canvas.taken[box]).astype(np.float32), 0.5, [])
 
 
 def _filled(canvas: Canvas, box: Box, alpha: np.ndarray, at: float, attributes: list[str]) -> Painted | None:

@@ -1,0 +1,150 @@
+"""What of a chest was seen, on a made-up chest whose lungs are boxes of known place."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tips_med.body import Body, Midline
+from tips_med.grounding.coverage import ASSESSED, heights_asked, region_of
+from tips_med.grounding.thorax import LEFT, RIGHT, Thorax, find_thorax, place_of
+from tips_med.query import Lexicon
+
+LEXICON = Lexicon.load("chest_ct")
+SHAPE = (60, 60, 100)
+AFFINE = np.diag([2.5, 2.0, 2.0, 1.0])[:, [2, 1, 0, 3]]
+SPAN = slice(10, 50)
+
+
+def lung_maps() -> tuple[np.ndarray, np.ndarray]:
+    right, left = np.full(SHAPE, 0.02, np.float32), np.full(SHAPE, 0.02, np.float32)
+    right[SPAN, 10:50, 10:40], left[SPAN, 10:50, 60:90] = 0.98, 0.98
+    return right, left
+
+
+def body(x_mm: float = 100.0, within_mm: float = 12.0, source: str = "spine", cut: str = "") -> Body:
+    midline = Midline(np.full(SHAPE[0], x_mm), 90.0, within_mm, source)  # pyright: ignore[reportArgumentType]
+    edges = {edge: np.full(SHAPE[0], edge == cut) for edge in ("right", "left", "front", "back")}
+    return Body(np.ones(SHAPE, bool), midline, edges, (60.0, x_mm))  # pyright: ignore[reportArgumentType]
+
+
+def chest(seen: np.ndarray | None = None, slabs: slice = slice(None), of: Body | None = None, maps=None) -> Thorax:
+    right, left = maps or lung_maps()
+    seen = np.ones(SHAPE, bool) if seen is None else seen
+    right, left = (np.where(seen, one, np.nan) for one in (right, left))
+    whole = of or body()
+    part = replace(whole, inside=whole.inside[slabs], midline=replace(whole.midline, x_mm=whole.midline.x_mm[slabs]))
+    return find_thorax(right[slabs], left[slabs], AFFINE, part, seen[slabs])
+
+
+def asked(thorax: Thorax, query: str, of: Body | None = None):
+    parsed = LEXICON.parse(query)
+    labels = {"left": (LEFT,), "right": (RIGHT,)}.get(parsed.side or "", (RIGHT, LEFT))
+    return region_of(thorax, of or body(), labels, heights_asked(parsed))
+
+
+def test_a_whole_chest_was_assessed_whole():
+    thorax = chest()
+    assert thorax.sides_known
+    region = asked(thorax, "mass")
+    assert region.coverage.whole
+    assert region.coverage.assessed_fraction > 0.99
+    assert region.coverage.reasons == ()
+    assert place_of(thorax, (12, 30, 75)) == ("left", "lower third of the left lung")
+
+
+def test_a_side_that_the_field_of_view_leaves_out_is_not_assessed():
+    right, left = lung_maps()
+    whole = body(cut="right")
+    thorax = chest(maps=(np.zeros_like(right), left), of=whole)
+    region = asked(thorax, "mass in the right lung", whole)
+    assert not region.coverage.whole
+    assert region.coverage.reasons == ("outside-field-of-view",)
+    assert not region.where.any()
+    assert asked(thorax, "mass in the left lung", whole).coverage.whole
+    assert asked(thorax, "mass", whole).coverage.assessed_fraction == pytest.approx(0.5)
+
+
+def test_a_side_without_air_that_the_scan_does_show_is_not_called_assessed():
+    right, left = lung_maps()
+    thorax = chest(maps=(np.zeros_like(right), left))
+    region = asked(thorax, "right pleural effusion")
+    assert not region.coverage.whole
+    assert region.coverage.reasons == ("not-aerated",)
+
+
+@pytest.mark.parametrize("every", [2, 3])
+def test_missing_slices_are_a_gap(every):
+    seen = np.ones(SHAPE, bool)
+    seen[::every] = False
+    coverage = asked(chest(seen), "mass").coverage
+    assert not coverage.whole
+    assert coverage.reasons == ("gap",)
+    assert coverage.assessed_fraction == pytest.approx(1 - 1 / every, abs=0.08)
+
+
+def test_a_scan_that_ends_within_the_lungs_names_no_third_and_excludes_nothing():
+    thorax = chest(slabs=slice(0, 30))
+    assert place_of(thorax, (25, 30, 75)) == ("left", "left lung")
+    coverage = asked(thorax, "mass in the left apex").coverage
+    assert not coverage.height_known
+    assert not coverage.whole
+    assert "height-unknown" in coverage.reasons
+
+
+def test_a_lung_that_is_cut_off_has_the_heights_of_the_other_one():
+    right, left = lung_maps()
+    left[:25] = 0.02  # a high diaphragm, and then
+    seen = np.ones(SHAPE, bool)
+    seen[:26, :, 50:] = False  # what lies below was not seen on this side
+    thorax = chest(seen, maps=(right, left))
+    assert np.isfinite(thorax.height[0]).any()
+    assert place_of(thorax, (45, 30, 75))[1] == "upper third of the left lung"
+
+
+def test_an_edge_that_runs_along_a_lung_hides_a_part_of_it():
+    seen = np.ones(SHAPE, bool)
+    seen[:, :, 88:] = False
+    part = chest(seen).parts[LEFT - 1]
+    assert part.cut
+    assert part.assessed_fraction < ASSESSED
+    assert chest(seen).parts[RIGHT - 1].assessed_fraction > 0.99
+
+
+@pytest.mark.parametrize("of", [body(x_mm=20.0), body(x_mm=180.0), body(source="none", within_mm=np.inf)])
+def test_sides_that_the_midline_does_not_bear_out_are_not_known(of):
+    thorax = chest(of=of)
+    assert not thorax.sides_known
+    region = asked(thorax, "mass in the left lung", of)
+    assert "side-unknown" in region.coverage.reasons
+    assert not region.coverage.side_known
+    assert region.where[30, 30, 20], "either lung may be the left one: both are searched"
+    assert asked(thorax, "mass", of).coverage.side_known, "nobody asked for a side"
+    assert place_of(thorax, (30, 30, 75))[0] is None
+
+
+def test_several_places_are_united():
+    thorax = chest()
+    both = asked(thorax, "mass in the middle and lower thirds of the left lung").where
+    one, other = (asked(thorax, f"mass in the {third} third of the left lung").where for third in ("middle", "lower"))
+    np.testing.assert_array_equal(both, one | other)
+    assert one.any()
+    assert other.any()
+
+
+def test_a_part_of_a_region_is_within_it():
+    thorax = chest()
+    whole = asked(thorax, "mass").where
+    for query in ("mass in the left lung", "mass in the right apex", "mass left base", "mass in the left upper lobe"):
+        part = asked(thorax, query).where
+        assert part.any()
+        assert not (part & ~whole).any()
+
+
+def test_a_scan_without_lungs_cannot_be_judged():
+    nothing = np.zeros(SHAPE, np.float32)
+    coverage = asked(chest(maps=(nothing, nothing)), "mass").coverage
+    assert coverage.reasons == ("no-lung-seen",)
+    assert not coverage.whole

@@ -1,0 +1,123 @@
+"""Where the body is: tissue, and the air that it holds; table, couch, blankets and the room are outside."""
+
+from __future__ import annotations
+
+from typing import Literal, cast
+
+import numpy as np
+from scipy import ndimage
+from scipy.spatial import ConvexHull, QhullError
+from skimage.draw import polygon2mask
+
+TISSUE_HU = -350.0
+"""Denser than any lung, foam or blanket, and thinner than fat where a cell is only partly filled."""
+
+SKIN_HU = -500.0
+"""A cell of the skin's edge, or of a thin chest wall, which holds some air as well."""
+
+AIR_HU = -940.0
+"""The room around a patient is mostly thinner than this, a lung is mostly denser."""
+
+Edge = Literal["right", "left", "front", "back"]
+
+CUT_MM = 100.0
+"""An edge that touches a flank of 170 mm radius along this length has cut 7 mm off it; less is a tight fit."""
+
+CUT_EDGES: tuple[Edge, ...] = ("right", "left", "front", "back")
+"""The sides of a field of view that may cut through a body, as the patient has them."""
+
+_IN_PLANE = np.zeros((3, 3, 3), bool)
+_IN_PLANE[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
+_SQUARE = np.ones((1, 3, 3), bool)
+
+
+def outline_body(hu: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Finds the body on a grid with cells of about 4 mm in plane.
+
+    The largest connected piece of tissue that is thicker than 12 mm, the skin around it, and every pocket of air that
+    it holds. A lung that the edge of the field of view has cut open is a pocket too: it lies within the convex hull of
+    the tissue, where the air around a patient does not.
+
+    Args:
+        hu: Hounsfield units, [slab y x].
+        seen: Where the scan measured something, bool [slab y x].
+
+    Returns:
+        bool [slab y x].
+    """
+    tissue = (hu > TISSUE_HU) & seen
+    core = ndimage.binary_opening(tissue, _SQUARE)
+    labels, count = cast("tuple[np.ndarray, int]", ndimage.label(core))
+    if not count:
+        return np.zeros(hu.shape, bool)
+    sizes = np.bincount(labels.ravel())
+    sizes[0] = 0
+    body = labels == sizes.argmax()
+    # A thin chest wall did not survive the opening, but it lies within the hull of what did; a table does not.
+    body |= (hu > SKIN_HU) & seen & _hulls(body)
+    body = ndimage.binary_dilation(body, _SQUARE, iterations=2, mask=(hu > SKIN_HU) & seen) | body
+    return body | _pockets(hu, seen, body)
+
+
+def _pockets(hu: np.ndarray, seen: np.ndarray, body: np.ndarray) -> np.ndarray:
+    """Air that the body holds: what tissue encloses in a slab, and what lies in its hull where an edge cut it open."""
+    # What was not seen must not join a lung to the room.
+    labels, count = cast("tuple[np.ndarray, int]", ndimage.label(~body & seen, _IN_PLANE))
+    numbers = np.arange(count + 1)
+    rim = np.array(ndimage.binary_dilation(~seen, _IN_PLANE), bool)
+    rim[:, [0, -1]] = rim[:, :, [0, -1]] = True
+    open_ = np.zeros(count + 1, bool)
+    open_[np.unique(labels[rim])] = True
+    open_[0] = False
+    closed = ~open_
+    closed[0] = False
+    inside = closed[labels]
+    hull = _hulls(body)
+    size = np.bincount(labels[seen], minlength=count + 1)
+    within = np.bincount(labels[seen & hull], minlength=count + 1) / np.maximum(size, 1)
+    dense = np.bincount(labels[seen & (hu > AIR_HU)], minlength=count + 1) / np.maximum(size, 1)
+    lung = open_ & ((within > 0.85) | ((within > 0.5) & (dense > 0.5)))
+    return inside | (np.isin(labels, numbers[lung]) & hull & seen)
+
+
+def _hulls(mask: np.ndarray) -> np.ndarray:
+    """The convex hull of every slab, [slab y x]."""
+    return np.stack([_hull(plane) for plane in mask])
+
+
+def _hull(plane: np.ndarray) -> np.ndarray:
+    """The convex hull of a mask [y x]."""
+    edge = np.logical_xor(plane, np.asarray(ndimage.binary_erosion(plane)))
+    points = np.argwhere(edge)
+    if len(points) < 3:
+        return plane
+    try:
+        corners = points[ConvexHull(points).vertices]
+    except QhullError:  # all in one line
+        return plane
+    return polygon2mask(plane.shape, corners) | plane
+
+
+def cut_edges(body: np.ndarray, seen: np.ndarray, spacing_mm: tuple[float, float, float]) -> dict[Edge, np.ndarray]:
+    """In which slabs each edge of the field of view cuts the body: where it runs along the body for ``CUT_MM``.
+
+    Args:
+        body: From ``outline_body``, [slab y x]; x runs to the patient's left, y to the back.
+        seen: Where the scan measured something.
+        spacing_mm: Of the grid: slab, y, x.
+
+    Returns:
+        bool [slab] for each edge.
+    """
+    padded = np.pad(seen, ((0, 0), (1, 1), (1, 1)))
+    beyond: dict[Edge, np.ndarray] = {
+        "front": padded[:, :-2, 1:-1],
+        "back": padded[:, 2:, 1:-1],
+        "right": padded[:, 1:-1, :-2],
+        "left": padded[:, 1:-1, 2:],
+    }
+    found: dict[Edge, np.ndarray] = {}
+    for edge, neighbour in beyond.items():
+        step, cells = (spacing_mm[2], body.shape[2]) if edge in ("front", "back") else (spacing_mm[1], body.shape[1])
+        found[edge] = (body & ~neighbour).sum(axis=(1, 2)) * step >= min(CUT_MM, 0.35 * cells * step)
+    return found

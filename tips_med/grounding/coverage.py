@@ -1,0 +1,121 @@
+"""What of the asked region a scan shows: the first of the two steps of an answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tips_med.body import Body
+from tips_med.grounding.answer import Coverage, Reason
+from tips_med.grounding.thorax import LEFT, RIGHT, SIDES, Thorax
+from tips_med.query import Query
+
+ASSESSED = 0.9
+"""The share of each asked side that must have been seen before anything in it may be called absent."""
+
+THIRDS = {
+    # Bounds on height within the lung, 0 at its lowest and 1 at its highest point.
+    "upper_third": (2 / 3, 1.0),
+    "upper_zone": (2 / 3, 1.0),
+    "apex": (0.8, 1.0),
+    "middle_third": (1 / 3, 2 / 3),
+    "middle_zone": (1 / 3, 2 / 3),
+    "lower_third": (0.0, 1 / 3),
+    "lower_zone": (0.0, 1 / 3),
+    "base": (0.0, 1 / 3),
+    # Lobes overlap in height, since the fissures are steep, and this model does not outline them.
+    "upper_lobe": (0.35, 1.0),
+    "middle_lobe": (0.1, 0.6),
+    "lingula": (0.1, 0.6),
+    "lower_lobe": (0.0, 0.7),
+}
+LOBES = ("upper_lobe", "middle_lobe", "lingula", "lower_lobe")
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """Where an answer may lie, and how much of that was seen.
+
+    Attributes:
+        where: bool [slab y x].
+        coverage: What of it the scan shows.
+    """
+
+    where: np.ndarray
+    coverage: Coverage
+
+
+def heights_asked(query: Query) -> tuple[tuple[float, float], ...]:
+    """Bounds on height that the query's locations set; several places are united, so any of them will do."""
+    return tuple(THIRDS[location.id] for location in query.locations if location.id in THIRDS)
+
+
+def region_of(thorax: Thorax, body: Body, labels: tuple[int, ...], heights: tuple[tuple[float, float], ...]) -> Region:
+    """The part of the chest that is asked about, and what of it was seen.
+
+    Args:
+        thorax: The chest of the scan.
+        body: Its body.
+        labels: The sides asked about: 1 right, 2 left, or both.
+        heights: From ``heights_asked``; the whole height when empty.
+    """
+    reasons: list[Reason] = []
+    if not thorax.seen:
+        return Region(body.inside.copy(), Coverage(0.0, False, thorax.sides_known, False, ("no-lung-seen",)))
+    one_sided = len(labels) == 1
+    side_known = thorax.sides_known or not one_sided
+    # Where the sides are not known, either may be the one that is meant: all of it is searched.
+    wanted = labels if thorax.sides_known else (RIGHT, LEFT)
+    where = np.isin(thorax.side, wanted)
+    fractions = []
+    height_known = True
+    for label in wanted:
+        part = thorax.parts[label - 1]
+        fraction = part.assessed_fraction
+        height = thorax.height[label - 1]
+        if part.volume_ml == 0:
+            reasons.append("outside-field-of-view" if _cut_off(body, label, thorax.sides_known) else "not-aerated")
+        else:
+            if part.gap:
+                reasons.append("gap")
+            if not part.aerated:
+                reasons.append("not-aerated")
+                fraction = min(fraction, 0.5)
+            if heights and np.isnan(height).all():
+                height_known = False
+            elif heights:
+                inside = np.any([(height >= low) & (height <= high) for low, high in heights], axis=0)
+                where &= ~(thorax.side == label) | inside[:, None, None]
+                fraction = _of_heights(fraction, part.gap, height, heights)
+            if part.cut and fraction < ASSESSED:
+                reasons.append("outside-field-of-view")
+        fractions.append(fraction)
+    if not side_known:
+        reasons.append("side-unknown")
+    if not height_known:
+        reasons.append("height-unknown")
+    whole = min(fractions) >= ASSESSED
+    coverage = Coverage(float(np.mean(fractions)), whole, side_known, height_known, tuple(dict.fromkeys(reasons)))
+    return Region(where, coverage)
+
+
+def _of_heights(fraction: float, gap: bool, height: np.ndarray, heights: tuple[tuple[float, float], ...]) -> float:
+    """How much of the asked heights was seen: a lung that ends early lacks its own end, not the other one."""
+    shown = height[np.isfinite(height)]
+    if gap or not len(shown):
+        return fraction
+    # A lung with both its ends, or whose heights come from the other lung: what is cut at an edge remains in
+    # ``fraction``; what is cut at an end shows as heights that no slab has.
+    low, high = min(low for low, _ in heights), max(high for _, high in heights)
+    step = float(np.median(np.diff(shown))) if len(shown) > 1 else 1.0
+    reached = np.clip((min(high, shown.max() + step) - max(low, shown.min() - step)) / (high - low), 0, 1)
+    return float(min(reached, fraction if reached > 0.99 else 1.0))
+
+
+def _cut_off(body: Body, label: int, sides_known: bool) -> bool:
+    """Whether the field of view, and not the patient, lacks a side."""
+    if not sides_known:
+        return True
+    holds = body.inside.any(axis=(1, 2))
+    return bool(holds.any() and body.cut[SIDES[label]][holds].mean() > 0.3)

@@ -1,0 +1,90 @@
+"""Present, absent or unsure: the second of the two steps of an answer, and the only place that says so."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from tips_med.grounding.answer import Coverage, Decision, Reason, State
+from tips_med.model import Calibration
+
+
+def decide(
+    logit: float,
+    calibration: Calibration | None,
+    coverage: Coverage,
+    *,
+    negated: bool = False,
+    notes: tuple[Reason, ...] = (),
+) -> Decision:
+    """Turns evidence and coverage into an answer.
+
+    - Without a calibration nothing is present or absent: there is a score.
+    - Present needs a high probability, and that the side and the height that were asked for can be told.
+    - Absent needs a low probability, and 90% of each asked side to have been assessed (``coverage.ASSESSED``).
+    - Everything else is unsure, and says why.
+
+    Args:
+        logit: The highest evidence in the asked region, from ``evidence``.
+        calibration: Of the finding; None where the model has none for it.
+        coverage: What of the asked region was seen.
+        negated: Whether the query says that it is not there.
+        notes: Reasons that do not change the state: what of the query was not answered.
+    """
+    score = 1 / (1 + math.exp(-logit))
+    if calibration is None:
+        reasons: tuple[Reason, ...] = ("uncalibrated", *coverage.reasons, *notes)
+        return Decision("unsure", score, None, None, coverage.assessed_fraction, reasons)
+    probability = calibration.probability(logit)
+    state: State = "unsure"
+    reasons = ()
+    unknown: list[Reason] = [reason for reason in coverage.reasons if reason in ("side-unknown", "height-unknown")]
+    if probability >= calibration.present_above:
+        if coverage.side_known and coverage.height_known:
+            state = "present"
+        else:
+            reasons = tuple(unknown)
+    elif probability < calibration.absent_below:
+        blocked = not coverage.whole or "wider-than-trained" in coverage.reasons
+        # Nothing on either side is nothing on the side that was asked about, whichever that is.
+        state = "unsure" if blocked else "absent"
+        reasons = coverage.reasons if state == "unsure" else ()
+    else:
+        reasons = ("between-thresholds", *coverage.reasons)
+    holds = None if not negated or state == "unsure" else state == "absent"
+    return Decision(
+        state, score, probability, holds, coverage.assessed_fraction, tuple(dict.fromkeys((*reasons, *notes)))
+    )
+
+
+def both(sides: Mapping[str, Decision], *, negated: bool, notes: tuple[Reason, ...] = ()) -> Decision:
+    """The answer to a query for both sides, from those to each.
+
+    "Bilateral effusion" is present where both are and absent where one of them is. "No effusion on either side" holds
+    where both are absent, and does not hold where one is present.
+    """
+    states = [side.state for side in sides.values()]
+    surer, other = sorted(sides.values(), key=lambda side: side.score, reverse=True)
+    decisive = surer if negated else other
+    state: State
+    if negated:
+        state = "present" if "present" in states else "absent" if states == ["absent", "absent"] else "unsure"
+    else:
+        state = "present" if states == ["present", "present"] else "absent" if "absent" in states else "unsure"
+    reasons = () if state != "unsure" else tuple(reason for side in sides.values() for reason in side.reasons)
+    if "present" in states and states != ["present", "present"]:
+        reasons = ("one-side-only", *reasons)
+    return replace(
+        decisive,
+        state=state,
+        holds=None if not negated or state == "unsure" else state == "absent",
+        assessed_fraction=min(side.assessed_fraction for side in sides.values()),
+        reasons=tuple(dict.fromkeys((*reasons, *notes))),
+        sides=dict(sides),
+    )
+
+
+def unsure_because(decision: Decision, reason: Reason) -> Decision:
+    """The same answer, but unsure, for a reason that comes first."""
+    return replace(decision, state="unsure", holds=None, reasons=tuple(dict.fromkeys((reason, *decision.reasons))))

@@ -1,0 +1,57 @@
+"""How sure a map is, and where it is surest."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage
+
+from tips_med.shapes import Heat
+
+_EDGE = 1e-6
+
+SEEN_SHARE = 0.3
+"""How much of a neighbourhood must have been seen to be evidence of anything."""
+
+NOTHING = -13.8
+"""The logit of a place that says no as surely as a map can."""
+
+
+def evidence_map(heat: Heat) -> Heat:
+    """How sure a map is of every place: its logit, averaged over three slabs, rows and columns.
+
+    A single hot cell counts for little. Cells that were not seen are left out of the average: a missing slice is no
+    evidence that nothing is there.
+
+    Args:
+        heat: Scores, [slab y x], NaN where nothing was seen.
+
+    Returns:
+        Logits, the same shape, within +-13.8; -13.8 where hardly anything near was seen.
+    """
+    seen = np.isfinite(heat)
+    probability = np.clip(np.where(seen, heat, 0.5), _EDGE, 1 - _EDGE)
+    logit = ndimage.uniform_filter(np.log(probability / (1 - probability)), 3, mode="nearest")
+    if seen.all():
+        return logit
+    share = ndimage.uniform_filter(seen.astype(np.float32), 3, mode="nearest")
+    # An unseen cell enters the sum as a logit of nought, so that dividing by what was seen leaves it out.
+    mean = np.clip(logit / np.maximum(share, 1e-6), NOTHING, -NOTHING)
+    return np.where(share >= SEEN_SHARE, mean, np.float32(NOTHING)).astype(heat.dtype)
+
+
+def evidence(heat: Heat, region: np.ndarray | None = None) -> tuple[float, tuple[int, int, int]]:
+    """How sure a map is where it is surest: the maximum of ``evidence_map``, and its index (slab, y, x).
+
+    Args:
+        heat: Scores, [slab y x], NaN where nothing was seen.
+        region: Where to look, bool [slab y x]; everywhere when None.
+    """
+    return surest(evidence_map(heat), region)
+
+
+def surest(sure: Heat, region: np.ndarray | None = None) -> tuple[float, tuple[int, int, int]]:
+    """The highest logit of an evidence map within a region, and its index; ``NOTHING`` where the region is empty."""
+    if region is not None:
+        sure = np.where(region, sure, np.float32(NOTHING))
+    slab, y, x = (int(n) for n in np.unravel_index(int(sure.argmax()), sure.shape))
+    return float(sure[slab, y, x]), (slab, y, x)
