@@ -160,6 +160,8 @@ class DicomWebArchive(Archive):
                 lambda offset=offset: search(limit=_PAGE, offset=offset), none_found=[]
             )
             uids = self._ask(lambda page=page: [_text(item, uid_tag) for item in page])
+            if page and not any(uids):
+                raise self._no_dicom("JSON that names no UID")
             new = {uid: item for uid, item in zip(uids, page, strict=True) if uid and uid not in found}
             if not new:
                 break
