@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from tips_med.deidentification import Deidentifier
 from tips_med.errors import OutputError
 from tips_med.grounding import encode as encode_scan
+from tips_med.grounding.ground import as_stated_modality
 from tips_med.models import open_model
 from tips_med.progress import Steps, silent
 from tips_med.readers import read_scan
@@ -24,6 +26,7 @@ def encode(
     untilt: bool = False,
     deidentify: bool = False,
     deidentify_key: Path | None = None,
+    modality: Literal["CT", "MR"] | None = None,
     steps: Steps = silent,
 ) -> Path:
     """Encodes a scan into a study file that ``ground`` takes in place of the scan.
@@ -40,6 +43,7 @@ def encode(
         deidentify: Write the study without the UIDs of the source (DICOM PS3.15 basic profile).
         deidentify_key: File with the secret that maps the UIDs, made if it is not there; with the same one, the study
             fits the copy that the command deidentify makes. A fresh secret if left out.
+        modality: What a file is that does not say so, as NIfTI does not: CT (in Hounsfield units) or MR.
         steps: Told of progress; the command line shows a bar.
 
     Returns:
@@ -56,6 +60,7 @@ def encode(
     with steps("reading the scan"):
         source = sample_path() if scan == "sample" else scan
         volume = read_scan(source, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
+        volume = as_stated_modality(volume, modality)
         if private is not None:
             volume = private.scan(volume)
     with steps("encoding") as progress:

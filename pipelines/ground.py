@@ -9,14 +9,17 @@ from typing import Literal
 
 from tips_med.deidentification import Deidentifier
 from tips_med.encoders.study import EncodedStudy, is_study
+from tips_med.errors import QueryError
 from tips_med.exporters.dicom import DicomExporter
 from tips_med.exporters.folder import check_writable, default_exporters, write_answers
-from tips_med.grounding import Grounding
+from tips_med.grounding import Declined, Grounding
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding import ground as answer
-from tips_med.grounding.ground import understand
+from tips_med.grounding.ground import as_stated_modality, understand
+from tips_med.model import GroundingModel
 from tips_med.models import open_model
 from tips_med.progress import Steps, silent
+from tips_med.query import Query
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path
 
@@ -36,8 +39,9 @@ def ground(
     source: str | None = None,
     deidentify: bool = False,
     deidentify_key: Path | None = None,
+    modality: Literal["CT", "MR"] | None = None,
     steps: Steps = silent,
-) -> list[Grounding]:
+) -> Answers:
     """Asks a scan, and writes the answers into a folder.
 
     Args:
@@ -56,17 +60,21 @@ def ground(
         deidentify: Write results without the patient's identity (DICOM PS3.15 basic profile), with other UIDs.
         deidentify_key: File with the secret that maps the UIDs, made if it is not there; with the same one, results fit
             the copy that the command deidentify makes. A fresh secret if left out.
+        modality: What a file is that does not say so, as NIfTI does not: CT (in Hounsfield units) or MR.
         steps: Told of progress; the command line shows a bar.
 
     Returns:
-        One answer a query, in the order asked.
+        One answer a query, in the order asked, and the queries that got none; the command line then exits with 3.
+
+    Raises:
+        QueryError: None of the queries can be answered.
     """
     check_writable(out)
     exporters = list(default_exporters())
     path = str(sample_path()) if scan == "sample" else scan
     with steps("loading the model"):
         opened = open_model(model, device)
-        queries = [understand(text, opened) for text in query]
+        queries, declined = _understood(query, opened)
     private = Deidentifier.from_file(deidentify_key) if deidentify else None
     results = None
     if dicom or dicom_heat:
@@ -80,6 +88,7 @@ def ground(
     else:
         with steps("reading the scan"):
             volume = read_scan(path, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
+            volume = as_stated_modality(volume, modality)
             if private is not None:
                 volume = private.scan(volume)
         if results is not None:
@@ -93,5 +102,31 @@ def ground(
             progress(n, len(queries))
     about = dataclasses.asdict(opened.card) | {"name": opened.card.name, "weights_sha256": opened.sha256}
     with steps("writing") as progress:
-        write_answers(answers, out, about, exporters=exporters, progress=progress)
-    return answers
+        write_answers(answers, out, about, exporters=exporters, declined=declined, progress=progress)
+    return Answers(answers, declined)
+
+
+class Answers(list[Grounding]):
+    """The answers, in the order asked.
+
+    Attributes:
+        declined: Queries that got no answer, with the reason.
+    """
+
+    def __init__(self, answers: Sequence[Grounding], declined: Sequence[Declined] = ()) -> None:
+        super().__init__(answers)
+        self.declined = tuple(declined)
+
+
+def _understood(texts: Sequence[str], model: GroundingModel) -> tuple[list[Query], list[Declined]]:
+    """The queries that the model can answer, and those that it cannot; one of these must not silence the others."""
+    queries: list[Query] = []
+    declined: list[Declined] = []
+    for position, text in enumerate(texts):
+        try:
+            queries.append(understand(text, model))
+        except QueryError as error:
+            declined.append(Declined(position, text, error))
+    if declined and not queries:
+        raise declined[0].error
+    return queries, declined

@@ -21,6 +21,7 @@ from tips_med.configs import config_path
 from tips_med.errors import ConfigError, TipsMedError
 
 FIXABLE = 2
+PARTLY = 3
 """Exit code for what the user can put right."""
 
 _POSITIONAL = {
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 when it did what was asked, 2 for what the user can put right.
+        0 when it did what was asked, 2 for what the user can put right, 3 when some of the queries got no answer.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in _COMMANDS), None)
@@ -128,8 +129,14 @@ def _run(command: str, arguments: dict[str, Any], errors: Console) -> int:
     function = recipe(command)
     if "steps" in signatures.signature(function).parameters:
         arguments["steps"] = silent if quiet or not sys.stderr.isatty() else shown_on(errors)
-    _show(command, function(**arguments), arguments)
-    return 0
+    result = function(**arguments)
+    _show(command, result, arguments)
+    declined = getattr(result, "declined", ())
+    for one in declined:
+        errors.print(
+            f"tips-med: not answered: {one.error}", style="bold", markup=False, highlight=False, soft_wrap=True
+        )
+    return PARTLY if declined else 0
 
 
 def _log_to_stderr(quiet: bool) -> None:

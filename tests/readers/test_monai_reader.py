@@ -13,6 +13,7 @@ from tests.readers.awkward.catalog import CASES
 from tests.readers.awkward.phantom import agrees
 from tips_med.errors import ReadError
 from tips_med.geometry import RAS_FROM_LPS
+from tips_med.readers import read_scan
 from tips_med.readers.monai_reader import ScanReader
 
 pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarning")
@@ -59,7 +60,7 @@ def test_takes_folders_and_images_but_not_anything(tmp_path: Path) -> None:
     assert caught.value.code == "several-paths"
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if not case.readable], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [case for case in CASES if case.refusal], ids=lambda case: case.name)
 def test_what_is_refused_is_refused_through_load_imaged_too(case, tmp_path: Path) -> None:
     """MONAI's own readers must not load in silence what the strict one refuses."""
     path = case.write(tmp_path).path

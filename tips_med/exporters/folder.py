@@ -25,7 +25,7 @@ from tips_med.errors import OutputError
 from tips_med.exporters.base import Exporter
 from tips_med.exporters.nifti import NiftiExporter
 from tips_med.exporters.report import FORMAT, write_report
-from tips_med.grounding import Grounding
+from tips_med.grounding import Declined, Grounding
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +79,7 @@ def write_answers(
     model: Mapping[str, Any],
     *,
     exporters: Sequence[Exporter] | None = None,
+    declined: Sequence[Declined] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Writes all answers about one scan.
@@ -88,6 +89,7 @@ def write_answers(
         out: The folder; see ``check_writable``. Earlier results in it are replaced as a whole.
         model: What the report says of the model.
         exporters: What to write for each answer; ``default_exporters()`` when None.
+        declined: Queries that got no answer; the report says so.
         progress: Called with (done, total) answers.
 
     Returns:
@@ -113,7 +115,7 @@ def write_answers(
     partial = (folder if folder.exists() else folder.parent) / f"{_PARTIAL}{uuid4().hex}"
     try:
         partial.mkdir(parents=True)
-        written = _write_into(partial, groundings, model, exporters, progress)
+        written = _write_into(partial, groundings, model, exporters, declined, progress)
         if not _take_place(partial, folder):
             with _alone_in(folder):
                 _refuse_foreign(folder)
@@ -143,6 +145,7 @@ def _write_into(
     groundings: Sequence[Grounding],
     model: Mapping[str, Any],
     exporters: Sequence[Exporter],
+    declined: Sequence[Declined],
     progress: Callable[[int, int], None] | None,
 ) -> list[Path]:
     """Writes everything into an empty folder; the paths, relative to it."""
@@ -158,7 +161,7 @@ def _write_into(
         files.append(sorted(p.relative_to(folder).as_posix() for p in answer.rglob("*") if p.is_file()))
         if progress is not None:
             progress(n, len(groundings))
-    write_report(groundings[0].scan, groundings, model, folder / REPORT, folders=names, files=files)
+    write_report(groundings[0].scan, groundings, model, folder / REPORT, folders=names, files=files, declined=declined)
     return [Path(REPORT), *(Path(file) for answer_files in files for file in answer_files)]
 
 
@@ -237,9 +240,9 @@ def _earlier_files(folder: Path) -> set[str]:
     """The files that an earlier report in a folder lists, and itself; none when it is not a report of ours."""
     try:
         content = json.loads((folder / REPORT).read_text("utf-8"))
-        if content["format"] != FORMAT:
+        if not str(content["format"]).startswith(FORMAT.partition("/")[0]):
             return set()
-        return {REPORT, *(str(file) for answer in content["answers"] for file in answer["files"])}
+        return {REPORT, *(str(file) for answer in content["answers"] for file in answer.get("files", []))}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
 

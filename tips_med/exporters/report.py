@@ -14,7 +14,7 @@ from uuid import uuid4
 import numpy as np
 
 from tips_med.errors import OutputError
-from tips_med.grounding import Decision, Grounding, Instance
+from tips_med.grounding import Decision, Declined, Grounding, Instance
 from tips_med.grounding.wording import REASONS
 from tips_med.query import Term
 from tips_med.scan import Scan
@@ -38,6 +38,7 @@ def report(
     *,
     folders: Sequence[str] | None = None,
     files: Sequence[Sequence[str]] | None = None,
+    declined: Sequence[Declined] = (),
 ) -> dict[str, Any]:
     """All answers about one scan, ready for JSON.
 
@@ -47,6 +48,7 @@ def report(
         model: What is to be said of the model; ``name`` is taken from the answers when it is missing.
         folders: The folder of each answer, relative to the report.
         files: The files of each answer, relative to the report.
+        declined: Queries that got no answer; each stands where it was asked, with the reason.
 
     Returns:
         Plain dictionaries, lists, strings, numbers and None, which keep to ``schema()``. A number that is not finite
@@ -61,6 +63,9 @@ def report(
         if files is not None:
             answer["files"] = list(files[n])
         answers.append(answer)
+    for one in sorted(declined, key=lambda one: one.position):
+        reason = {"code": one.error.code, "reason": str(one.error)}
+        answers.insert(one.position, {"query": one.query, "declined": reason})
     return _plain(
         {
             "format": FORMAT,
@@ -80,13 +85,14 @@ def write_report(
     *,
     folders: Sequence[str] | None = None,
     files: Sequence[Sequence[str]] | None = None,
+    declined: Sequence[Declined] = (),
 ) -> Path:
     """Writes ``report()`` to a file, whole or not at all.
 
     Raises:
         OutputError: When the file cannot be written.
     """
-    content = report(scan, groundings, model, folders=folders, files=files)
+    content = report(scan, groundings, model, folders=folders, files=files, declined=declined)
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     partial = path.with_name(f".{path.name}.{uuid4().hex}")
     try:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from tips_med.errors import TipsMedError
 from tips_med.query import Query
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat, Labels, Mask
@@ -112,6 +113,21 @@ class Instance:
     score: float
     peak_lps: tuple[float, float, float]
     centroid_lps: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Declined:
+    """A query that got no answer, among others that did.
+
+    Attributes:
+        position: Of the query among all that were asked, from 0.
+        query: As typed.
+        error: Why not.
+    """
+
+    position: int
+    query: str
+    error: TipsMedError
 
 
 @dataclass(frozen=True, eq=False)

@@ -97,10 +97,35 @@ def as_known_modality(scan: Scan, model: GroundingModel) -> Scan:
             "the file does not say what kind of scan it is, and its values do not look like Hounsfield units "
             f"({_range(scan)})",
             expected=expected,
-            remedy="if it is CT, rescale it to Hounsfield units, or read the DICOM series instead",
+            remedy="if it is CT in Hounsfield units, say so with --modality CT (modality='CT'); otherwise rescale it, "
+            "or read the DICOM series instead",
         )
     note = "The file does not say its modality; its values look like Hounsfield units, so it is taken for CT."
     return replace(scan, modality="CT", unit="HU", provenance=scan.provenance.noting(note))
+
+
+def as_stated_modality(scan: Scan, modality: str | None) -> Scan:
+    """The scan as what the user says it is, where its file does not say.
+
+    Args:
+        scan: As it was read.
+        modality: DICOM's code, such as ``CT``; None to leave it to the file.
+
+    Raises:
+        ModalityError: The file says something else.
+    """
+    if modality is None or scan.modality == modality:
+        return scan
+    if scan.modality != "OT":
+        raise ModalityError(
+            f"the file says that the scan is {scan.modality}, not {modality}",
+            expected="the modality that the file states",
+            remedy="leave --modality out",
+        )
+    note = f"The file does not say its modality; it was taken for {modality}, as stated."
+    return replace(
+        scan, modality=modality, unit="HU" if modality == "CT" else "", provenance=scan.provenance.noting(note)
+    )
 
 
 def looks_like_hounsfield(scan: Scan) -> bool:

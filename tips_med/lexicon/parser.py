@@ -28,6 +28,22 @@ _RANK: tuple[Role, ...] = (
     "unknown",
     "function",
 )
+_AWAY = {
+    "from",
+    "away",
+    "above",
+    "below",
+    "beneath",
+    "behind",
+    "deep",
+    "distal",
+    "proximal",
+    "cranial",
+    "caudal",
+    "off",
+}
+"""After a length these say that it is a distance."""
+
 _MUTE = ("negation", "hedge", "measurement", "unknown")
 
 
@@ -138,7 +154,7 @@ class Parser:
                     )
                 )
             at += len(part)
-        return _with_non(matches)
+        return _without_distances(_with_non(matches))
 
     def _longest_at(self, tokens: list[Token], at: int, known: Mapping[tuple[str, ...], object]) -> int:
         """How many tokens from ``at`` make the longest known sequence; 0 if none does."""
@@ -184,6 +200,30 @@ def _with_non(matches: list[Match]) -> list[Match]:
             kept[-1] = Match("unknown", (*before.words, *match.words), before.start, match.end)
         else:
             kept.append(match)
+    return kept
+
+
+def _without_distances(matches: list[Match]) -> list[Match]:
+    """Keeps "5 mm from the pleura" from being a size and a place: the length and what it counts from are unknown."""
+    kept: list[Match] = []
+    at = 0
+    while at < len(matches):
+        match = matches[at]
+        ahead = at + 1
+        if match.role == "measurement" and ahead < len(matches) and matches[ahead].words[0] in _AWAY:
+            while ahead < len(matches) and matches[ahead].role in ("function", "unknown"):
+                ahead += 1
+            while ahead < len(matches) and matches[ahead].role in ("side", "location", "attribute", "structure"):
+                ahead += 1
+                if matches[ahead - 1].role == "structure":
+                    break
+            part = matches[at:ahead]
+            words = tuple(word for one in part for word in one.words)
+            kept.append(Match("unknown", words, match.start, max(one.end for one in part)))
+        else:
+            kept.append(match)
+            ahead = at + 1
+        at = ahead
     return kept
 
 

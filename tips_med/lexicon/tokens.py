@@ -19,12 +19,16 @@ _UNIT = r"(?:mm|cm|milli?met(?:er|re)s?|centimet(?:er|re)s?)\b"
 _SIZE = re.compile(rf"({_NUMBER})(?:\s*-?\s*({_UNIT}))?")
 _TOKEN = re.compile(
     rf"""
-    (?P<size> (?<![\w.,]) {_NUMBER} (?: (?:\s*-?\s*{_UNIT})? \s*(?:x|by|-|to)\s* {_NUMBER} ){{0,2}} \s*-?\s*{_UNIT} )
+    (?P<size> (?<![\w.,/]) {_NUMBER} (?: (?:\s*-?\s*{_UNIT})? \s*(?:x|by|-|to)\s* {_NUMBER} ){{0,2}} \s*-?\s*{_UNIT} )
+    | (?P<minus> \(\s*-\s*\) | (?<=\s) - \s* $ )
     | (?P<word> [^\W\d_]+(?:'[^\W\d_]+)*\d* | \d+(?:[.,]\d+)* )
     | (?P<mark> [^\w\s.,;:!?()\[\]{{}}"'\-*|\\#…•_] )
     """,
     re.VERBOSE,
 )
+MINUS = "(-)"
+"""The word of a minus that stands for "negative"."""
+
 _LONGEST_MM = 2000.0
 """Longer than any patient: no size, but a slip of the keyboard."""
 
@@ -78,7 +82,9 @@ def tokenize(text: str) -> list[Token]:
             if size_mm is not None:
                 tokens.append(Token(match["size"], start, end, size_mm))
                 continue
-        if match["word"] and match["word"].endswith("'s"):
+        if match["minus"]:
+            tokens.append(Token(MINUS, start, end))
+        elif match["word"] and match["word"].endswith("'s"):
             tokens.append(Token(match["word"][:-2], start, end))
         else:
             tokens.append(Token(match[0], start, end))
@@ -91,10 +97,25 @@ def _plain(text: str) -> tuple[str, list[int]]:
     for index, character in enumerate(text):
         if unicodedata.category(character) == "Cf":  # soft hyphens, joiners, marks of direction
             continue
-        for one in _ALIKE.get(character) or unicodedata.normalize("NFKC", character).lower():
+        for one in _ALIKE.get(character) or _fraction(character, plain) or _compatible(character):
             plain.append(" " if unicodedata.category(one) == "Cc" else _ALIKE.get(one, one))
             places.append(index)
     return "".join(plain), places
+
+
+def _compatible(character: str) -> str:
+    return unicodedata.normalize("NFKC", character).lower()
+
+
+def _fraction(character: str, before: list[str]) -> str:
+    """A character such as a half as decimals, after a whole number or alone; empty for any other character."""
+    if not unicodedata.decomposition(character).startswith("<fraction>"):
+        return ""
+    value = unicodedata.numeric(character, -1.0)
+    if not 0 < value < 1:
+        return ""
+    decimals = f"{value:.2f}".rstrip("0")
+    return decimals[1:] if before and before[-1].isdigit() else decimals
 
 
 def _size_mm(text: str) -> float | None:

@@ -6,6 +6,7 @@ Its published schema is ``manifest.schema.json`` beside this file (of one row of
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -141,7 +142,8 @@ def _values(row: Row, folder: Path) -> dict[str, str]:
 
 
 def _csv(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    reader = csv.DictReader(text.splitlines(), restkey="", strict=True)
+    # A cell in quotes may hold line breaks, as spreadsheets write them; only the reader knows where a row ends.
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True)
     try:
         for values in reader:
             if "" in values:
@@ -152,7 +154,8 @@ def _csv(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
 
 
 def _jsonl(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    for line, one in enumerate(text.splitlines(), start=1):
+    # JSON Lines end with a line feed: the other line separators may stand within a string.
+    for line, one in enumerate(text.split("\n"), start=1):
         if one.strip():
             try:
                 values = json.loads(one)
@@ -173,6 +176,8 @@ def _row(values: dict[str, object], line: int, path: Path) -> Row:
         if value is not None and not isinstance(value, str):
             raise ManifestError(f"line {line}: {name} is {value!r}", path=path, expected="text", code="type")
         cells[name] = (value or "").strip()
+    if "phrase" in cells:
+        cells["phrase"] = " ".join(cells["phrase"].split())
     for name in ("scan", "phrase"):
         if not cells.get(name):
             raise ManifestError(f"line {line} has no {name}", path=path, code=f"no-{name}")

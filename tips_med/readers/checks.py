@@ -49,10 +49,17 @@ def check_frame(frame: Frame, path: Path, modality: str) -> None:
             f"Pixel Spacing is {spacing[0]:g} x {spacing[1]:g}",
             path=path,
             expected="millimetres between 0.001 and 100",
+            remedy="export the series again from its source",
             code="bad-pixel-spacing",
         )
     if not all(abs(x) <= 1e5 for x in frame.position_mm):
-        raise ReadError("Image Position (Patient) lies 100 m away", path=path, code="damaged-file")
+        raise ReadError(
+            "Image Position (Patient) lies 100 m away",
+            path=path,
+            expected="millimetres",
+            remedy="export the series again from its source",
+            code="damaged-file",
+        )
     _check_rescale(frame, path, modality)
 
 
@@ -70,18 +77,27 @@ def _check_orientation(frame: Frame, path: Path) -> None:
         raise ReadError(
             f"Image Orientation (Patient) is not two perpendicular unit vectors: {frame.orientation}",
             path=path,
+            expected="direction cosines of a row and of a column",
+            remedy="export the series again from its source",
             code="bad-orientation",
         )
 
 
 def _check_layout(layout: PixelLayout | None, path: Path) -> None:
     if layout is None or layout.length == 0:
-        raise ReadError("has no pixels", path=path, expected="Pixel Data (7FE0,0010)", code="no-pixels")
-    if layout.samples != 1 or layout.photometric not in ("MONOCHROME1", "MONOCHROME2", ""):
+        raise ReadError(
+            "has no pixels",
+            path=path,
+            expected="Pixel Data (7FE0,0010)",
+            remedy="copy or export the file again",
+            code="no-pixels",
+        )
+    if layout.samples != 1 or layout.photometric.upper() not in ("MONOCHROME1", "MONOCHROME2", ""):
         raise ReadError(
             f"is a colour image ({layout.photometric}, {layout.samples} samples a pixel)",
             path=path,
             expected="MONOCHROME2",
+            remedy="choose the series of the original slices",
             code="colour-image",
         )
     sides = layout.rows, layout.columns
@@ -90,6 +106,7 @@ def _check_layout(layout: PixelLayout | None, path: Path) -> None:
             f"has {sides[0]} rows and {sides[1]} columns",
             path=path,
             expected=f"between 1 and {MAX_SIDE}",
+            remedy="copy or export the file again, or move it out of the folder",
             code="damaged-file",
         )
     allocated, stored, high = layout.bits_allocated, layout.bits_stored, layout.high_bit
@@ -98,6 +115,7 @@ def _check_layout(layout: PixelLayout | None, path: Path) -> None:
             f"has {allocated} bits allocated, {stored} stored, high bit {high}",
             path=path,
             expected="8, 16 or 32 bits allocated, and the others to fit",
+            remedy="export the series again, uncompressed, with 16 bits allocated",
             code="bad-pixel-format",
         )
     if layout.native:
@@ -125,6 +143,7 @@ def _check_length(layout: PixelLayout, path: Path) -> None:
             f"{layout.frames} frame(s) and {layout.bits_allocated} bits",
             path=path,
             expected=f"{expected} bytes",
+            remedy="copy or export the file again",
             code="pixel-length",
         )
 
@@ -135,13 +154,26 @@ def _check_rescale(frame: Frame, path: Path, modality: str) -> None:
             "values go through a Modality LUT, which is not supported",
             path=path,
             expected="Rescale Slope and Intercept",
+            remedy="export the series with a rescaling instead of a table",
             code="modality-lut",
         )
     slope = frame.slope
     if slope is not None and (slope == 0 or abs(slope) > 1e9):
-        raise ReadError(f"Rescale Slope is {slope:g}", path=path, code="bad-rescale")
+        raise ReadError(
+            f"Rescale Slope is {slope:g}",
+            path=path,
+            expected="a slope other than 0",
+            remedy="export the series again from its source",
+            code="bad-rescale",
+        )
     if frame.intercept is not None and abs(frame.intercept) > 1e9:
-        raise ReadError(f"Rescale Intercept is {frame.intercept:g}", path=path, code="bad-rescale")
+        raise ReadError(
+            f"Rescale Intercept is {frame.intercept:g}",
+            path=path,
+            expected="an intercept in the unit of the values",
+            remedy="export the series again from its source",
+            code="bad-rescale",
+        )
     if modality == "PT" and slope is None:
         raise ReadError(
             "Rescale Slope is missing, so the activity is unknown",

@@ -7,6 +7,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import nibabel as nib
@@ -22,6 +23,19 @@ from tips_med.shapes import Affine
 MAX_VOXELS = 1 << 31
 _GZIP_RATIO = 1040
 """Deflate cannot shrink more than this: a header that promises more than so many bytes a byte is damaged."""
+
+_PATIENT_SPACES = frozenset(
+    {
+        *("left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las"),
+    }
+)
+"""NRRD's spaces that say where the patient's left is."""
+
+_NRRD_MM = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "\u00b5m": 0.001}
+"""Millimetres of NRRD's space units."""
+
+TINY_MM = 0.01
+"""Voxels smaller than this on all sides are no patient's: the unit is in doubt."""
 
 _MM = {0: 1.0, 1: 1000.0, 2: 1.0, 3: 0.001}
 """Millimetres of NIfTI's spatial unit codes (unknown, metre, millimetre, micrometre)."""
@@ -57,6 +71,7 @@ def _refusing(path: Path) -> Iterator[None]:
 
 
 def _read_nifti(path: Path, phase: int | None) -> Scan:
+    _check_packed(path)
     with _refusing(path):
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image):  # also the base of Nifti2Image
@@ -82,6 +97,24 @@ def _read_nifti(path: Path, phase: int | None) -> Scan:
     if phase is not None and len(shape) > 3:
         notes.append(f"Volume {phase} of {int(np.prod(shape[3:]))} in the file.")
     return _scan(path, voxels, lps_from_kji, "nifti", notes)
+
+
+def _check_packed(path: Path) -> None:
+    """Refuses a name that says something else of the compression than the file: nibabel goes by the name."""
+    try:
+        with path.open("rb") as stream:
+            packed = stream.read(2) == b"\x1f\x8b"
+    except OSError as error:
+        raise ReadError("cannot be opened", path=path, code="unreadable-file") from error
+    named = path.name.lower().endswith(".gz")
+    if packed != named and path.stat().st_size > 2:
+        raise ReadError(
+            "is not compressed, though its name ends in .gz" if named else "is compressed, though its name says not",
+            path=path,
+            expected="gzip for .nii.gz, none for .nii",
+            remedy=f"rename it to {'.nii' if named else '.nii.gz'}",
+            code="compression",
+        )
 
 
 def _nifti_values(data: ArrayProxy) -> np.ndarray:
@@ -147,7 +180,20 @@ def _nifti_affine(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], 
     affine = np.asarray(sform if sform is not None else qform, dtype=np.float64)
     scale = _MM.get(int(header["xyzt_units"]) & 7)
     if scale is None:
-        raise ReadError("has an unknown unit of length", path=path, expected="mm", code="bad-affine")
+        raise ReadError(
+            "has an unknown unit of length",
+            path=path,
+            expected="mm",
+            remedy="set the header's xyzt_units to 2 (mm)",
+            code="bad-affine",
+        )
+    if (
+        scale == 1000.0
+        and np.isfinite(affine).all()
+        and 0.1 <= spacing_mm(affine).min() <= spacing_mm(affine).max() <= 50
+    ):
+        scale = 1.0
+        notes.append("The header gives its lengths in metres, but no voxel is that large: taken as mm.")
     if scale != 1.0:
         scaling = np.diag([scale, scale, scale, 1.0])
         affine = scaling @ affine
@@ -166,6 +212,7 @@ def _nifti_affine(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], 
                 remedy="set the code of the wrong one to 0, for example with nibabel's set_qform(None, 0)",
                 code="orientation-conflict",
             )
+    notes += _tiny(affine)
     pixdim = np.asarray(header["pixdim"][1:4], dtype=np.float64) * scale
     if not np.allclose(pixdim, spacing_mm(affine), rtol=0.01, atol=1e-3):
         notes.append(
@@ -178,11 +225,25 @@ def _nifti_affine(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], 
     return affine
 
 
+def _tiny(affine: np.ndarray) -> list[str]:
+    """A note on voxels that are far too small for a patient, as in a file in metres that does not say so."""
+    if spacing_mm(affine).max() >= TINY_MM:
+        return []
+    size = " x ".join(f"{x:.4g}" for x in spacing_mm(affine))
+    return [f"Voxels of {size} mm are far too small for a patient: if the file is in metres, set its unit of length."]
+
+
 def _check_affine(path: Path, affine: np.ndarray) -> None:
     spacing = spacing_mm(affine) if np.isfinite(affine).all() else np.zeros(3)
     volume = abs(np.linalg.det(affine[:3, :3])) if spacing.all() else 0.0
     if not spacing.all() or volume < 1e-2 * np.prod(spacing) or spacing.max() > 1e3 or spacing.min() < 1e-4:
-        raise ReadError("its affine is singular or absurd", path=path, code="bad-affine", remedy="check the header")
+        raise ReadError(
+            "its affine is singular, or its spacing lies outside 1e-4 to 1e3 mm",
+            path=path,
+            expected="millimetres",
+            code="bad-affine",
+            remedy="check the affine and the unit of length (xyzt_units) in its header",
+        )
     if np.abs(affine[:3, 3]).max() > 1e6:
         raise ReadError(
             "its affine places it a kilometre away", path=path, code="bad-affine", remedy="check the header"
@@ -191,7 +252,7 @@ def _check_affine(path: Path, affine: np.ndarray) -> None:
 
 def _read_itk(path: Path, kind: str, phase: int | None) -> Scan:
     with _refusing(path):
-        compressed = _check_itk_header(path, kind)
+        own = _check_itk_header(path, kind)
         reader = sitk.ImageFileReader()
         reader.SetImageIO("NrrdImageIO" if kind == "nrrd" else "MetaImageIO")
         reader.SetFileName(str(path))
@@ -200,8 +261,8 @@ def _read_itk(path: Path, kind: str, phase: int | None) -> Scan:
         volumes = _volumes(path, size, phase)
         if reader.GetNumberOfComponents() != 1 or "complex" in sitk.GetPixelIDValueAsString(reader.GetPixelID()):
             raise ReadError("holds several values a voxel", path=path, expected="one", code="pixel-type")
-        item_bytes = 1 if compressed else _item_bytes(reader.GetPixelID())
-        _check_room(path, size, item_bytes, 0, compressed)
+        item_bytes = 1 if own.compressed else _item_bytes(reader.GetPixelID())
+        _check_room(path, size, item_bytes, 0, own.compressed)
         image = reader.Execute()
         for index in reversed(volumes):
             image = image[..., index] if image.GetDimension() > 3 else image
@@ -209,9 +270,11 @@ def _read_itk(path: Path, kind: str, phase: int | None) -> Scan:
         affine = np.eye(4)
         affine[:3, :3] = direction * np.array(image.GetSpacing())
         affine[:3, 3] = image.GetOrigin()
+        affine[:3] *= own.mm
         _check_affine(path, affine)
         voxels = np.ascontiguousarray(sitk.GetArrayViewFromImage(image), dtype=np.float32)
-    notes = [f"Volume {phase} of {int(np.prod(size[3:]))} in the file."] if phase and len(size) > 3 else []
+    notes = [*own.notes, *_tiny(affine)]
+    notes += [f"Volume {phase} of {int(np.prod(size[3:]))} in the file."] if phase and len(size) > 3 else []
     return _scan(path, voxels, affine @ np.eye(4)[[2, 1, 0, 3]], kind, notes)
 
 
@@ -220,34 +283,124 @@ def _item_bytes(pixel_id: int) -> int:
     return sitk.GetArrayViewFromImage(sitk.Image([1, 1], pixel_id)).itemsize
 
 
-def _check_itk_header(path: Path, kind: str) -> bool:
-    """Whether the data are compressed.
+@dataclass(frozen=True)
+class _ItkHeader:
+    """What SimpleITK does not look at.
 
-    SimpleITK places an image without orientation at the origin; here it must say where it is.
+    Attributes:
+        compressed: Whether the data are compressed.
+        mm: Millimetres of the header's unit of length.
+        notes: What the header leaves open.
+    """
+
+    compressed: bool
+    mm: float = 1.0
+    notes: tuple[str, ...] = ()
+
+
+def _check_itk_header(path: Path, kind: str) -> _ItkHeader:
+    """Checks that a file says where it is: SimpleITK places an image without orientation at the origin.
+
+    Raises:
+        ReadError: ``damaged-file``, ``detached-data``, ``no-orientation``, ``bad-affine``.
     """
     with path.open("rb") as stream:
-        start = stream.read(8192)
-    text = start.decode("latin-1").lower()
-    if kind == "nrrd":
-        magic, needed, spaced = "nrrd", ("space:", "space directions:"), text.split("\n\n")[0]
-    else:
-        magic, needed, spaced = "", ("elementspacing", "ndims"), text
-        if "elementdatafile" not in text:
-            raise ReadError("has no MetaImage header", path=path, code="damaged-file")
-        if not re.search(r"^elementdatafile\s*=\s*local\s*$", text, re.MULTILINE):
-            raise ReadError("keeps its data in another file", path=path, expected="one file", code="detached-data")
-        if not any(word in text for word in ("transformmatrix", "orientation", "rotation")):
-            raise ReadError("says nothing of its orientation", path=path, code="no-orientation")
-    if not text.startswith(magic):
-        raise ReadError("has no NRRD header", path=path, code="damaged-file")
-    if kind == "nrrd" and ("data file:" in spaced or "datafile:" in spaced):
-        raise ReadError("keeps its data in another file", path=path, expected="one file", code="detached-data")
-    if not all(word in spaced for word in needed):
+        text = stream.read(65536).decode("latin-1")
+    return _check_nrrd(path, text) if kind == "nrrd" else _check_metaimage(path, text)
+
+
+def _check_nrrd(path: Path, text: str) -> _ItkHeader:
+    """The fields of an NRRD header (``name: value``; ``name:=value`` is somebody's own)."""
+    if not text.startswith("NRRD"):
+        raise ReadError("has no NRRD header", path=path, expected="NRRD", remedy="copy it again", code="damaged-file")
+    lines = text.replace("\r\n", "\n").split("\n\n")[0].split("\n")[1:]
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if colon and not value.startswith("=") and not line.startswith("#"):
+            fields[name.strip().lower()] = value.strip()
+    if "data file" in fields or "datafile" in fields:
         raise ReadError(
-            "says nothing of its place in the patient", path=path, expected=" and ".join(needed), code="no-orientation"
+            "keeps its data in another file",
+            path=path,
+            expected="one file",
+            remedy="save it again with its data in the same file (.nrrd)",
+            code="detached-data",
         )
-    words = " ".join(spaced.replace("=", " ").replace(":", " ").split())
-    return "encoding raw" not in words if kind == "nrrd" else "compresseddata true" in words
+    if "space" not in fields or "space directions" not in fields:
+        raise ReadError(
+            "says nothing of its place in the patient",
+            path=path,
+            expected="the fields space and space directions",
+            remedy="convert it again from its source",
+            code="no-orientation",
+        )
+    space = fields["space"].lower().removesuffix("-time")
+    if space not in _PATIENT_SPACES:
+        raise ReadError(
+            f"its space is {fields['space']!r}, which does not say where the patient's left is",
+            path=path,
+            expected="left-posterior-superior, right-anterior-superior or left-anterior-superior",
+            remedy="convert it again from its source",
+            code="no-orientation",
+        )
+    units = {unit.strip().lower() for unit in re.findall(r'"([^"]*)"', fields.get("space units", ""))} - {""}
+    factors = {_NRRD_MM.get(unit) for unit in units} or {1.0}
+    (mm,) = factors if len(factors) == 1 else (None,)
+    if mm is None:
+        raise ReadError(
+            f"its space units are {', '.join(sorted(units))}",
+            path=path,
+            expected="mm",
+            remedy="convert it to millimetres",
+            code="bad-affine",
+        )
+    notes = [] if mm == 1.0 else [f"Lengths in the file are in {units.pop()} and were converted to mm."]
+    if "space origin" not in fields:
+        notes.append("It has no space origin: its place in the patient is not known, and was taken as 0, 0, 0.")
+    return _ItkHeader(fields.get("encoding", "raw").lower() != "raw", mm, tuple(notes))
+
+
+def _check_metaimage(path: Path, text: str) -> _ItkHeader:
+    """The fields of a MetaImage header, which ends with ElementDataFile."""
+    fields: dict[str, str] = {}
+    for line in text.split("\n"):
+        name, equals, value = line.partition("=")
+        if equals:
+            fields[name.strip().lower()] = value.strip()
+        if name.strip().lower() == "elementdatafile":
+            break
+    if "elementdatafile" not in fields:
+        raise ReadError(
+            "has no MetaImage header", path=path, expected="MetaImage", remedy="copy it again", code="damaged-file"
+        )
+    if fields["elementdatafile"].lower() != "local":
+        raise ReadError(
+            "keeps its data in another file",
+            path=path,
+            expected="one file",
+            remedy="save it again as one .mha file",
+            code="detached-data",
+        )
+    if not {"transformmatrix", "orientation", "rotation"} & set(fields):
+        raise ReadError(
+            "says nothing of its orientation",
+            path=path,
+            expected="TransformMatrix",
+            remedy="convert it again from its source",
+            code="no-orientation",
+        )
+    if "elementspacing" not in fields or "ndims" not in fields:
+        raise ReadError(
+            "says nothing of its place in the patient",
+            path=path,
+            expected="ElementSpacing and NDims",
+            remedy="convert it again from its source",
+            code="no-orientation",
+        )
+    placed = {"offset", "position", "origin"} & set(fields)
+    unplaced = "It has no Offset: its place in the patient is not known, and was taken as 0, 0, 0."
+    return _ItkHeader(fields.get("compresseddata", "").lower() == "true", 1.0, () if placed else (unplaced,))
 
 
 def _scan(path: Path, voxels: np.ndarray, lps_from_kji: Affine, kind: str, notes: list[str]) -> Scan:

@@ -81,7 +81,9 @@ def build_stack(
     frames, along_mm, notes = _without_copies(frames, normal, pixel_hash)
     spacing = frames[0].pixel_spacing_mm
     if spacing is None:
-        raise ReadError("Pixel Spacing is missing", path=frames[0].path, code="no-pixel-spacing")
+        raise ReadError(
+            "Pixel Spacing is missing", path=frames[0].path, remedy="export the series again", code="no-pixel-spacing"
+        )
     origin = np.array(frames[0].position_mm)
     if len(frames) == 1:
         step, slots = normal * _single_thickness(frames[0], notes), [0]
@@ -159,6 +161,7 @@ def _single_thickness(frame: Frame, notes: list[str]) -> float:
             "the series has a single slice and no Slice Thickness, so its extent is unknown",
             path=frame.path,
             expected="two slices or more",
+            remedy="name the folder of the whole series",
             code="single-slice",
         )
     notes.append(f"A single slice: its Slice Thickness of {frame.thickness_mm:g} mm is taken as the spacing.")
@@ -233,6 +236,7 @@ def _step(
             f"slices are shifted against each other within their plane, by up to {worst:.3g} mm",
             path=_folder(frames),
             expected="slices stacked along a straight line",
+            remedy="export the series again, or read another reconstruction",
             code="shifted-slices",
         )
     lean = step - (step @ normal) * normal
