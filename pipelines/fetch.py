@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tips_med.serving.archive import fetch_series
+from tips_med.serving.archive import MoveDestination
+from tips_med.serving.bounds import Bounds
 from tips_med.serving.connect import open_archive
+from tips_med.serving.fetching import fetch_series
 
 
 def fetch(
@@ -17,7 +19,13 @@ def fetch(
     ca: Path | None = None,
     calling: str = "TIPS_MED",
     receive_port: int | None = None,
+    receive_host: str = "127.0.0.1",
+    receive_title: str | None = None,
+    receive_from: str | None = None,
     timeout_s: float = 60.0,
+    max_instance_mb: int = 4096,
+    min_free_mb: int = 256,
+    plain_http_credentials: bool = False,
 ) -> str:
     """Fetches a study or a series from an archive.
 
@@ -29,14 +37,30 @@ def fetch(
         credentials: A file with user:password, or Bearer and a token, for DICOMweb.
         ca: Certificates to trust instead of the system's, for DICOMweb (a PEM file).
         calling: Our AE title, for DIMSE.
-        receive_port: For DIMSE, fetch by C-MOVE to this port instead of by C-GET.
+        receive_port: For DIMSE, fetch by C-MOVE to this port instead of by C-GET, which many archives do not know.
+        receive_host: Address to listen on for C-MOVE; 0.0.0.0 for all of this machine.
+        receive_title: AE title that the archive knows with this machine and port; that of calling if left out.
+        receive_from: AE titles that the archive sends under, separated by commas; its own if left out.
         timeout_s: Longest silence in seconds.
+        max_instance_mb: Larger objects are refused while they come.
+        min_free_mb: Nothing is taken in when less is free on the disk.
+        plain_http_credentials: Send credentials over plain http too, for whoever is on the way to read.
 
     Returns:
         What was fetched, in words.
     """
+    receive = None
+    if receive_port is not None:
+        senders = [title.strip() for title in (receive_from or "").split(",") if title.strip()]
+        receive = MoveDestination(receive_port, receive_host, receive_title, senders)
     opened = open_archive(
-        archive, credentials=credentials, ca=ca, calling=calling, receive_port=receive_port, timeout_s=timeout_s
+        archive,
+        credentials=credentials,
+        ca=ca,
+        calling=calling,
+        receive=receive,
+        timeout_s=timeout_s,
+        plain_http_credentials=plain_http_credentials,
     )
-    count = fetch_series(opened, study, out, series)
+    count = fetch_series(opened, study, out, series, Bounds(max_instance_mb << 20, min_free_mb << 20))
     return f"{count} images written to {out}"

@@ -12,7 +12,7 @@ from tips_med.grounding.ground import understand
 from tips_med.models import open_model
 from tips_med.readers import read_scan
 from tips_med.serving.connect import open_archive
-from tips_med.serving.node import Node, NodeSettings, Rule
+from tips_med.serving.node import Heartbeat, Node, NodeSettings, Rule
 
 
 def node(
@@ -26,6 +26,7 @@ def node(
     ca: Path | None = None,
     source: str | None = None,
     source_credentials: Path | None = None,
+    plain_http_credentials: bool = False,
 ) -> str:
     """Receives or fetches studies, asks them, and sends the answers to the archive, until it is stopped.
 
@@ -40,12 +41,14 @@ def node(
         ca: Certificates to trust instead of the system's, for DICOMweb (a PEM file).
         source: The archive that is looked through when settings.poll says so; that of the results if left out.
         source_credentials: Credentials of the source.
+        plain_http_credentials: Send credentials over plain http too, for whoever is on the way to read.
 
     Returns:
         That it has stopped, in words.
     """
     private = Deidentifier.from_file(folder / "deidentify.key") if settings.deidentify else None
     opened = open_model(model, device)
+    heartbeat = Heartbeat(settings.stall_s)
     asked = {text: understand(text, opened) for rule in rules for text in rule.queries}
 
     def answer(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
@@ -54,16 +57,33 @@ def node(
         if private is not None:
             scan = private.scan(scan)
         exporter.prepare(scan)
-        study = encode(scan, opened)
+        study = encode(scan, opened, heartbeat.beat)
         for n, text in enumerate(queries):
             place = out / f"{n:03d}"
             place.mkdir()
+            heartbeat.beat()
             exporter.export(ground(study, asked[text], opened), place)
 
-    results = open_archive(archive, credentials=credentials, ca=ca, calling=settings.title)
+    move = settings.poll.receive if settings.poll is not None else None
+    options = {
+        "ca": ca,
+        "calling": settings.title,
+        "receive": move,
+        "plain_http_credentials": plain_http_credentials,
+    }
+    results = open_archive(archive, credentials=credentials, **options)
     looked_through = None
     if source is not None:
-        looked_through = open_archive(source, credentials=source_credentials, ca=ca, calling=settings.title)
+        looked_through = open_archive(source, credentials=source_credentials, **options)
     place = private.uid if private is not None else str
-    Node(folder, results, rules, answer, settings, source=looked_through, result_study=place).run()
+    Node(
+        folder,
+        results,
+        rules,
+        answer,
+        settings,
+        source=looked_through,
+        result_study=place,
+        heartbeat=heartbeat,
+    ).run()
     return "stopped"

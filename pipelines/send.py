@@ -15,6 +15,7 @@ def send(
     ca: Path | None = None,
     calling: str = "TIPS_MED",
     timeout_s: float = 60.0,
+    plain_http_credentials: bool = False,
 ) -> str:
     """Sends DICOM results to an archive.
 
@@ -25,11 +26,19 @@ def send(
         ca: Certificates to trust instead of the system's, for DICOMweb (a PEM file).
         calling: Our AE title, for DIMSE.
         timeout_s: Longest silence in seconds.
+        plain_http_credentials: Send credentials over plain http too, for whoever is on the way to read.
 
     Returns:
         What was sent, in words.
     """
     files = dicom_objects([Path(results)])
-    opened = open_archive(archive, credentials=credentials, ca=ca, calling=calling, timeout_s=timeout_s)
+    opened = open_archive(
+        archive,
+        credentials=credentials,
+        ca=ca,
+        calling=calling,
+        timeout_s=timeout_s,
+        plain_http_credentials=plain_http_credentials,
+    )
     opened.store(files)
     return f"{len(files)} objects sent to {opened.address}"

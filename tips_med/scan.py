@@ -23,7 +23,8 @@ class Provenance:
         instance_uids: SOP Instance UID (0008,0018) for every slice k, in the order of the voxels; empty if not DICOM.
             A slice that was made up (a filled gap) has the empty string.
         frame_numbers: Frame number (from 1) for every slice of a multi-frame source; empty otherwise.
-        notes: What the reader recovered or thought worth a warning, one sentence each.
+        notes: What the reader recovered or thought worth a warning, one sentence each: plain text, or a
+            ``tips_med.notes.Note`` where something of the file is quoted.
         deidentified: The UIDs are not the source's but stand for them, see ``tips_med.deidentification``.
     """
 

@@ -25,12 +25,8 @@ def secret_key(path: Path) -> bytes:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
-            handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-            with os.fdopen(handle, "w") as new:
-                new.write(secrets.token_hex(32))
-                new.flush()
-                os.fsync(new.fileno())
+        if not path.exists():
+            _make(path)
     except OSError as error:
         raise OutputError(f"cannot be written ({error.strerror or error})", path=path) from error
     try:
@@ -42,3 +38,18 @@ def secret_key(path: Path) -> bytes:
             "holds no key", path=path, expected="64 hexadecimal digits", remedy="name a new file to have one made"
         )
     return bytes.fromhex(text)
+
+
+def _make(path: Path) -> None:
+    """Writes a new key beside its place and gives it its name when it is whole; one that came first stays."""
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    handle = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(handle, "w") as new:
+            new.write(secrets.token_hex(32))
+            new.flush()
+            os.fsync(new.fileno())
+        with suppress(FileExistsError):
+            os.link(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

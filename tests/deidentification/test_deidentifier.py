@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tips_med.deidentification.table import profile
 from tips_med.errors import ConfigError, OutputError
 from tips_med.readers import read_scan
 from tips_med.scan import Provenance
+from tips_med.secret import secret_key
 
 MARKER = "ZZPLANTED"
 TEXT = ("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT")
@@ -161,3 +163,20 @@ def test_keys(tmp_path: Path) -> None:
     (tmp_path / "words").write_text("no key")
     with pytest.raises(ConfigError, match="holds no key"):
         Deidentifier.from_file(tmp_path / "words")
+
+
+def test_a_key_that_several_want_at_once_is_one_and_whole(tmp_path: Path) -> None:
+    path, keys, start = tmp_path / "key", [], threading.Barrier(8)
+
+    def make() -> None:
+        start.wait()
+        keys.append(secret_key(path))
+
+    makers = [threading.Thread(target=make) for _ in range(8)]
+    for maker in makers:
+        maker.start()
+    for maker in makers:
+        maker.join()
+    assert len(keys) == 8 and len(set(keys)) == 1
+    assert [found.name for found in tmp_path.iterdir()] == ["key"]
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -14,9 +14,18 @@ import pydicom
 import pytest
 from pynetdicom import AE
 
-from tests.deidentification.planted import ALL, found_in, planted_series, uids_referred_to, words_in
+from tests.deidentification.planted import (
+    ALL,
+    STUDY_DAY,
+    found_in,
+    planted_series,
+    planted_slices,
+    uids_referred_to,
+    words_in,
+)
 from tests.exporters.dicom.test_results import errors_of, needs_dciodvfy
 from tests.phantom import rule_model
+from tests.readers.awkward.writing import ROOT
 from tests.serving.node.pieces import MemoryArchive, until
 from tips_med import cli
 from tips_med.serving.dimse import IMAGE_CLASSES, SYNTAXES
@@ -108,6 +117,53 @@ def test_an_encoded_study_holds_nothing_and_is_asked_with_either_source(
     assert said.run(*ask, "--out", tmp_path / "c", "--source", series) == 2, "its UIDs are not the study's"
     assert "images that were searched are not there" in said.all
     assert not words_in(said.all.replace(str(series), ""))
+
+
+def two_times(tmp_path: Path) -> tuple[Path, tuple[str, ...]]:
+    """A 4-D series: two times of the same body, told apart by date and time."""
+    made = []
+    for n, clock in enumerate(("101112", "111213")):
+        for k, one in enumerate(planted_slices()):
+            one.AcquisitionDateTime = STUDY_DAY + clock
+            one.SOPInstanceUID = f"{ROOT}.77.{n}.{k}"
+            made.append(one)
+    return planted_series(tmp_path, made), ("--phase", "2")
+
+
+def two_frames_of_reference(tmp_path: Path) -> tuple[Path, tuple[str, ...]]:
+    """Two volumes of one series, each with a frame of reference of its own."""
+    made = []
+    for n in range(2):
+        for k, one in enumerate(planted_slices()):
+            one.FrameOfReferenceUID, one.SOPInstanceUID = f"{ROOT}.78.{n}", f"{ROOT}.77.{n}.{k}"
+            made.append(one)
+    return planted_series(tmp_path, made), ("--phase", "2")
+
+
+def a_frame_of_reference_per_slice(tmp_path: Path) -> tuple[Path, tuple[str, ...]]:
+    """An anonymiser gave every slice its own."""
+    made = planted_slices()
+    for k, one in enumerate(made):
+        one.FrameOfReferenceUID = f"{ROOT}.78.{k}"
+    return planted_series(tmp_path, made), ()
+
+
+@pytest.mark.parametrize("case", [two_times, two_frames_of_reference, a_frame_of_reference_per_slice])
+def test_notes_about_awkward_series_leave_nothing_either(tmp_path: Path, said: Said, case: Any) -> None:
+    (tmp_path / "in").mkdir()
+    path, options = case(tmp_path / "in")
+    outputs, key = tmp_path / "out", ("--deidentify", "--deidentify-key", tmp_path / "key")
+    asked = said.run("ground", path, QUERIES[0], "--out", outputs / "a", *options, *key)
+    assert said.run("encode", path, "--out", outputs / "a.safetensors", *options, *key) == asked
+    assert said.run("encode", path, "--out", tmp_path / "plain.safetensors", *options) == asked
+    if asked == 0:
+        assert "Note: De-identified" in said.all
+        assert not words_in(said.all, (STUDY_DAY, f"{ROOT}.78"))
+        assert said.run("ground", tmp_path / "plain.safetensors", QUERIES[0], "--out", outputs / "b", *key) == 0
+    else:
+        assert case is a_frame_of_reference_per_slice
+    assert not words_in(said.all)
+    assert not found_in(outputs, ALL)
 
 
 def test_messages_about_what_cannot_be_read_hold_nothing(series: Path, tmp_path: Path, said: Said) -> None:

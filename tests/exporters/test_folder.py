@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -285,3 +286,25 @@ def test_odd_queries_have_their_folder(grounding: Grounding, tmp_path: Path) -> 
     out = tmp_path / "out"
     write_answers([with_text(grounding, "../肺/nodule")], out, MODEL, exporters=[NoteExporter()])
     assert (out / "01-nodule" / "notes" / "note.txt").is_file()
+
+
+def test_two_that_write_to_one_folder_leave_the_results_of_one(groundings: list[Grounding], tmp_path: Path) -> None:
+    out, wrong = tmp_path / "out", []
+
+    def write(note: str) -> None:
+        for _ in range(15):
+            try:
+                write_answers(groundings, out, MODEL, exporters=[NoteExporter(note)])
+            except OutputError as error:
+                wrong.append(error)
+
+    writers = [threading.Thread(target=write, args=(note,)) for note in ("one", "two")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert wrong == []
+    assert len({path.read_text() for path in out.rglob("note.txt")}) == 1
+    listed = {file for answer in json.loads((out / "report.json").read_text())["answers"] for file in answer["files"]}
+    assert {name for name, content in snapshot(out).items() if content is not None} == {*listed, "report.json"}
+    assert not [path for path in tmp_path.iterdir() if path != out]

@@ -27,7 +27,7 @@ class Orthanc:
         dimse: Its address for DIMSE.
         web: Its DICOMweb root.
         rest: Its own REST root.
-        move_port: Where it sends what is asked of it by C-MOVE to TIPS_MED.
+        move_port: Where it sends what is asked of it by C-MOVE to TIPS_MED, and at 127.0.0.2 to TIPS_MOVE.
         node_port: Where it reaches the application entity TIPS_NODE, and sends stable CT studies by the route in docs/.
     """
 
@@ -75,6 +75,7 @@ def orthanc(loopback: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "DicomCheckCalledAet": True,
         "DicomModalities": {
             "us": ["TIPS_MED", "127.0.0.1", move],
+            "elsewhere": ["TIPS_MOVE", "127.0.0.2", move],
             "tips-node": ["TIPS_NODE", "127.0.0.1", node],
             "push": ["STORESCU", "127.0.0.1", free_port()],
         },

@@ -25,6 +25,7 @@ class Web:
         statuses: Answered before it begins to answer rightly.
         silent: Says nothing until this is set.
         headers: Authorization headers that came.
+        answer: Content type and body of every answer, instead of right ones.
     """
 
     url: str = ""
@@ -33,6 +34,7 @@ class Web:
     statuses: list[int] = field(default_factory=list)
     silent: threading.Event | None = None
     headers: list[str | None] = field(default_factory=list)
+    answer: tuple[str, bytes] | None = None
 
 
 @contextmanager
@@ -55,14 +57,16 @@ def web_archive(folder: Path) -> Iterator[Web]:
                 return
             if state.wanted is not None and state.headers[-1] != state.wanted:
                 self._answer(401, b"who are you, ZZPLANTED?")
+            elif state.answer is not None:
+                self._answer(200, state.answer[1], state.answer[0])
             elif state.statuses:
                 self._answer(state.statuses.pop(0), b"about ZZPLANTED")
             else:
                 self._answer(200, json.dumps([{"00080018": {"vr": "UI", "Value": ["1.2.3.4"]}}]).encode())
 
-        def _answer(self, status: int, body: bytes) -> None:
+        def _answer(self, status: int, body: bytes, kind: str = "application/dicom+json") -> None:
             self.send_response(status)
-            self.send_header("Content-Type", "application/dicom+json")
+            self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

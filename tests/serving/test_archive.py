@@ -15,9 +15,10 @@ from tests.serving.loopback import free_port
 from tips_med.errors import ConfigError, OutputError
 from tips_med.exporters.dicom import DicomExporter
 from tips_med.readers import read_scan
-from tips_med.serving.archive import ArchiveError, dicom_objects, fetch_series
+from tips_med.serving.archive import ArchiveError, MoveDestination, dicom_objects
 from tips_med.serving.connect import open_archive
 from tips_med.serving.dimse import DimseArchive
+from tips_med.serving.fetching import fetch_series
 
 STUDY, SERIES = f"{ROOT}.100", f"{ROOT}.200.1"
 
@@ -39,8 +40,8 @@ def filled(orthanc: Orthanc, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_fetched_series_is_the_one_sent(
     orthanc: Orthanc, filled: Path, tmp_path: Path, way: str, series: str | None
 ) -> None:
-    port = orthanc.move_port if way == "C-MOVE" else None
-    archive = open_archive(orthanc.web if way == "DICOMweb" else orthanc.dimse, receive_port=port, timeout_s=60)
+    receive = MoveDestination(orthanc.move_port) if way == "C-MOVE" else None
+    archive = open_archive(orthanc.web if way == "DICOMweb" else orthanc.dimse, receive=receive, timeout_s=60)
     assert fetch_series(archive, STUDY, tmp_path / "got", series) == 12
     assert [file.name for file in sorted((tmp_path / "got").iterdir())] == [f"{n:06d}.dcm" for n in range(1, 13)]
     sent, got = read_scan(filled), read_scan(tmp_path / "got", series=SERIES)
@@ -70,8 +71,8 @@ def test_results_are_found_again_in_the_archive(orthanc: Orthanc, filled: Path, 
 
 def test_the_whole_study_with_results_is_retrieved(orthanc: Orthanc, filled: Path, tmp_path: Path) -> None:
     count = len(orthanc.instances())
-    for way, port in (("get", None), ("move", orthanc.move_port)):
-        archive = open_archive(orthanc.dimse, receive_port=port)
+    for way, receive in (("get", None), ("move", MoveDestination(orthanc.move_port))):
+        archive = open_archive(orthanc.dimse, receive=receive)
         assert fetch_series(archive, STUDY, tmp_path / way) == count
 
 
@@ -134,6 +135,9 @@ def test_command_line(orthanc: Orthanc, filled: Path, tmp_path: Path) -> None:
     from pipelines.send import send
 
     assert fetch(orthanc.web, STUDY, tmp_path / "got", series=SERIES).startswith("12 images")
+    move = {"receive_port": orthanc.move_port, "receive_host": "127.0.0.2", "receive_title": "TIPS_MOVE"}
+    told = fetch(orthanc.dimse, STUDY, tmp_path / "moved", series=SERIES, receive_from="OTHER, ORTHANC", **move)
+    assert told.startswith("12 images")
     assert send(str(tmp_path / "got"), orthanc.dimse) == f"12 objects sent to {orthanc.dimse}"
     with pytest.raises(OutputError, match="no DICOM results"):
         send(str(tmp_path / "nothing"), orthanc.dimse)

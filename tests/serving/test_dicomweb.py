@@ -14,6 +14,7 @@ import trustme
 from tests.serving.https import Web, web_archive
 from tips_med import cli
 from tips_med.errors import ConfigError
+from tips_med.serving import dicomweb
 from tips_med.serving.archive import ArchiveError
 from tips_med.serving.connect import open_archive
 
@@ -76,6 +77,49 @@ def test_who_is_let_in(web: Web, tmp_path: Path, line: str, header: str, monkeyp
             open_archive(web.url, ca=web.ca, credentials=wrong).instances("1.2.3")
         assert refused.value.code == "refused"
     assert len(web.headers) == before + 2, "a refusal is not tried again"
+
+
+def test_credentials_go_over_plain_http_only_when_told_to(tmp_path: Path) -> None:
+    credentials = login(tmp_path, "me:secret")
+    for address in ("http://pacs.example/dicom-web", "http://127.0.0.1:1/dicom-web"):
+        with pytest.raises(ConfigError, match="plain http") as refused:
+            open_archive(address, credentials=credentials)
+        assert refused.value.code == "plain-http" and "secret" not in str(refused.value)
+        open_archive(address, credentials=credentials, plain_http_credentials=True)
+        open_archive(address)
+    open_archive("https://pacs.example/dicom-web", credentials=credentials)
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        ("text/html; charset=utf-8", b"<html>please log in</html>"),
+        ("application/dicom+json", b"<html>please log in</html>"),
+        ("application/json", b'{"error": "no"}'),
+        ("application/json", b'["no"]'),
+        ("application/json", b'[{"00080018": "no"}]'),
+        ("", b""),
+    ],
+)
+def test_what_is_no_dicomweb_is_not_said_to_be_down(web: Web, tmp_path: Path, kind: str, content: bytes) -> None:
+    web.answer = kind, content
+    archive = open_archive(web.url, ca=web.ca)
+    if content:
+        with pytest.raises(ArchiveError) as refused:
+            archive.instances("1.2.3")
+        assert refused.value.code in ("not-dicomweb", "not-dicom") and "cannot be reached" not in str(refused.value)
+        assert refused.value.remedy
+    with pytest.raises(ArchiveError) as refused:
+        list(archive.retrieve("1.2.3", tmp_path))
+    assert refused.value.code == "not-dicomweb"
+
+
+def test_text_without_end_is_not_kept(web: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dicomweb, "_MAX_JSON_BYTES", 10_000)
+    web.answer = "application/dicom+json", b"[" + b" " * 20_000 + b"]"
+    with pytest.raises(ArchiveError) as refused:
+        open_archive(web.url, ca=web.ca).instances("1.2.3")
+    assert refused.value.code == "too-large"
 
 
 def test_on_the_command_line_it_is_one_line(

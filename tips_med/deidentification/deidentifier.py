@@ -17,6 +17,7 @@ from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
 from tips_med.deidentification.table import profile, put_dummy
+from tips_med.notes import Note, without_identity
 from tips_med.scan import Scan
 from tips_med.secret import secret_key
 
@@ -24,7 +25,7 @@ _METHOD = "PS3.15 2024b basic profile, by tips_med with dicom-anonymizer"  # LO:
 _STANDARD_ROOT = "1.2.840.10008."
 _OVERLAYS, _CURVES = range(0x6000, 0x6100), range(0x5000, 0x5100)
 _TIMES = ("DA", "TM", "DT")
-_NOTE = "De-identified: UIDs are not those of the source."
+_NOTE = Note("De-identified: UIDs are not those of the source.", code="deidentified")
 
 
 class Deidentifier:
@@ -63,7 +64,10 @@ class Deidentifier:
         return "ANON" + self._hash("patient", patient_id)[:6].hex().upper() if patient_id else ""
 
     def scan(self, scan: Scan) -> Scan:
-        """The same scan with mapped UIDs; one that has been through this before stays as it is."""
+        """The same scan with mapped UIDs, also in its notes, which lose dates and texts.
+
+        One that has been through this before stays as it is.
+        """
         source = scan.provenance
         if source.deidentified:
             return scan
@@ -73,6 +77,7 @@ class Deidentifier:
             series_uid=self._known(source.series_uid),
             frame_of_reference_uid=self._known(source.frame_of_reference_uid),
             instance_uids=tuple(self.uid(uid) for uid in source.instance_uids),
+            notes=tuple(without_identity(note, self.uid) for note in source.notes),
             deidentified=True,
         )
         return replace(scan, provenance=mapped.noting(_NOTE))

@@ -7,14 +7,16 @@ there before. A folder that holds anything but earlier results is never written 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
+import os
 import re
 import shutil
 import tempfile
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -58,8 +60,9 @@ def check_writable(out: str | Path) -> Path:
     """
     try:
         folder = Path(out).expanduser().resolve()
-        if folder.exists():
-            _refuse_foreign(folder)
+        if folder.is_dir():
+            with _alone_in(folder):
+                _refuse_foreign(folder)
         nearest = next(p for p in (folder, *folder.parents) if p.exists())
         if not nearest.is_dir():
             raise OutputError("is a file", path=nearest, expected="a folder", code="not-a-folder")
@@ -113,11 +116,10 @@ def write_answers(
     try:
         partial.mkdir(parents=True)
         written = _write_into(partial, groundings, model, exporters, declined, progress)
-        if folder.exists():
-            _refuse_foreign(folder)
-            _swap_content(partial, folder)
-        else:
-            partial.rename(folder)
+        if not _take_place(partial, folder):
+            with _alone_in(folder):
+                _refuse_foreign(folder)
+                _swap_content(partial, folder)
     except OSError as e:
         raise _not_writable(folder, e) from e
     finally:
@@ -163,8 +165,33 @@ def _write_into(
     return [Path(REPORT), *(Path(file) for answer_files in files for file in answer_files)]
 
 
+def _take_place(partial: Path, folder: Path) -> bool:
+    """Gives a finished folder its name, if there is none of that name with something in it."""
+    if folder.exists():
+        return False
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():
+            raise
+        return False  # another process was faster
+    return True
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Holds a folder against other processes that would replace its content; waits for one that does."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def _swap_content(partial: Path, folder: Path) -> None:
-    """Replaces the content of ``folder`` by that of ``partial``, which lies in it; puts all back when that fails."""
+    """Replaces the content of ``folder`` by that of ``partial``, on the same disk; puts all back when that fails."""
     earlier = folder / f"{_EARLIER}{uuid4().hex}"
     earlier.mkdir()
     moved: list[tuple[Path, Path]] = []
@@ -190,11 +217,12 @@ def _refuse_foreign(folder: Path) -> None:
     """Raises when a folder holds anything that is not named by an earlier report in it."""
     if not folder.is_dir():
         raise OutputError("is a file", path=folder, expected="a folder", code="not-a-folder")
-    found = {p.relative_to(folder).as_posix() for p in folder.iterdir() if not _is_temporary(p)}
+    own = [p for p in folder.iterdir() if not _is_temporary(p)]  # another process may be at work on the rest
+    found = {p.name for p in own}
     if not found:
         return
     ours = _earlier_files(folder)
-    tree = (p for p in folder.rglob("*") if not _is_temporary(folder / p.relative_to(folder).parts[0]))
+    tree = (p for top in own for p in (top, *(top.rglob("*") if top.is_dir() and not top.is_symlink() else ())))
     foreign = sorted(p.relative_to(folder).as_posix() for p in tree if p.is_symlink() or not p.is_dir())
     foreign = [name for name in foreign if name not in ours]
     if foreign or not ours:

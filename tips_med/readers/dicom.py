@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tips_med.notes import Note
 from tips_med.readers.catalog import Catalog, Series, pick_series
 from tips_med.readers.checks import check_frames
 from tips_med.readers.pixels import PixelReader, fill_values
@@ -43,7 +44,8 @@ def plan(
     check_frames(volume.frames, chosen.folder, chosen.modality)
     stack = build_stack(list(volume.frames), pixel_hash=reader.digest, fill_gaps=fill_gaps, untilt=untilt)
     if phase is not None and volume.label:
-        notes.append(f"Volume {phase} of {len(volumes)} in the series: {volume.label}.")
+        said = {"phase": phase, "count": len(volumes), "label": volume.label}
+        notes.append(Note("Volume {phase} of {count} in the series: {label}.", code="one-of-several", **said))
     return stack, notes
 
 

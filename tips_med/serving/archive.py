@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from pydicom.dataset import Dataset
-
 from tips_med.errors import OutputError, TipsMedError
-from tips_med.folders import new_folder
-
-_UID = re.compile(r"[0-9.]{1,64}")
+from tips_med.serving.bounds import Bounds
 
 
 class ArchiveError(TipsMedError):
@@ -39,6 +34,23 @@ class SeriesFound:
     modality: str
     description: str
     instances: int
+
+
+@dataclass(frozen=True)
+class MoveDestination:
+    """The application entity of ours that C-MOVE sends to: the archive must know its title, host and port.
+
+    Attributes:
+        port: To listen on while something is fetched.
+        host: Address to listen on; loopback unless told otherwise. 0.0.0.0 listens on all.
+        title: AE title that the archive knows with this host and port; our own when None.
+        senders: AE titles that may send; the archive's own when there are none.
+    """
+
+    port: int
+    host: str = "127.0.0.1"
+    title: str | None = None
+    senders: Sequence[str] = ()
 
 
 class Archive(ABC):
@@ -75,11 +87,23 @@ class Archive(ABC):
         """
 
     @abstractmethod
-    def retrieve(self, study_uid: str, series_uid: str | None = None) -> Iterator[Dataset]:
-        """The instances themselves, one at a time, each with its file meta information.
+    def retrieve(
+        self, study_uid: str, folder: Path, series_uid: str | None = None, bounds: Bounds | None = None
+    ) -> Iterator[Path]:
+        """The instances themselves, each a DICOM file in a folder, one by one as they come.
+
+        Nothing larger than the bounds is kept, nor held in memory. What the files hold is not checked here:
+        ``tips_med.serving.intake.take_in`` does that. An iterator that is closed early ends all that it began.
+
+        Args:
+            study_uid: Study Instance UID.
+            folder: Where the files are put, under names of ours; it is there.
+            series_uid: Series Instance UID; the whole study when None.
+            bounds: How much is taken in; those of ``Bounds()`` when None.
 
         Raises:
-            ArchiveError: ``unreachable``, ``refused`` or ``incomplete``.
+            ArchiveError: ``unreachable``, ``refused``, ``not-accepted`` or ``incomplete``.
+            OutputError: ``too-large`` or ``no-room``.
         """
 
     @abstractmethod
@@ -89,51 +113,6 @@ class Archive(ABC):
         Raises:
             ArchiveError: ``unreachable``, ``refused`` or ``not-stored`` (it took some and not others).
         """
-
-
-def fetch_series(archive: Archive, study_uid: str, out: Path, series_uid: str | None = None) -> int:
-    """Fetches a study, or one series, into a folder: whole or not at all.
-
-    Files are numbered; no name that a peer chose reaches the file system.
-
-    Args:
-        archive: Where it is.
-        study_uid: Study Instance UID.
-        out: A folder that does not exist yet, or is empty.
-        series_uid: Series Instance UID; the whole study when None.
-
-    Returns:
-        How many instances were fetched.
-
-    Raises:
-        ArchiveError: ``bad-uid``, ``no-such-study``, ``incomplete``, or what the archive raises.
-        OutputError: The folder cannot be written to.
-    """
-    for uid in (study_uid, series_uid):
-        if uid is not None and not _UID.fullmatch(uid):
-            raise ArchiveError(f"{uid!r} is no UID", expected="digits and dots, at most 64", code="bad-uid")
-    expected = set(archive.instances(study_uid, series_uid))
-    if not expected:
-        raise ArchiveError(
-            f"{archive.address} has no {'series' if series_uid else 'study'} {series_uid or study_uid}",
-            remedy="check the UIDs, and that the archive has received it",
-            code="no-such-study",
-        )
-    with new_folder(out) as folder:
-        got = set()
-        for instance in archive.retrieve(study_uid, series_uid):
-            uid = str(instance.SOPInstanceUID)
-            if uid in got:
-                continue
-            got.add(uid)
-            instance.save_as(folder / f"{len(got):06d}.dcm", enforce_file_format=True)
-        if expected - got:
-            raise ArchiveError(
-                f"{archive.address} sent {len(got & expected)} of {len(expected)} instances",
-                remedy="try again; if it stays so, look at the archive's log",
-                code="incomplete",
-            )
-    return len(got)
 
 
 def dicom_objects(paths: Iterable[Path]) -> list[Path]:

@@ -8,7 +8,7 @@ import ssl
 from pathlib import Path
 
 from tips_med.errors import ConfigError
-from tips_med.serving.archive import Archive, ArchiveError
+from tips_med.serving.archive import Archive, ArchiveError, MoveDestination
 
 _DIMSE = re.compile(r"dicom://(?P<title>[^@/]{1,16})@(?P<host>\[[0-9a-fA-F:]+\]|[^:/@]+):(?P<port>\d{1,5})/?")
 
@@ -19,7 +19,8 @@ def open_archive(
     credentials: Path | None = None,
     ca: Path | None = None,
     calling: str = "TIPS_MED",
-    receive_port: int | None = None,
+    receive: MoveDestination | None = None,
+    plain_http_credentials: bool = False,
     timeout_s: float = 60.0,
 ) -> Archive:
     """Opens an archive.
@@ -29,17 +30,27 @@ def open_archive(
         credentials: A file of one line for DICOMweb: ``user:password``, or ``Bearer`` and a token.
         ca: Certificates to trust instead of the system's, for DICOMweb (a PEM file).
         calling: Our AE title, for DIMSE.
-        receive_port: For DIMSE, fetch by C-MOVE to this port; by C-GET when None.
+        receive: For DIMSE, fetch by C-MOVE to this place; by C-GET when None.
+        plain_http_credentials: Send credentials over plain http too, for whoever is on the way to read.
         timeout_s: Longest silence.
 
     Raises:
         ArchiveError: ``bad-address``.
-        ConfigError: The credentials or certificates cannot be read, or the ``pacs`` extra is not installed.
+        ConfigError: ``plain-http``: there are credentials, and the address is not https; or they or the certificates
+            cannot be read, or the ``pacs`` extra is not installed.
     """
     try:
         if address.startswith(("http://", "https://")):
             from tips_med.serving.dicomweb import DicomWebArchive
 
+            if credentials is not None and address.startswith("http://") and not plain_http_credentials:
+                raise ConfigError(
+                    "credentials would be sent over plain http, for whoever is on the way to read",
+                    path=credentials,
+                    expected="an https address",
+                    remedy="use https, or say --plain-http-credentials where the network is to be trusted",
+                    code="plain-http",
+                )
             return DicomWebArchive(
                 address, authorization=_authorization(credentials), ca_file=_certificates(ca), timeout_s=timeout_s
             )
@@ -58,7 +69,7 @@ def open_archive(
             code="bad-address",
         )
     peer = Peer(parts["title"], parts["host"].strip("[]"), int(parts["port"]))
-    return DimseArchive(peer, calling=calling, receive_port=receive_port, timeout_s=timeout_s)
+    return DimseArchive(peer, calling=calling, receive=receive, timeout_s=timeout_s)
 
 
 def _certificates(ca: Path | None) -> Path | None:

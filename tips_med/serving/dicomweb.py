@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
@@ -14,20 +13,23 @@ import pydicom
 import requests
 import requests.auth
 from dicomweb_client.api import DICOMwebClient
-from pydicom.dataset import Dataset
 from requests.adapters import HTTPAdapter
 from urllib3.util.retry import Retry
 
 from tips_med.serving.archive import Archive, ArchiveError, SeriesFound, StudyFound
+from tips_med.serving.bounds import Bounds, Incoming
+from tips_med.serving.multipart import media_type, parts
 
 _RETRIES = 3
 _PAGE = 1000
 _MOST_FOUND = 1_000_000
 _MAX_BODY_BYTES = 64 << 20
-_ANY_SYNTAX = (("application/dicom", "*"),)
+_MAX_JSON_BYTES = 64 << 20
+_CHUNK_BYTES = 1 << 18
+_ANY_SYNTAX = 'multipart/related; type="application/dicom"; transfer-syntax=*'
+_OBJECTS = ("multipart/related", "application/dicom")
+_PAGES = ("text/html", "application/xhtml+xml")
 _STUDY_INSTANCE_UID, _SERIES_INSTANCE_UID, _SOP_INSTANCE_UID = "0020000D", "0020000E", "00080018"
-
-logging.getLogger("retrying").setLevel(logging.CRITICAL)  # dicomweb-client's own; it would log tracebacks
 
 T = TypeVar("T")
 
@@ -104,6 +106,8 @@ class DicomWebArchive(Archive):
         )
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retry))
+        session.hooks["response"].append(self._look_at_answer)
+        self._session, self._timeout_s = session, timeout_s
         self._client = DICOMwebClient(self.address.rstrip("/"), session, timeout=timeout_s)
         self._client.set_http_retry_params(retry=False)  # the session's own retries are bounded and cover connections
 
@@ -155,21 +159,50 @@ class DicomWebArchive(Archive):
             page: list[dict[str, Any]] = self._ask(
                 lambda offset=offset: search(limit=_PAGE, offset=offset), none_found=[]
             )
-            new = {_text(item, uid_tag): item for item in page if _text(item, uid_tag) not in found}
+            uids = self._ask(lambda page=page: [_text(item, uid_tag) for item in page])
+            if page and not any(uids):
+                raise self._no_dicom("JSON that names no UID")
+            new = {uid: item for uid, item in zip(uids, page, strict=True) if uid and uid not in found}
             if not new:
                 break
             found |= new
             offset += len(page)
         return list(found.values())[:most]
 
-    def retrieve(self, study_uid: str, series_uid: str | None = None) -> Iterator[Dataset]:
-        """See ``Archive``."""
-        if series_uid is None:
-            stream = self._ask(lambda: self._client.iter_study(study_uid, media_types=_ANY_SYNTAX))
-        else:
-            stream = self._ask(lambda: self._client.iter_series(study_uid, series_uid, media_types=_ANY_SYNTAX))
-        while (instance := self._ask(lambda: next(stream, None))) is not None:
-            yield instance
+    def retrieve(
+        self, study_uid: str, folder: Path, series_uid: str | None = None, bounds: Bounds | None = None
+    ) -> Iterator[Path]:
+        """See ``Archive``; the answer goes to disk as it comes."""
+        url = f"{self._client.base_url}/studies/{study_uid}" + (f"/series/{series_uid}" if series_uid else "")
+        response = self._ask(lambda: self._get(url))
+        with response:
+            kind, boundary = media_type(response.headers.get("Content-Type", ""))
+            body = response.iter_content(_CHUNK_BYTES)
+            if kind == "application/dicom":  # a single object; PS3.18 has allowed it now and then
+                files = _single(body, folder / "object.part", bounds or Bounds())
+            elif kind == "multipart/related" and boundary is not None:
+                files = parts(body, boundary, folder, bounds or Bounds())
+            else:
+                raise self._no_dicom(kind)
+            while (file := self._ask(lambda: next(files, None))) is not None:
+                yield file
+
+    def _get(self, url: str) -> requests.Response:
+        response = self._session.get(url, headers={"Accept": _ANY_SYNTAX}, stream=True, timeout=self._timeout_s)
+        try:
+            response.raise_for_status()
+        except requests.HTTPError:
+            response.close()
+            raise
+        return response
+
+    def _no_dicom(self, kind: str) -> ArchiveError:
+        return ArchiveError(
+            f"{self.address} answered with {kind or 'nothing that it names'}, and not with DICOM",
+            expected="the address of a DICOMweb service (QIDO-RS, WADO-RS)",
+            remedy="check the address; where a login page stands before it, name --credentials",
+            code="not-dicomweb",
+        )
 
     def store(self, files: Sequence[Path]) -> None:
         """See ``Archive``."""
@@ -187,6 +220,30 @@ class DicomWebArchive(Archive):
                     code="not-stored",
                 )
 
+    def _look_at_answer(self, response: requests.Response, **_: Any) -> None:
+        """Before it is read: refuses a page for people, such as a login page; bounds all that is no DICOM object."""
+        kind, _boundary = media_type(response.headers.get("Content-Type", ""))
+        if response.status_code == requests.codes.ok and kind in _PAGES:
+            response.close()
+            raise self._no_dicom(kind)
+        if kind not in _OBJECTS:
+            response.raw.stream = self._bounded(response.raw.stream)
+
+    def _bounded(self, stream: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
+        def read(*arguments: Any, **named: Any) -> Iterator[bytes]:
+            size = 0
+            for chunk in stream(*arguments, **named):
+                size += len(chunk)
+                if size > _MAX_JSON_BYTES:
+                    raise ArchiveError(
+                        f"{self.address} answered with more than {_MAX_JSON_BYTES >> 20} MB of text",
+                        remedy="look at the archive's log, or ask for less",
+                        code="too-large",
+                    )
+                yield chunk
+
+        return read
+
     def _ask(self, request: Callable[[], T], none_found: Any = None) -> T:
         """Runs a request; an archive's errors become ours. No error text of the archive is passed on."""
         try:
@@ -203,22 +260,40 @@ class DicomWebArchive(Archive):
                 remedy="name the certificate of the authority that issued it with --ca",
                 code="untrusted",
             ) from error
+        except requests.exceptions.JSONDecodeError as error:
+            raise self._no_dicom("what is no JSON") from error
         except requests.RequestException as error:
             raise ArchiveError(
                 f"{self.address} cannot be reached ({type(error).__name__})",
                 remedy="check the address, and that the archive is up",
                 code="unreachable",
             ) from error
-        except (ValueError, EOFError, OSError) as error:
+        except OSError:
+            raise  # the disk's
+        except (ValueError, EOFError, AttributeError, TypeError, KeyError) as error:
             raise ArchiveError(
-                f"{self.address} sent what is no DICOM ({type(error).__name__})", code="incomplete"
+                f"{self.address} sent what is no DICOM ({type(error).__name__})",
+                remedy="look at the archive's log for the reason",
+                code="not-dicom",
             ) from error
+
+
+def _single(chunks: Iterator[bytes], path: Path, bounds: Bounds) -> Iterator[Path]:
+    file = Incoming(path, bounds)
+    try:
+        for chunk in chunks:
+            file.write(chunk)
+    except requests.RequestException:
+        file.discard()
+        raise
+    yield file.finish()
 
 
 def _text(item: dict[str, Any], tag: str) -> str:
     """The first value of an attribute in DICOM JSON (PS3.18 annex F); empty where there is none."""
-    values = item.get(tag, {}).get("Value") or [""]
-    return str(values[0])
+    entry = item.get(tag)
+    values = entry.get("Value") if isinstance(entry, dict) else None
+    return str(values[0]) if isinstance(values, list) and values and values[0] is not None else ""
 
 
 def _number(item: dict[str, Any], tag: str) -> int:

@@ -2,72 +2,37 @@
 
 from __future__ import annotations
 
-import logging
-import queue
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import (
-    DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    JPEG2000Lossless,
-    JPEGBaseline8Bit,
-    JPEGLosslessSV1,
-    JPEGLSLossless,
-    RLELossless,
-)
-from pynetdicom import AE, _config, build_role, evt
+from pynetdicom import AE, build_role
 from pynetdicom.association import Association
 
-from tips_med.serving.archive import Archive, ArchiveError, SeriesFound, StudyFound
+from tips_med.errors import ConfigError
+from tips_med.serving.archive import Archive, ArchiveError, MoveDestination, SeriesFound, StudyFound
+from tips_med.serving.bounds import Bounds
+from tips_med.serving.classes import IMAGE_CLASSES, RESULT_CLASSES, STORAGE_CLASSES, SYNTAXES, VERIFICATION
+from tips_med.serving.quiet import quiet_dimse
+from tips_med.serving.retrieval import Retrieval
+from tips_med.serving.spool import spooling
 
-_config.LOG_REQUEST_IDENTIFIERS = False  # identifiers hold patients' names
-_config.LOG_RESPONSE_IDENTIFIERS = False
-logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # what matters is raised; its log may quote data sets
+__all__ = ["IMAGE_CLASSES", "RESULT_CLASSES", "STORAGE_CLASSES", "SYNTAXES", "VERIFICATION", "DimseArchive", "Peer"]
 
-VERIFICATION = "1.2.840.10008.1.1"
 _FIND, _MOVE, _GET = (f"1.2.840.10008.5.1.4.1.2.2.{n}" for n in (1, 2, 3))  # Study Root (PS3.4 C.6.2)
-IMAGE_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.2",  # CT
-    "1.2.840.10008.5.1.4.1.1.2.1",  # Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.2.2",  # Legacy Converted Enhanced CT
-    "1.2.840.10008.5.1.4.1.1.4",  # MR
-    "1.2.840.10008.5.1.4.1.1.4.1",  # Enhanced MR
-    "1.2.840.10008.5.1.4.1.1.4.4",  # Legacy Converted Enhanced MR
-    "1.2.840.10008.5.1.4.1.1.128",  # PET
-    "1.2.840.10008.5.1.4.1.1.130",  # Enhanced PET
-)
-RESULT_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.66.4",  # Segmentation
-    "1.2.840.10008.5.1.4.1.1.88.34",  # Comprehensive 3D SR
-    "1.2.840.10008.5.1.4.1.1.88.59",  # Key Object Selection
-    "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
-    "1.2.840.10008.5.1.4.1.1.30",  # Parametric Map
-)
-STORAGE_CLASSES = (*IMAGE_CLASSES, *RESULT_CLASSES)
-SYNTAXES = (
-    ExplicitVRLittleEndian,
-    ImplicitVRLittleEndian,
-    DeflatedExplicitVRLittleEndian,
-    JPEGLosslessSV1,
-    JPEG2000Lossless,
-    JPEGLSLossless,
-    RLELossless,
-    JPEGBaseline8Bit,
-)
-
+_SERVICES = {VERIFICATION: "C-ECHO", _FIND: "C-FIND", _MOVE: "C-MOVE", _GET: "C-GET"}
 _SUCCESS = 0x0000
 _WARNINGS = (0xB000, 0xB006, 0xB007)
 _PENDING = (0xFF00, 0xFF01)
+_SOME_FAILED = 0xB000
+_UNKNOWN_DESTINATION = 0xA801
+_MOST_FOUND = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -88,9 +53,8 @@ class DimseArchive(Archive):
     Args:
         peer: The archive.
         calling: Our own AE title.
-        receive_port: Where we receive what C-MOVE sends, under our own AE title, which the archive must know with this
-            host and port; None to use C-GET, which needs no such entry.
-        receive_host: The address to receive on; loopback unless told otherwise.
+        receive: Where we receive what C-MOVE sends; None to use C-GET, which needs no entry in the archive, and which
+            many archives do not know.
         timeout_s: Longest silence.
     """
 
@@ -99,12 +63,10 @@ class DimseArchive(Archive):
         peer: Peer,
         *,
         calling: str = "TIPS_MED",
-        receive_port: int | None = None,
-        receive_host: str = "127.0.0.1",
+        receive: MoveDestination | None = None,
         timeout_s: float = 60.0,
     ) -> None:
-        self.peer, self.calling = peer, calling
-        self.receive_port, self.receive_host = receive_port, receive_host
+        self.peer, self.calling, self.receive = peer, calling, receive
         self.timeout_s = timeout_s
         self.address = str(peer)
 
@@ -116,16 +78,16 @@ class DimseArchive(Archive):
         """
         ae = self._entity()
         ae.add_requested_context(VERIFICATION)
-        with self._associated(ae) as association:
+        with self._associated(ae, VERIFICATION) as association:
             self._check(association.send_c_echo(), "C-ECHO")
 
     def studies(self, modality: str, since: date, most: int) -> list[StudyFound]:
         """See ``Archive``."""
         keys = {"ModalitiesInStudy": modality, "StudyDate": f"{since:%Y%m%d}-"}
-        found = self._find("STUDY", keys | {"StudyInstanceUID": "", "NumberOfStudyRelatedInstances": ""})
+        found = self._find("STUDY", keys | {"StudyInstanceUID": "", "NumberOfStudyRelatedInstances": ""}, most)
         return [
-            StudyFound(str(item.StudyInstanceUID), int(item.get("NumberOfStudyRelatedInstances") or 0))
-            for item in found[:most]
+            StudyFound(_text(item, "StudyInstanceUID"), _number(item, "NumberOfStudyRelatedInstances"))
+            for item in found
         ]
 
     def series(self, study_uid: str) -> list[SeriesFound]:
@@ -133,12 +95,7 @@ class DimseArchive(Archive):
         asked = ("SeriesInstanceUID", "Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances")
         found = self._find("SERIES", {"StudyInstanceUID": study_uid} | dict.fromkeys(asked, ""))
         return [
-            SeriesFound(
-                str(item.SeriesInstanceUID),
-                str(item.get("Modality") or ""),
-                str(item.get("SeriesDescription") or ""),
-                int(item.get("NumberOfSeriesRelatedInstances") or 0),
-            )
+            SeriesFound(_text(item, asked[0]), _text(item, asked[1]), _text(item, asked[2]), _number(item, asked[3]))
             for item in found
         ]
 
@@ -146,35 +103,27 @@ class DimseArchive(Archive):
         """See ``Archive``; asked series by series, as the hierarchical model wants it."""
         if series_uid is not None:
             keys = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid, "SOPInstanceUID": ""}
-            return [str(item.SOPInstanceUID) for item in self._find("IMAGE", keys)]
+            return [uid for item in self._find("IMAGE", keys) if (uid := _text(item, "SOPInstanceUID"))]
         series = self._find("SERIES", {"StudyInstanceUID": study_uid, "SeriesInstanceUID": ""})
-        return [uid for item in series for uid in self.instances(study_uid, str(item.SeriesInstanceUID))]
+        found = [uid for item in series if (uid := _text(item, "SeriesInstanceUID"))]
+        return [instance for uid in found for instance in self.instances(study_uid, uid)]
 
-    def retrieve(self, study_uid: str, series_uid: str | None = None) -> Iterator[Dataset]:
-        """See ``Archive``; instances are handed on while more arrive, and no more than a few wait in memory."""
+    def retrieve(
+        self, study_uid: str, folder: Path, series_uid: str | None = None, bounds: Bounds | None = None
+    ) -> Iterator[Path]:
+        """See ``Archive``; by C-MOVE where there is a destination, else by C-GET."""
         wanted = _identifier("SERIES" if series_uid else "STUDY", {"StudyInstanceUID": study_uid})
         if series_uid:
             wanted.SeriesInstanceUID = series_uid
-        arrived: queue.Queue[Dataset | ArchiveError | None] = queue.Queue(maxsize=8)
 
-        def receive(event: Any) -> int:
-            instance = event.dataset
-            instance.file_meta = event.file_meta
-            arrived.put(instance)
-            return _SUCCESS
+        def talk(retrieval: Retrieval) -> None:
+            if self.receive is None:
+                self._get(wanted, retrieval)
+            else:
+                self._move(wanted, retrieval, self.receive)
 
-        def work() -> None:
-            try:
-                (self._move if self.receive_port is not None else self._get)(wanted, [(evt.EVT_C_STORE, receive)])
-                arrived.put(None)
-            except ArchiveError as error:
-                arrived.put(error)
-
-        Thread(target=work, daemon=True, name="tips-med-retrieve").start()
-        while (item := arrived.get()) is not None:
-            if isinstance(item, ArchiveError):
-                raise item
-            yield item
+        retrieval = Retrieval(folder, bounds or Bounds(), self.timeout_s)
+        yield from retrieval.files(talk, self.address)
 
     def store(self, files: Sequence[Path]) -> None:
         """See ``Archive``."""
@@ -199,54 +148,96 @@ class DimseArchive(Archive):
             code="not-stored",
         )
 
-    def _find(self, level: str, keys: dict[str, str]) -> list[Dataset]:
+    def _find(self, level: str, keys: dict[str, str], most: int = _MOST_FOUND) -> list[Dataset]:
         ae = self._entity()
         ae.add_requested_context(_FIND)
-        found = []
-        with self._associated(ae) as association:
-            asked = _identifier(level, keys)
-            for status, item in association.send_c_find(asked, _FIND):
-                if status.get("Status") in _PENDING and item is not None:
+        found: list[Dataset] = []
+        with self._associated(ae, _FIND) as association:
+            for status, item in association.send_c_find(_identifier(level, keys), _FIND):
+                if status.get("Status") not in _PENDING:
+                    self._check(status, "C-FIND")
+                elif item is None:
+                    raise ArchiveError(
+                        f"{self.address} answered C-FIND with what is no DICOM",
+                        remedy="look at the archive's log for the reason",
+                        code="not-dicom",
+                    )
+                elif len(found) < most:
                     found.append(item)
                 else:
-                    self._check(status, "C-FIND")
+                    association.abort()  # whoever has more than is wanted need not say all
+                    break
         return found
 
-    def _get(self, wanted: Dataset, handlers: list[Any]) -> None:
+    def _get(self, wanted: Dataset, retrieval: Retrieval) -> None:
         ae = self._entity()
         ae.add_requested_context(_GET)
         for sop_class in STORAGE_CLASSES:
             ae.add_requested_context(sop_class, list(SYNTAXES))
         roles = [build_role(sop_class, scp_role=True) for sop_class in STORAGE_CLASSES]
-        with self._associated(ae, ext_neg=roles, evt_handlers=handlers) as association:
+        with self._associated(ae, _GET, retrieval, ext_neg=roles) as association:
             for status, _ in association.send_c_get(wanted, _GET):
                 if status.get("Status") not in _PENDING:
                     self._check(status, "C-GET")
 
-    def _move(self, wanted: Dataset, handlers: list[Any]) -> None:
-        ae = self._entity()
-        ae.add_requested_context(_MOVE)
-        for sop_class in STORAGE_CLASSES:
+    def _move(self, wanted: Dataset, retrieval: Retrieval, receive: MoveDestination) -> None:
+        title = receive.title or self.calling
+        with ExitStack() as opened:
+            server = self._listen(retrieval, receive, title)
+            opened.callback(server.shutdown)
+            ae = self._entity()
+            ae.add_requested_context(_MOVE)
+            association = opened.enter_context(self._associated(ae, _MOVE, retrieval))
+            for status, _ in association.send_c_move(wanted, title, _MOVE):
+                if status.get("Status") not in _PENDING:
+                    self._check_moved(status, retrieval, receive, title)
+
+    def _listen(self, retrieval: Retrieval, receive: MoveDestination, title: str) -> Any:
+        ae = AE(ae_title=title)
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = self.timeout_s
+        for sop_class in (VERIFICATION, *STORAGE_CLASSES):
             ae.add_supported_context(sop_class, list(SYNTAXES))
         ae.require_called_aet = True
-        ae.require_calling_aet = [self.peer.title]
+        ae.require_calling_aet = list(receive.senders) or [self.peer.title]
         try:
-            server: Any = ae.start_server(
-                (self.receive_host, self.receive_port or 0), block=False, evt_handlers=handlers
-            )
+            server: Any = ae.start_server((receive.host, receive.port), block=False, evt_handlers=retrieval.handlers)
         except OSError as error:
-            raise ArchiveError(
-                f"port {self.receive_port} cannot be listened on ({error.strerror or error})",
-                remedy="choose another with --receive-port",
+            raise ConfigError(
+                f"{receive.host}:{receive.port} cannot be listened on ({error.strerror or error})",
+                expected="an address of this machine, and a port that nothing listens on",
+                remedy="choose others with --receive-host and --receive-port (for a node, settings.poll.receive)",
                 code="port",
             ) from error
-        try:
-            with self._associated(ae) as association:
-                for status, _ in association.send_c_move(wanted, self.calling, _MOVE):
-                    if status.get("Status") not in _PENDING:
-                        self._check(status, "C-MOVE")
-        finally:
-            server.shutdown()
+        retrieval.ending(server.shutdown)
+        return server
+
+    def _check_moved(self, status: Dataset, retrieval: Retrieval, receive: MoveDestination, title: str) -> None:
+        """What a C-MOVE has come to, in words that say which side to look at."""
+        here = f"{title} at port {receive.port} of this machine (it listens on {receive.host})"
+        if retrieval.turned_away and not retrieval.received:
+            calling, called = retrieval.turned_away[0]
+            senders = ", ".join(receive.senders) or self.peer.title
+            raise ArchiveError(
+                f"{calling!r} called {called!r} to send, and was not let in",
+                expected=f"{senders} to call {title}",
+                remedy="name who sends with --receive-from (for a node, settings.poll.receive.senders)",
+                code="refused",
+            )
+        if status.get("Status") == _UNKNOWN_DESTINATION:
+            raise ArchiveError(
+                f"{self.address} does not know {title} as a place to send to, or cannot reach it",
+                remedy=f"enter in the archive's configuration {here}, and let no firewall be between",
+                code="refused",
+            )
+        completed = int(status.get("NumberOfCompletedSuboperations") or 0)
+        if not retrieval.received and (completed or status.get("Status") not in (_SUCCESS, None)):
+            raise ArchiveError(
+                f"{self.address} has taken the request (status 0x{status.get('Status', 0):04X}), and nothing came to "
+                f"{title}",
+                remedy=f"check that the archive has {here}, and that no firewall is between",
+                code="refused",
+            )
+        self._check(status, "C-MOVE")
 
     def _entity(self) -> AE:
         ae = AE(ae_title=self.calling)
@@ -255,36 +246,78 @@ class DimseArchive(Archive):
         return ae
 
     @contextmanager
-    def _associated(self, ae: AE, **options: Any) -> Iterator[Association]:
-        association = ae.associate(self.peer.host, self.peer.port, ae_title=self.peer.title, **options)
-        try:
-            if association.is_rejected:
-                raise ArchiveError(
-                    f"{self.address} rejects {self.calling}",
-                    remedy="check both AE titles, and that the archive knows ours",
-                    code="refused",
-                )
-            if not association.is_established:
-                raise ArchiveError(
-                    f"{self.address} cannot be reached",
-                    remedy="check the address, and that the archive is up",
-                    code="unreachable",
-                )
-            yield association
-        finally:
-            if association.is_established:
-                association.release()
+    def _associated(
+        self, ae: AE, service: str | None = None, retrieval: Retrieval | None = None, **options: Any
+    ) -> Iterator[Association]:
+        """An association, by which a service is accepted; it is released in the end, or aborted after an error."""
+        handlers = spooling(None, Bounds()) if retrieval is None else retrieval.handlers
+        if retrieval is not None:
+            ae.dimse_timeout = ae.network_timeout = None  # the retrieval knows what was heard on any association
+        with quiet_dimse():
+            association = ae.associate(
+                self.peer.host, self.peer.port, ae_title=self.peer.title, evt_handlers=handlers, **options
+            )
+            if retrieval is not None:
+                retrieval.ending(lambda: _abort(association))
+            try:
+                self._check_association(association, service)
+                yield association
+            except BaseException:
+                _abort(association)
+                raise
+            finally:
+                if association.is_established:
+                    association.release()
+
+    def _check_association(self, association: Association, service: str | None) -> None:
+        if association.is_rejected:
+            raise ArchiveError(
+                f"{self.address} rejects {self.calling}",
+                remedy="check both AE titles, and that the archive knows ours",
+                code="refused",
+            )
+        accepted = {context.abstract_syntax for context in association.accepted_contexts}
+        if (association.is_established and service not in (None, *accepted)) or (
+            not accepted and association.rejected_contexts
+        ):
+            name = _SERVICES.get(service or "", "what is to be stored")
+            by_move = "fetch by C-MOVE: name a port with --receive-port (for a node, settings.poll.receive)"
+            raise ArchiveError(
+                f"{self.address} does not accept {name}",
+                remedy=by_move if service == _GET else "look at what the archive allows us",
+                code="not-accepted",
+            )
+        if not association.is_established:
+            raise ArchiveError(
+                f"{self.address} cannot be reached",
+                remedy="check the address, and that the archive is up",
+                code="unreachable",
+            )
 
     def _check(self, status: Dataset, service: str) -> None:
         code = status.get("Status")
         if code is None:
             raise ArchiveError(f"{self.address} broke off during {service}", remedy="try again", code="unreachable")
-        if code != _SUCCESS:
+        failed = int(status.get("NumberOfFailedSuboperations") or 0)
+        if code == _SOME_FAILED and failed:
+            raise ArchiveError(
+                f"{self.address} could not send {failed} of the objects",
+                remedy="fetch the series of images alone, or look at the archive's log for the reason",
+                code="incomplete",
+            )
+        if code not in (_SUCCESS, _SOME_FAILED):
             raise ArchiveError(
                 f"{self.address} answered {service} with status 0x{code:04X}",
                 remedy="look at the archive's log for the reason",
                 code="refused",
             )
+
+
+def _abort(association: Association) -> None:
+    """Ends an association that is of no more use; who waits for an answer of it stops waiting."""
+    if association.is_established:
+        association.abort()
+    association.dimse.msg_queue.put((None, None))  # type: ignore[arg-type]
 
 
 def _identifier(level: str, keys: dict[str, str]) -> Dataset:
@@ -293,6 +326,21 @@ def _identifier(level: str, keys: dict[str, str]) -> Dataset:
     for keyword, value in keys.items():
         setattr(made, keyword, value)
     return made
+
+
+def _text(item: Dataset, keyword: str) -> str:
+    """A value of what an archive has found; empty where it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return str(item.get(keyword) or "")
+    except Exception:  # pydicom raises whatever damaged bytes lead it to
+        return ""
+
+
+def _number(item: Dataset, keyword: str) -> int:
+    text = _text(item, keyword)
+    return int(text) if text.isdecimal() else 0
 
 
 def _class_and_syntax(file: Path) -> tuple[str, str]:

@@ -79,6 +79,7 @@ def test_report_measures_each_instance_and_points_to_its_segment(tmp_path: Path)
         values = {item.name.meaning: item.value for item in group.get_measurements()}
         assert values["Volume"] == instance.volume_ml
         assert values["Long axis"] == instance.long_axis_mm
+        assert values["Probability of the region by itself"] == instance.score
         assert values["Attenuation Coefficient"] == pytest.approx(-512.3)
         sources = group[0].ContentSequence
         uids = [item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for item in sources if item.ValueType == "IMAGE"]
@@ -114,7 +115,7 @@ def test_key_image_is_marked_and_selected_with_its_slice(tmp_path: Path) -> None
     ]
     assert selected == [slice_uid, picture.SOPInstanceUID]
     assert "research use only" in picture.ImageComments
-    drawn = draw(grounding, k)
+    drawn = draw(grounding, k, "image 3")
     assert (drawn[:-60] == (255, 176, 0)).all(axis=-1).any(), "no contour"
     assert (drawn[-40:] == 255).all(axis=-1).sum() > 500, "no words in the banner"
 
@@ -184,4 +185,4 @@ def test_key_slice_is_where_the_largest_is_largest(tmp_path: Path) -> None:
     _, grounding = answered(tmp_path)
     areas = (grounding.labels == 1).sum(axis=(1, 2))
     assert areas[key_slice(grounding)] == areas.max() > 0
-    assert np.isfinite(draw(grounding, 0)).all()
+    assert np.isfinite(draw(grounding, 0, "")).all()

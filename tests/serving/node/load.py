@@ -22,7 +22,9 @@ from tips_med.serving.dimse import IMAGE_CLASSES, SYNTAXES, DimseArchive, Peer
 _FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 
 
-def answers_under_load(folder: Path, count: int, kill_after: Sequence[int], senders: int = 4) -> Counter[str]:
+def answers_under_load(
+    folder: Path, count: int, kill_after: Sequence[int], senders: int = 4, waits_s: Sequence[float] = ()
+) -> Counter[str]:
     """Pushes studies at a node of its own process, and kills that.
 
     Args:
@@ -30,6 +32,7 @@ def answers_under_load(folder: Path, count: int, kill_after: Sequence[int], send
         count: How many studies.
         kill_after: The node is killed when so many studies have been answered.
         senders: How many push at once.
+        waits_s: How long after that each kill comes, so that it comes in the middle of anything; at once if left out.
 
     Returns:
         How many answers the archive has got, by Study Instance UID.
@@ -51,8 +54,9 @@ def answers_under_load(folder: Path, count: int, kill_after: Sequence[int], send
     try:
         for thread in threads:
             thread.start()
-        for least in kill_after:
+        for n, least in enumerate(kill_after):
             wait_for(lambda least=least: answered() >= least)
+            time.sleep(waits_s[n] if waits_s else 0)
             node.kill()
             node.wait()
             node = start()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
@@ -14,6 +16,7 @@ from pydicom.dataset import Dataset
 from tests.readers.awkward.writing import ROOT, make_series
 from tips_med.exporters.dicom.equipment import DESCRIPTION
 from tips_med.serving.archive import Archive, ArchiveError, SeriesFound, StudyFound
+from tips_med.serving.bounds import Bounds, Incoming
 from tips_med.serving.dimse import SYNTAXES
 from tips_med.serving.node.rules import Rule
 
@@ -92,8 +95,21 @@ class MemoryArchive(Archive):
         self._ask()
         return [str(one.SOPInstanceUID) for one in self._of(study_uid, series_uid)]
 
-    def retrieve(self, study_uid: str, series_uid: str | None = None) -> Iterator[Dataset]:
+    def retrieve(
+        self, study_uid: str, folder: Path, series_uid: str | None = None, bounds: Bounds | None = None
+    ) -> Iterator[Path]:
         self._ask()
+        for n, one in enumerate(self.sent(study_uid, series_uid)):
+            buffer = io.BytesIO()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about odd values that a test is about
+                one.save_as(buffer, enforce_file_format=True)
+            file = Incoming(folder / str(n), bounds or Bounds())
+            file.write(buffer.getvalue())
+            yield file.finish()
+
+    def sent(self, study_uid: str, series_uid: str | None) -> Iterator[Dataset]:
+        """What it sends when it is asked for a study."""
         yield from self._of(study_uid, series_uid)
 
     def store(self, files: Sequence[Path]) -> None:

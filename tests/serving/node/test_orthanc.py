@@ -22,8 +22,9 @@ from tests.serving.conftest import Orthanc
 from tests.serving.node.pieces import until
 from tips_med.exporters.dicom import DicomExporter
 from tips_med.readers import read_scan
-from tips_med.serving.archive import SeriesFound, fetch_series
+from tips_med.serving.archive import MoveDestination, SeriesFound
 from tips_med.serving.connect import open_archive
+from tips_med.serving.fetching import fetch_series
 from tips_med.serving.node import Node, NodeSettings, PollSettings, Rule
 
 STORESCU = Path("/usr/bin/storescu")  # dcmtk's, not the tool of the same name that pynetdicom brings
@@ -62,8 +63,8 @@ def test_a_study_pushed_to_the_archive_is_answered_there(orthanc: Orthanc, tmp_p
             assert time.monotonic() < end, "no answer came"
             time.sleep(0.2)
         assert len(web.instances(STUDY)) == 16
-        for way, port_ in (("get", None), ("move", orthanc.move_port)):
-            back = open_archive(orthanc.dimse, receive_port=port_)
+        for way, receive in (("get", None), ("move", MoveDestination(orthanc.move_port))):
+            back = open_archive(orthanc.dimse, receive=receive)
             assert fetch_series(back, STUDY, tmp_path / way) == 16
         made = {}
         for file in (tmp_path / "get").iterdir():
@@ -87,19 +88,22 @@ def test_a_study_pushed_to_the_archive_is_answered_there(orthanc: Orthanc, tmp_p
         thread.join(60)
 
 
-def test_studies_are_found_fetched_and_answered_by_dicomweb_alone(orthanc: Orthanc, tmp_path: Path) -> None:
-    today, series_uid = date.today(), f"{ROOT}.770.1"
+@pytest.mark.parametrize("way", ["DICOMweb", "C-GET", "C-MOVE"])
+def test_studies_are_found_fetched_and_answered_by_one_way_alone(orthanc: Orthanc, tmp_path: Path, way: str) -> None:
+    number = {"DICOMweb": 770, "C-GET": 771, "C-MOVE": 772}[way]
+    today, study_uid, series_uid = date.today(), f"{ROOT}.{number}", f"{ROOT}.{number}.1"
     slices = make_series()
     for n, item in enumerate(slices):
-        item.set(StudyInstanceUID=f"{ROOT}.770", SeriesInstanceUID=series_uid, SOPInstanceUID=f"{series_uid}.{n}")
+        item.set(StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid, SOPInstanceUID=f"{series_uid}.{n}")
         item.set(StudyDate=f"{today:%Y%m%d}", SeriesDescription="thin")
-    archive = open_archive(orthanc.web)
+    web = open_archive(orthanc.web)
+    receive = MoveDestination(orthanc.move_port, "127.0.0.2", title="TIPS_MOVE") if way == "C-MOVE" else None
+    archive = web if way == "DICOMweb" else open_archive(orthanc.dimse, receive=receive)
     archive.store(sorted(write_series(tmp_path / "series", slices).iterdir()))
-    for one in (archive, open_archive(orthanc.dimse)):
-        assert [study.uid for study in one.studies("CT", today, 10)] == [f"{ROOT}.770"]
-        assert one.studies("CT", today, 10)[0].instances == 12
+    for one in (web, open_archive(orthanc.dimse)):
+        assert {study.uid: study.instances for study in one.studies("CT", today, 10)}[study_uid] == 12
         assert one.studies("CT", today + timedelta(days=1), 10) == one.studies("MR", today, 10) == []
-        assert one.series(f"{ROOT}.770") == [SeriesFound(series_uid, "CT", "thin", 12)]
+        assert one.series(study_uid) == [SeriesFound(series_uid, "CT", "thin", 12)]
         assert one.series("1.2.3.4.5") == []
     rules = [Rule(["ground glass opacity in the left lung"], modality="CT", min_images=4)]
     settings = NodeSettings(
@@ -116,13 +120,15 @@ def test_studies_are_found_fetched_and_answered_by_dicomweb_alone(orthanc: Ortha
         try:
             audit = folder / "audit.jsonl"
             until(audit.exists)
-            until(lambda audit=audit, lost=lost: ("answered-before" if lost else '"sent"') in audit.read_text())
+            done = f'"event": "{"answered-before" if lost else "sent"}", "study": "{node.audit.hashed(study_uid)}"'
+            until(lambda audit=audit, done=done: done in audit.read_text())
+            until(lambda node=node: node.poller.last_look)
             looked = node.poller.last_look if node.poller is not None else None
             assert looked is not None
             until(lambda node=node, looked=looked: node.poller.last_look > looked + 1)
         finally:
             node.stop()
             thread.join(60)
-        kinds = Counter(series.modality for series in archive.series(f"{ROOT}.770"))
+        kinds = Counter(series.modality for series in archive.series(study_uid))
         assert kinds == {"CT": 1, "SEG": 1, "SR": 1, "OT": 1, "KO": 1}
-        assert len(archive.instances(f"{ROOT}.770")) == 16
+        assert len(archive.instances(study_uid)) == 16

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from tests.serving.node.pieces import DOWN, REFUSES, RULES, MemoryArchive, answer_simply, study
 from tips_med.errors import ConfigError
 from tips_med.exporters.dicom.equipment import DESCRIPTION
+from tips_med.serving.bounds import Bounds
 from tips_med.serving.node import Node, NodeSettings, PollSettings, Rule
 from tips_med.serving.node.audit import Audit
 from tips_med.serving.node.ledger import Ledger
@@ -36,7 +37,7 @@ class Desk:
         patience = {"quiet_s": 0.0, "pause_s": 0.0}
         self.worker = Worker(self.folder, self.ledger, self.archive, self.rules, self._answer, audit, **patience)
         self.worker.tidy()
-        settings = {**patience, "min_free_bytes": 0, **self.options}
+        settings = {**patience, "bounds": Bounds(min_free_bytes=0), **self.options}
         self.poller = Poller(self.folder, self.ledger, self.archive, audit, EAGER, **settings)  # type: ignore[arg-type]
 
     def _answer(self, images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
@@ -119,8 +120,8 @@ class Dies(MemoryArchive):
 
     dying = True
 
-    def retrieve(self, study_uid: str, series_uid: str | None = None) -> Iterator[Dataset]:
-        for n, one in enumerate(super().retrieve(study_uid, series_uid)):
+    def sent(self, study_uid: str, series_uid: str | None) -> Iterator[Dataset]:
+        for n, one in enumerate(super().sent(study_uid, series_uid)):
             if n == 2 and self.dying:
                 raise KeyboardInterrupt  # passes through all that is caught, as the end of the process does
             yield one
@@ -197,22 +198,22 @@ def test_answers_that_go_elsewhere_under_other_uids_are_found_there(tmp_path: Pa
 class Short(MemoryArchive):
     """Says that it has more than it gives."""
 
-    def retrieve(self, study_uid: str, series_uid: str | None = None) -> Iterator[Dataset]:
-        yield from list(super().retrieve(study_uid, series_uid))[:-1]
+    def sent(self, study_uid: str, series_uid: str | None) -> Iterator[Dataset]:
+        yield from list(super().sent(study_uid, series_uid))[:-1]
 
 
 class Other(MemoryArchive):
     """Gives what was not asked for."""
 
-    def retrieve(self, study_uid: str, series_uid: str | None = None) -> Iterator[Dataset]:
+    def sent(self, study_uid: str, series_uid: str | None) -> Iterator[Dataset]:
         yield from study(5)
 
 
 class Hostile(MemoryArchive):
     """Has instances whose UID is a path."""
 
-    def retrieve(self, study_uid: str, series_uid: str | None = None) -> Iterator[Dataset]:
-        for one in super().retrieve(study_uid, series_uid):
+    def sent(self, study_uid: str, series_uid: str | None) -> Iterator[Dataset]:
+        for one in super().sent(study_uid, series_uid):
             with pytest.warns(UserWarning, match="UI"):
                 one.SOPInstanceUID = "../../../etc"
             yield one
@@ -231,18 +232,18 @@ def test_what_cannot_be_fetched_is_tried_a_few_times_and_set_aside(
 
 
 def test_what_is_too_large_is_not_taken(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, MemoryArchive(study(1)), max_instance_bytes=1000)
+    desk = Desk(tmp_path, MemoryArchive(study(1)), bounds=Bounds(1000, 0))
     desk.work()
     assert desk.seen == [] and '"too-large"' in desk.said
 
 
 def test_a_full_disk_and_an_archive_that_is_down_are_waited_for(tmp_path: Path) -> None:
-    desk = Desk(tmp_path, MemoryArchive(study(1)), min_free_bytes=1 << 60)
+    desk = Desk(tmp_path, MemoryArchive(study(1)), bounds=Bounds(min_free_bytes=1 << 60))
     for _ in range(6):
         desk.look()
         desk.poller.step()
     assert desk.said.count('"no-room"') == 6 and '"aside"' not in desk.said
-    desk.poller.min_free_bytes = 0
+    desk.poller.bounds = Bounds(min_free_bytes=0)
     desk.archive.failing = DOWN
     for _ in range(6):
         desk.look()

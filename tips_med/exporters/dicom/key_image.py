@@ -12,6 +12,7 @@ from pydicom.sr.codedict import codes as standard
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
+from tips_med.exporters.dicom import words
 from tips_med.exporters.dicom.equipment import DESCRIPTION, NOTICE, Equipment, SeriesPlan
 from tips_med.exporters.dicom.source import SourceImages
 from tips_med.exporters.dicom.sr import observer
@@ -43,7 +44,7 @@ def make_key_image(
     arguments = equipment.arguments
     made = sc.SCImage.from_ref_dataset(
         reference,
-        pixel_array=draw(grounding, k),
+        pixel_array=draw(grounding, k, words.place(grounding, source, k, k)),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
@@ -57,7 +58,8 @@ def make_key_image(
     made.SoftwareVersions = arguments["software_versions"]
     made.DeviceSerialNumber = arguments["device_serial_number"]
     made.Laterality = ""  # type 2C; the slice may show both sides
-    made.BurnedInAnnotation = "NO"  # of what identifies the patient, as PS3.3 C.7.6.1 means it
+    # Of what identifies the patient (PS3.3 C.7.6.1): words of the lexicon are drawn, and none that was typed.
+    made.BurnedInAnnotation = "NO"
     made.ImageComments = NOTICE
     made.DerivationDescription = "slice with the contour of what was found"
     referenced = Dataset()
@@ -69,8 +71,14 @@ def make_key_image(
     return made
 
 
-def draw(grounding: Grounding, k: int) -> np.ndarray:
-    """Slice k with contour and banner: uint8 [row column 3]."""
+def draw(grounding: Grounding, k: int, place: str) -> np.ndarray:
+    """Slice k with contour and banner: uint8 [row column 3].
+
+    Args:
+        grounding: The answer.
+        k: The slice, from 0.
+        place: The same as the PACS counts it, in words.
+    """
     scan = grounding.scan
     low, high = window_for(grounding.query, scan).limits
     grey = np.clip((np.nan_to_num(scan.voxels[k], nan=low) - low) / (high - low), 0, 1)
@@ -84,7 +92,7 @@ def draw(grounding: Grounding, k: int) -> np.ndarray:
     rgb[find_boundaries(inside, mode="outer")] = _CONTOUR_RGB
     decision = grounding.presence
     sure = f"p = {decision.probability:.2f}" if decision.probability is not None else f"score {decision.score:.2f}"
-    lines = [f"{grounding.query.text}: {decision.state}, {sure}", f"{NOTICE}."]
+    lines = [f"{words.subject(grounding)}: {decision.state}, {sure} ({place})", f"{NOTICE}."]
     return np.vstack([rgb, _banner(lines, shape[1])])
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.valuerep import PersonName
 
 from tips_med.deidentification import Deidentifier
 from tips_med.errors import OutputError, ReadError
+from tips_med.exporters.dicom.values import fitting
 from tips_med.readers.sources import dicom_files
 from tips_med.scan import Scan
 
@@ -121,17 +121,22 @@ def read_source(path: str | Path, scan: Scan, deidentifier: Deidentifier | None 
     """
     wanted = _wanted(path, scan)
     found: dict[str, Dataset] = {}
+    unfit: set[str] = set()
     try:
         with dicom_files(Path(path)) as files:
             paths = files.paths
             if files.single is not None and not scan.provenance.frame_numbers:
                 paths = tuple(sorted(p for p in files.single.parent.iterdir() if p.is_file()))
             for file in paths:
-                image = _read(file, wanted, str(scan.provenance.series_uid), deidentifier)
+                image = _read(file, wanted, str(scan.provenance.series_uid), deidentifier, unfit)
                 if image is not None:
                     found.setdefault(str(image.SOPInstanceUID), image)
     except ReadError:
         logger.debug("no DICOM files where the source was said to be")
+    if unfit:
+        logger.warning(
+            "left empty in results, for no object may hold the source's values: %s", ", ".join(sorted(unfit))
+        )
     missing = [uid for uid in wanted if uid not in found]
     if missing:
         raise OutputError(
@@ -171,7 +176,7 @@ def _unfit(path: str | Path, found: str) -> OutputError:
 
 
 def _read(
-    file: Path, wanted: Sequence[str], series_uid: str, deidentifier: Deidentifier | None = None
+    file: Path, wanted: Sequence[str], series_uid: str, deidentifier: Deidentifier | None, unfit: set[str]
 ) -> Dataset | None:
     """One header, when it is one of those wanted."""
     try:
@@ -180,10 +185,10 @@ def _read(
             raw = pydicom.dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_READ))
             uids = str(raw.get("SOPInstanceUID", "")), str(raw.get("SeriesInstanceUID", ""))
             if uids[0] in wanted and uids[1] == series_uid:
-                return _clean(raw)
+                return _clean(raw, unfit)
             if deidentifier is None or deidentifier.uid(uids[0]) not in wanted:
                 return None
-            clean = _clean(raw)
+            clean = _clean(raw, unfit)
             deidentifier.header(clean)
             return clean if clean.SeriesInstanceUID == series_uid else None
     except Exception as error:  # pydicom raises whatever damaged bytes lead it to; the caller says what is missing
@@ -191,22 +196,25 @@ def _read(
         return None
 
 
-def _clean(raw: Dataset) -> Dataset:
-    """The same header in Unicode; an optional element that cannot be parsed is left out."""
+def _clean(raw: Dataset, unfit: set[str]) -> Dataset:
+    """The same header in Unicode; a value that no object may hold is left empty, or left out where it is optional."""
     clean = Dataset()
     clean.SpecificCharacterSet = "ISO_IR 192"
-    for keyword in (*_IDENTITY, *_IMAGE):
+    for keyword in _IDENTITY:
         if keyword in raw:
             setattr(clean, keyword, raw[keyword].value)
-    for keyword in (*_REQUIRED_EMPTY, *_OPTIONAL):
+    for keyword in (*_IMAGE, *_REQUIRED_EMPTY, *_OPTIONAL):
+        value: Any = None
         try:
-            value: Any = raw[keyword].value if keyword in raw else None
-            if isinstance(value, PersonName):
-                value = PersonName(str(value))
+            held: Any = raw[keyword].value if keyword in raw else None
+            value = held if keyword in _IMAGE else fitting(keyword, held)
             if value is not None or keyword in _REQUIRED_EMPTY:
                 setattr(clean, keyword, value)
         except Exception as error:  # whatever its bytes lead to
             logger.debug("%s cannot be parsed (%s)", keyword, type(error).__name__)
             if keyword in _REQUIRED_EMPTY:
                 setattr(clean, keyword, None)
+        source: Any = raw.get_item(keyword)
+        if value is None and source is not None and source.value:
+            unfit.add(keyword)
     return clean

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
 
 import tips_med
-from tips_med.exporters.dicom import codes
+from tips_med.exporters.dicom import codes, words
 from tips_med.exporters.dicom.equipment import DESCRIPTION, MANUFACTURER, NOTICE, Equipment, SeriesPlan
 from tips_med.exporters.dicom.seg import Tracked
 from tips_med.exporters.dicom.source import SourceImages
@@ -37,7 +37,7 @@ def make_report(
         equipment: What made it.
         series: Where it goes.
     """
-    groups: list[Any] = [_presence(grounding, equipment)]
+    groups: list[Any] = [_presence(grounding, source, equipment)]
     if segmentation is not None:
         groups += [_instance(grounding, source, one, segmentation, equipment) for one in tracked]
     content = sr.MeasurementReport(
@@ -79,10 +79,12 @@ def _uuid(equipment: Equipment) -> str:
     return str(uuid5(NAMESPACE_URL, f"tips_med/{tips_med.__version__}/{equipment.weights_sha256}"))
 
 
-def _presence(grounding: Grounding, equipment: Equipment) -> sr.MeasurementsAndQualitativeEvaluations:
+def _presence(
+    grounding: Grounding, source: SourceImages, equipment: Equipment
+) -> sr.MeasurementsAndQualitativeEvaluations:
     query, decision = grounding.query, grounding.presence
     group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=hd.UID(), identifier=f"query: {query.text}"[:64]),
+        tracking_identifier=sr.TrackingIdentifier(uid=hd.UID(), identifier=f"query: {words.asked(grounding)}"[:64]),
         finding_type=codes.sought(query),
         finding_category=codes.category(query),
         finding_sites=_sites(grounding, query.side),
@@ -100,7 +102,7 @@ def _presence(grounding: Grounding, equipment: Equipment) -> sr.MeasurementsAndQ
             *(sr.QualitativeEvaluation(codes.REASON, codes.reason(reason)) for reason in decision.reasons),
         ],
     )
-    _comment(group, f"{grounding.sentence} Query: {query.text}. {NOTICE}.")
+    _comment(group, f"{words.sentence(grounding, source)} Query: {words.asked(grounding)}. {NOTICE}.")
     return group
 
 
@@ -141,7 +143,8 @@ def _instance(
             )
         ),
     )
-    _comment(group, f"{instance.region}. {NOTICE}.")
+    place = words.place(grounding, source, *instance.slices)
+    _comment(group, ". ".join(filter(None, [instance.region, place[:1].upper() + place[1:], NOTICE])) + ".")
     return group
 
 

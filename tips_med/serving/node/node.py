@@ -15,7 +15,9 @@ from pathlib import Path
 
 from tips_med.errors import ConfigError, OutputError
 from tips_med.serving.archive import Archive
+from tips_med.serving.bounds import Bounds
 from tips_med.serving.node.audit import Audit
+from tips_med.serving.node.heartbeat import Heartbeat
 from tips_med.serving.node.ledger import Ledger
 from tips_med.serving.node.poller import Poller, PollSettings
 from tips_med.serving.node.receiver import Receiver
@@ -50,6 +52,8 @@ class NodeSettings:
         deidentify: Results carry no patient identity and other UIDs (DICOM PS3.15 basic profile), mapped with the
             secret in ``deidentify.key`` in the node's folder.
         poll: Also, or instead, look for studies in an archive.
+        stall_s: ``/healthz`` says that the node hangs when it has done nothing for so long: no look at the queue, no
+            image, no part of an answer.
         keep_days: How long it is remembered which images of a finished study were seen.
     """
 
@@ -66,6 +70,7 @@ class NodeSettings:
     max_associations: int = 8
     deidentify: bool = False
     poll: PollSettings | None = None
+    stall_s: float = 600.0
     keep_days: int = 30
 
 
@@ -80,6 +85,7 @@ class Node:
         settings: How it listens.
         source: The archive that is looked through; that of the results when None.
         result_study: The study that results about a study go into, by Study Instance UID.
+        heartbeat: Told of all that is done; whoever answers tells it of progress too.
 
     Raises:
         ConfigError: A port cannot be listened on, another node uses the folder, there are no rules, or no way in.
@@ -96,9 +102,11 @@ class Node:
         *,
         source: Archive | None = None,
         result_study: Callable[[str], str] = str,
+        heartbeat: Heartbeat | None = None,
     ) -> None:
         _check(rules, settings)
-        self._stop, self._running, self._forget_at = threading.Event(), False, 0.0
+        self._stop, self._forget_at = threading.Event(), 0.0
+        self.heartbeat = heartbeat or Heartbeat(settings.stall_s)
         self._keep_days = settings.keep_days
         with ExitStack() as opened:
             opened.enter_context(_only_one(folder))
@@ -115,12 +123,10 @@ class Node:
                 quiet_s=settings.quiet_s,
                 attempts=settings.attempts,
                 pause_s=settings.pause_s,
+                beat=self.heartbeat.beat,
             )
             self.worker.tidy()
-            limits = {
-                "max_instance_bytes": settings.max_instance_mb << 20,
-                "min_free_bytes": settings.min_free_mb << 20,
-            }
+            bounds = Bounds(settings.max_instance_mb << 20, settings.min_free_mb << 20)
             self.poller = self.receiver = None
             if settings.poll is not None:
                 self.poller = Poller(
@@ -134,11 +140,11 @@ class Node:
                     quiet_s=settings.quiet_s,
                     attempts=settings.attempts,
                     pause_s=settings.pause_s,
-                    stopped=self._stop.is_set,
-                    **limits,
+                    stopped=self._is_stopped,
+                    bounds=bounds,
                 )
             self.status = StatusServer(
-                self.ledger, folder, self._is_running, self._last_look, "127.0.0.1", settings.status_port
+                self.ledger, folder, self.heartbeat, self._last_look, "127.0.0.1", settings.status_port
             )
             opened.callback(self.status.close)
             if settings.callers:
@@ -151,13 +157,14 @@ class Node:
                     host=settings.host,
                     port=settings.port,
                     max_associations=settings.max_associations,
-                    **limits,
+                    bounds=bounds,
                 )
                 opened.callback(self.receiver.close)
             self._opened = opened.pop_all()
 
-    def _is_running(self) -> bool:
-        return self._running
+    def _is_stopped(self) -> bool:
+        self.heartbeat.beat()
+        return self._stop.is_set()
 
     def _last_look(self) -> float | None:
         return self.poller.last_look if self.poller is not None else None
@@ -171,14 +178,14 @@ class Node:
         with suppress(ValueError):  # only the main thread may set them; elsewhere there is ``stop``
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, lambda *_: self.stop())
-        self._running = True
+        self.heartbeat.beat()
         self.audit.note("started")
         try:
-            while not self._stop.is_set():
+            while not self._is_stopped():
                 if not self._step():
                     self._stop.wait(_LOOK_AGAIN_S)
         finally:
-            self._running = False
+            self.heartbeat.end()
             self.audit.note("stopped")
             self._opened.close()
 
@@ -204,6 +211,14 @@ def _check(rules: Sequence[Rule], settings: NodeSettings) -> None:
             "no AE title may call, and no archive is polled",
             remedy="name the archive's AE title in callers, or set poll",
             code="callers",
+        )
+    receive = settings.poll.receive if settings.poll is not None else None
+    if receive is not None and settings.callers and (receive.title or settings.title) == settings.title:
+        raise ConfigError(
+            f"what is fetched by C-MOVE would go to {settings.title}, which takes studies in at another port",
+            expected="another AE title in poll.receive",
+            remedy="set poll.receive.title, and enter it in the archive with the port of poll.receive",
+            code="receive-title",
         )
     if settings.poll is not None and settings.poll.window_days >= settings.keep_days:
         raise ConfigError(

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import re
 import shutil
+import sqlite3
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
-from pydicom.dataset import Dataset
-
-from tips_med.errors import OutputError, TipsMedError
+from tips_med.errors import TipsMedError
 from tips_med.exporters.dicom.equipment import DESCRIPTION
-from tips_med.serving.archive import Archive, ArchiveError, SeriesFound
+from tips_med.serving.archive import Archive, MoveDestination, SeriesFound
+from tips_med.serving.bounds import Bounds
+from tips_med.serving.intake import Stopped, is_uid, take_in
 from tips_med.serving.node.audit import Audit
 from tips_med.serving.node.ledger import Ledger, Polled
 from tips_med.serving.node.receiver import safe_name, sync_folder
 
 logger = logging.getLogger(__name__)
 
-_UID = re.compile(r"[0-9.]{1,64}")
 _LONGEST_PAUSE_S = 300.0
+_WAITED_FOR = ("unreachable", "no-room", "not-accepted", "port")
+"""It is not the study's fault."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +37,14 @@ class PollSettings:
         window_days: Studies of today and of so many days before, by Study Date; one without a date is never found.
         every_s: Between two looks.
         max_studies: Most studies that one look takes notice of for each modality.
+        receive: Fetch by C-MOVE to this place, for the many archives that know no C-GET.
     """
 
     modalities: Sequence[str] = ("CT",)
     window_days: int = 2
     every_s: float = 60.0
     max_studies: int = 1000
-
-
-class Stopped(Exception):  # noqa: N818 (no error)
-    """The node ends while a study is being fetched; it is fetched from the start next time."""
+    receive: MoveDestination | None = None
 
 
 class Poller:
@@ -69,9 +66,8 @@ class Poller:
         quiet_s: How long a study must stay the same.
         attempts: A study that cannot be fetched so often is set aside.
         pause_s: Before the second attempt; it doubles with each.
-        max_instance_bytes: A study with a larger object is not taken.
-        min_free_bytes: Nothing is fetched when less is free on the disk.
-        stopped: Whether to end, asked between two images.
+        bounds: How much is taken in; a study with a larger object is not.
+        stopped: Whether to end, asked between two images; the study is then fetched from the start next time.
     """
 
     def __init__(
@@ -87,15 +83,14 @@ class Poller:
         quiet_s: float = 30.0,
         attempts: int = 3,
         pause_s: float = 10.0,
-        max_instance_bytes: int = 2 << 30,
-        min_free_bytes: int = 1 << 30,
+        bounds: Bounds | None = None,
         stopped: Callable[[], bool] = lambda: False,
     ) -> None:
         self.incoming, self.fetched = folder / "incoming", folder / "fetched"
         self.ledger, self.archive, self.audit, self.settings = ledger, archive, audit, settings
         self.answers, self.result_study = answers or archive, result_study
         self.quiet_s, self.attempts, self.pause_s = quiet_s, attempts, pause_s
-        self.max_instance_bytes, self.min_free_bytes = max_instance_bytes, min_free_bytes
+        self.bounds = bounds or Bounds()
         self.stopped = stopped
         self.last_look: float | None = None
         self._next_look = 0.0
@@ -122,13 +117,20 @@ class Poller:
         try:
             self._look()
         except TipsMedError as error:
-            self._failures += 1
-            pause = min(self.pause_s * 2 ** (self._failures - 1), _LONGEST_PAUSE_S)
-            self._next_look = now + max(pause, self.settings.every_s)
-            self.audit.note("not-polled", reason=error.code)
-            logger.warning("the archive cannot be searched: %s; again in %.0f s", error.code, self._next_look - now)
+            self._look_later(now, error.code)
+        except (OSError, sqlite3.Error):
+            raise  # the node's own disk
+        except Exception as error:  # a bug, or what an archive makes a library do, must not end the node
+            self._look_later(now, type(error).__name__)
         else:
             self._failures, self.last_look, self._next_look = 0, now, now + self.settings.every_s
+
+    def _look_later(self, now: float, reason: str) -> None:
+        self._failures += 1
+        pause = min(self.pause_s * 2 ** min(self._failures - 1, 10), _LONGEST_PAUSE_S)
+        self._next_look = now + max(pause, self.settings.every_s)
+        self.audit.note("not-polled", reason=reason)
+        logger.warning("the archive cannot be searched: %s; again in %.0f s", reason, self._next_look - now)
 
     def _look(self) -> None:
         """Notes every study of the window that is new or has changed."""
@@ -136,7 +138,7 @@ class Poller:
         found: dict[str, int] = {}
         for modality in self.settings.modalities:
             for study in self.archive.studies(modality, since, self.settings.max_studies):
-                if _UID.fullmatch(study.uid):
+                if is_uid(study.uid):
                     found[study.uid] = study.instances
         for uid, instances in found.items():
             # The number of all instances of a study tells, without another request, that nothing has come to it.
@@ -167,7 +169,7 @@ class Poller:
         return True
 
     def _put_off(self, study: Polled, reason: str) -> None:
-        waits = reason in ("unreachable", "no-room")  # it is not the study's fault
+        waits = reason in _WAITED_FOR
         if study.attempts + 1 >= self.attempts and not waits:
             self._set_aside(study, reason)
             return
@@ -194,7 +196,16 @@ class Poller:
         folder = self.fetched / study.key
         folder.mkdir()
         for one in series:
-            self._fetch_series(study.uid, one.uid, folder)
+            take_in(
+                self.archive,
+                study.uid,
+                one.uid,
+                folder,
+                name=lambda uid, _: safe_name(uid) + ".dcm",
+                bounds=self.bounds,
+                expected=set(self.archive.instances(study.uid, one.uid)),
+                stopped=self.stopped,
+            )
         names = sorted(path.name for path in folder.iterdir())
         place = self.incoming / study.key
         place.mkdir(exist_ok=True)
@@ -204,27 +215,10 @@ class Poller:
         self.ledger.take_in(study.key, study.uid, names)
         self.audit.note("fetched", study.uid, images=len(names))
 
-    def _fetch_series(self, study_uid: str, series_uid: str, folder: Path) -> None:
-        expected, got = set(self.archive.instances(study_uid, series_uid)), set()
-        for instance in self.archive.retrieve(study_uid, series_uid):
-            if self.stopped():
-                raise Stopped
-            if shutil.disk_usage(folder).free < self.min_free_bytes:
-                raise OutputError("too little is free on the disk", path=folder, code="no-room")
-            uid = str(instance.get("SOPInstanceUID", ""))
-            if (instance.get("StudyInstanceUID"), instance.get("SeriesInstanceUID")) != (study_uid, series_uid):
-                raise ArchiveError("the archive sent an image of another series", code="not-asked-for")
-            if not _UID.fullmatch(uid):
-                raise ArchiveError("an image has a SOP Instance UID that is none", code="bad-uid")
-            _write(instance, folder / (safe_name(uid) + ".dcm"), self.max_instance_bytes)
-            got.add(uid)
-        if expected - got:
-            raise ArchiveError(f"{len(expected - got)} of {len(expected)} images did not come", code="incomplete")
-
     def _images(self, study_uid: str) -> list[SeriesFound]:
         """Series that are asked for; never those of results, ours or others'."""
         series = self.archive.series(study_uid)
-        return [one for one in series if one.modality in self.settings.modalities and _UID.fullmatch(one.uid)]
+        return [one for one in series if one.modality in self.settings.modalities and is_uid(one.uid)]
 
     def _was_answered(self, study_uid: str) -> bool:
         series = self.answers.series(self.result_study(study_uid))
@@ -235,14 +229,3 @@ def _fingerprint(series: Sequence[SeriesFound]) -> str:
     """The same for the same series with as many images each."""
     listed = sorted(f"{one.uid}:{one.instances}" for one in series)
     return hashlib.sha256("\n".join(listed).encode()).hexdigest()[:32]
-
-
-def _write(instance: Dataset, path: Path, max_bytes: int) -> None:
-    with path.open("wb") as stream:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about odd values that are the source's
-            instance.save_as(stream, enforce_file_format=True)
-        stream.flush()
-        if stream.tell() > max_bytes:
-            raise OutputError("an image is larger than is taken", path=path, code="too-large")
-        os.fsync(stream.fileno())

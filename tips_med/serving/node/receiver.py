@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import logging
 import os
-import re
 import shutil
 import sqlite3
-import warnings
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-import pydicom
 from pynetdicom import AE, evt
 
-from tips_med.errors import ConfigError
-from tips_med.serving.dimse import IMAGE_CLASSES, SYNTAXES, VERIFICATION
+from tips_med.errors import ConfigError, OutputError
+from tips_med.serving.archive import ArchiveError
+from tips_med.serving.bounds import Bounds
+from tips_med.serving.classes import IMAGE_CLASSES, SYNTAXES, VERIFICATION
+from tips_med.serving.intake import look_at
 from tips_med.serving.node.audit import Audit
 from tips_med.serving.node.ledger import Ledger
+from tips_med.serving.quiet import quiet_dimse
+from tips_med.serving.spool import spooling
 
 logger = logging.getLogger(__name__)
 
-_UID = re.compile(r"[0-9.]{1,64}")
 _OUT_OF_RESOURCES, _CANNOT_UNDERSTAND = 0xA700, 0xC000
 
 
@@ -37,16 +37,17 @@ def safe_name(uid: str) -> str:
 class Receiver:
     """A storage service class provider.
 
+    An object goes to disk while it comes; its sender is told at its end whether it was taken.
+
     Args:
-        incoming: Folder that studies are put in.
+        incoming: Folder that studies are put in; ``arriving`` beside it holds what is still coming.
         ledger: Where they are entered.
         audit: Where refusals are noted.
         title: Our AE title; calls to another are rejected.
         callers: AE titles that may call; nobody else is let in.
         host: Address to listen on.
         port: 0 for any that is free.
-        max_instance_bytes: Larger objects are refused.
-        min_free_bytes: Nothing is taken in when less is free on the disk.
+        bounds: How much is taken in.
         max_associations: At once.
     """
 
@@ -60,34 +61,45 @@ class Receiver:
         callers: Sequence[str],
         host: str = "127.0.0.1",
         port: int = 0,
-        max_instance_bytes: int = 2 << 30,
-        min_free_bytes: int = 1 << 30,
+        bounds: Bounds | None = None,
         max_associations: int = 8,
     ) -> None:
         self.incoming, self.ledger, self.audit = incoming, ledger, audit
-        self.max_instance_bytes, self.min_free_bytes = max_instance_bytes, min_free_bytes
+        self.bounds = bounds or Bounds()
+        arriving = incoming.parent / "arriving"
+        shutil.rmtree(arriving, ignore_errors=True)  # what a crash left; its senders send it again
+        arriving.mkdir(mode=0o700)
         ae = AE(ae_title=title)
         ae.require_called_aet = True
         ae.require_calling_aet = list(callers)
         ae.maximum_associations = max_associations
-        ae.network_timeout = ae.dimse_timeout = ae.acse_timeout = 60.0
+        ae.network_timeout = ae.dimse_timeout = 60.0
+        ae.acse_timeout = 10.0  # whoever connects and says nothing that makes sense keeps others out no longer
         ae.add_supported_context(VERIFICATION)
         for sop_class in IMAGE_CLASSES:
             ae.add_supported_context(sop_class, list(SYNTAXES))
-        handlers = [(evt.EVT_C_STORE, self._store), (evt.EVT_REJECTED, self._rejected)]
-        try:
-            self._server: Any = ae.start_server((host, port), block=False, evt_handlers=handlers)
-        except OSError as error:
-            raise ConfigError(
-                f"{host}:{port} cannot be listened on ({error.strerror or error})",
-                remedy="choose another port, or end what uses it",
-                code="port",
-            ) from error
+        handlers = [
+            *spooling(arriving, self.bounds),
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_REJECTED, self._rejected),
+        ]
+        with ExitStack() as opened:
+            opened.enter_context(quiet_dimse())
+            try:
+                server: Any = ae.start_server((host, port), block=False, evt_handlers=handlers)
+            except OSError as error:
+                raise ConfigError(
+                    f"{host}:{port} cannot be listened on ({error.strerror or error})",
+                    remedy="choose another port, or end what uses it",
+                    code="port",
+                ) from error
+            opened.callback(server.shutdown)
+            self._opened, self._server = opened.pop_all(), server
         self.port = int(self._server.server_address[1])
 
     def close(self) -> None:
         """Ends listening; associations are aborted, and their senders know that they were."""
-        self._server.shutdown()
+        self._opened.close()
 
     def _rejected(self, event: Any) -> None:
         self.audit.note("association-rejected")
@@ -95,55 +107,39 @@ class Receiver:
     def _store(self, event: Any) -> int:
         """Answers one C-STORE; whatever goes wrong, the sender keeps the image."""
         try:
-            return self._take_in(event)
+            self._take_in(event)
+            return 0x0000
+        except OutputError as error:
+            logger.warning("an object was not taken (%s)", error.code)
+            self._note(error.code)
+            return _OUT_OF_RESOURCES if error.code in ("too-large", "no-room") else _CANNOT_UNDERSTAND
         except (OSError, sqlite3.Error) as error:
             logger.error("an image cannot be written (%s)", type(error).__name__)
-            with suppress(OSError):  # the audit log lies on the same disk
-                self.audit.note("not-written", reason=type(error).__name__)
+            self._note("not-written", reason=type(error).__name__)
             return _OUT_OF_RESOURCES
         except Exception as error:  # pydicom raises whatever damaged bytes lead it to
-            logger.warning("an object was refused (%s)", type(error).__name__)
-            with suppress(OSError):
-                self.audit.note("refused", reason=type(error).__name__)
+            reason = error.code if isinstance(error, ArchiveError) else type(error).__name__
+            logger.warning("an object was refused (%s)", reason)
+            self._note("refused", reason=reason)
             return _CANNOT_UNDERSTAND
 
-    def _take_in(self, event: Any) -> int:
-        size = event.request.DataSet.getbuffer().nbytes
-        if size > self.max_instance_bytes or shutil.disk_usage(self.incoming).free - size < self.min_free_bytes:
-            self.audit.note("no-room", size=size)
-            return _OUT_OF_RESOURCES
-        content = event.encoded_dataset()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            header = pydicom.dcmread(
-                io.BytesIO(content), stop_before_pixels=True, specific_tags=["StudyInstanceUID", "SOPInstanceUID"]
-            )
-            study, instance = str(header.StudyInstanceUID), str(header.SOPInstanceUID)
-        if not _UID.fullmatch(study) or not _UID.fullmatch(instance):
-            self.audit.note("refused", reason="bad-uid")
-            return _CANNOT_UNDERSTAND
-        key, name = safe_name(study), safe_name(instance) + ".dcm"
-        if not self.ledger.knows(name):
-            folder = self.incoming / key
-            folder.mkdir(exist_ok=True)
-            write_safely(folder / name, content)
-            self.ledger.add(key, study, name)
-        return 0x0000
+    def _note(self, event: str, **details: str) -> None:
+        with suppress(OSError):  # the audit log lies on the same disk
+            self.audit.note(event, **details)
 
-
-def write_safely(path: Path, content: bytes) -> None:
-    """Writes a file that is whole or not there, whatever happens to the machine."""
-    partial = path.with_suffix(f".part{os.getpid()}-{os.urandom(4).hex()}")
-    try:
-        with partial.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    sync_folder(path.parent)
+    def _take_in(self, event: Any) -> None:
+        file = event.request.DataSet.take()
+        try:
+            received = look_at(file, self.bounds)
+            key, name = safe_name(received.study_uid), safe_name(received.sop_uid) + ".dcm"
+            if not self.ledger.knows(name):
+                folder = self.incoming / key
+                folder.mkdir(exist_ok=True)
+                file.replace(folder / name)
+                sync_folder(folder)
+                self.ledger.add(key, received.study_uid, name)
+        finally:
+            file.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

@@ -13,12 +13,15 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from tips_med.errors import ConfigError
+from tips_med.serving.node.heartbeat import Heartbeat
 from tips_med.serving.node.ledger import Ledger
 
 
 class _LedgerCollector(Collector):
-    def __init__(self, ledger: Ledger, folder: Path, last_look: Callable[[], float | None]) -> None:
-        self._ledger, self._folder, self._last_look = ledger, folder, last_look
+    def __init__(
+        self, ledger: Ledger, folder: Path, heartbeat: Heartbeat, last_look: Callable[[], float | None]
+    ) -> None:
+        self._ledger, self._folder, self._heartbeat, self._last_look = ledger, folder, heartbeat, last_look
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         studies = GaugeMetricFamily("tips_med_studies", "Studies by state", labels=["state"])
@@ -30,16 +33,19 @@ class _LedgerCollector(Collector):
         if looked is not None:
             name = "tips_med_last_poll_timestamp_seconds"
             yield GaugeMetricFamily(name, "When the archive was last looked through", value=looked)
+        since = self._heartbeat.since_s
+        if since is not None:
+            yield GaugeMetricFamily("tips_med_heartbeat_age_seconds", "Since the node has last done something", since)
         yield GaugeMetricFamily("tips_med_disk_free_bytes", "Room on the disk of the node's folder", value=free)
 
 
 class StatusServer:
-    """Answers ``/healthz`` (200, or 503 when the worker has ended) and ``/metrics``.
+    """Answers ``/healthz`` (200, or 503 when the work has ended or hangs) and ``/metrics``.
 
     Args:
         ledger: What is counted.
         folder: Whose disk is looked at.
-        healthy: Whether the worker runs.
+        heartbeat: Whether the work goes on.
         last_look: When an archive was last looked through, seconds since 1970; None where none is.
         host: Address to listen on.
         port: 0 for any that is free.
@@ -49,20 +55,21 @@ class StatusServer:
         self,
         ledger: Ledger,
         folder: Path,
-        healthy: Callable[[], bool],
+        heartbeat: Heartbeat,
         last_look: Callable[[], float | None],
         host: str,
         port: int,
     ) -> None:
         registry = CollectorRegistry()
-        registry.register(_LedgerCollector(ledger, folder, last_look))
+        registry.register(_LedgerCollector(ledger, folder, heartbeat, last_look))
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 if self.path == "/metrics":
                     self._answer(200, generate_latest(registry))
                 elif self.path == "/healthz":
-                    self._answer(*((200, b"ok\n") if healthy() else (503, b"worker ended\n")))
+                    hangs = b"hangs\n" if heartbeat.since_s is not None else b"ended\n"
+                    self._answer(*((200, b"ok\n") if heartbeat.healthy else (503, hangs)))
                 else:
                     self._answer(404, b"not here\n")
 

@@ -43,6 +43,7 @@ class Worker:
         quiet_s: A study is asked when no image has come for this long.
         attempts: A study that fails this often is set aside.
         pause_s: Before the second attempt; it doubles with each.
+        beat: Called whenever something was done.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Worker:
         quiet_s: float = 30.0,
         attempts: int = 3,
         pause_s: float = 10.0,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
+        self.beat = beat
         self.incoming, self.results = folder / "incoming", folder / "results"
         self.ledger, self.archive, self.rules, self.answerer, self.audit = ledger, archive, rules, answerer, audit
         self.quiet_s, self.attempts, self.pause_s = quiet_s, attempts, pause_s
@@ -130,6 +133,7 @@ class Worker:
         try:
             made.mkdir()
             for n, (series_uid, queries) in enumerate(planned):
+                self.beat()
                 (made / f"{n:03d}").mkdir()
                 self.answerer(self.incoming / study.key, series_uid, queries, made / f"{n:03d}")
             if self.ledger.pending(study.key) != taken:
@@ -147,6 +151,7 @@ class Worker:
 
     def _send(self, study: Study) -> None:
         for one in self.ledger.outgoing(study.key):
+            self.beat()
             if one.state == "sent":
                 continue
             if one.state == "tried" and one.sop_uid in self.archive.instances(_study_of(one.path), one.series_uid):
