@@ -3,7 +3,7 @@
 python -m benchmarks.model_card --real docs/measurements/real.json --painted docs/measurements/painted.json
     --naming docs/measurements/naming.json --robustness docs/measurements/robustness.json
 
-``painted.json`` is the summary that ``tips-med calibrate`` wrote beside the weights, the others are what
+``painted.json`` is what ``tips-med calibrate`` wrote beside the weights (of painted and of real scans), the others are what
 ``benchmarks.real_scans``, ``benchmarks.naming_baselines`` and ``benchmarks.robustness`` wrote.
 """
 
@@ -93,6 +93,24 @@ def painted(rows: list[dict[str, Any]]) -> str:
     )  # fmt: skip
 
 
+def presence(rows: list[dict[str, Any]]) -> str:
+    """What was called what on real scans, each patient judged by a calibration that the others fit."""
+
+    def called(counts: dict[str, int]) -> list[str]:
+        return [str(counts[state]) for state in ("present", "unsure", "absent")]
+
+    body, total = [], np.zeros(6, int)
+    for row in rows:
+        counts = [*called(row["there_called"]), *called(row["not_there_called"])]
+        total += np.array(counts, int)
+        auroc = "-" if row["auroc"] is None else f"{row['auroc']:.2f}"
+        body.append([row["finding"].replace("_", " ") + ("" if row["answered"] else " (refused)"), auroc, *counts])
+    body.append(["all", "", *(str(n) for n in total)])
+    return table(
+        ["finding", "AUROC", "there: present", "unsure", "absent", "not there: present", "unsure", "absent"], body
+    )
+
+
 def robustness(rows: list[dict[str, Any]]) -> str:
     body = []
     for row in rows:
@@ -137,7 +155,8 @@ def main() -> None:
         "others": real_others(rows),
         "naming": naming(json.loads(arguments.naming.read_text())["tables"]),
         "robustness": robustness(json.loads(arguments.robustness.read_text())["rows"]),
-        "painted": painted(json.loads(arguments.painted.read_text())["summary"]),
+        "painted": painted(json.loads(arguments.painted.read_text())["painted"]),
+        "presence": presence(json.loads(arguments.painted.read_text())["real"]),
     }
     text = CARD.read_text()
     for name, content in parts.items():

@@ -247,7 +247,6 @@ class CompactImageTower(ImageTower):
         lps_from_patch = slabs.lps_from_pixel @ index_from_block((1, patch, patch))
         return ImageFeatures(cut, lps_from_patch, torch.cat(fine), slabs.lps_from_pixel)
 
-
     def _ascend_block(
         self, deep: list[Tensor], levels: list[list[Tensor]], offset: Tensor, slabs: int
     ) -> list[tuple[Tensor, Tensor]]:

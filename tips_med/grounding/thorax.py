@@ -24,10 +24,7 @@ LUNGS_FROM_ML = 30.0
 """Less lung than this says nothing about a chest."""
 
 REACH_MM = 25.0
-"""How far from the lungs a finding of the lungs or the pleura may lie, where only lungs are known."""
-
-CAVITY_REACH_MM = 10.0
-"""And how far from the hemithorax, which holds fluid and airless lung as well."""
+"""How far from the lungs or the hemithorax a finding of the lungs or the pleura may lie: fluid pushes both away."""
 
 WRONG_SIDE = 0.1
 """The share of a lung that may lie beyond the midline: hearts and hernias push some of it there."""
@@ -110,7 +107,6 @@ def find_thorax(
     chest = lungs
     if cavities is not None:
         chest = np.where(lungs > 0, lungs, _labelled(*cavities, body, ml)).astype(np.uint8)
-    reach_mm = REACH_MM if cavities is None else CAVITY_REACH_MM
     parts, spans = [], []
     for label in (RIGHT, LEFT):
         part, span = _assess_side(chest == label, body, seen, step, ml)
@@ -122,7 +118,7 @@ def find_thorax(
         for part in parts
     ]
     height = _heights(spans, len(chest))
-    side = np.where(body.inside, _nearest(chest, step, reach_mm), 0).astype(np.uint8)
+    side = np.where(body.inside, _nearest(chest, step), 0).astype(np.uint8)
     return Thorax(lungs, side, height, (parts[0], parts[1]), _sides_agree(chest, lps_from_fine, body, ml))
 
 
@@ -146,7 +142,7 @@ def _largest(mask: np.ndarray, least: float) -> np.ndarray:
     return np.stack([np.asarray(ndimage.binary_fill_holes(plane)) for plane in kept])
 
 
-def _nearest(chest: np.ndarray, step: np.ndarray, reach_mm: float) -> np.ndarray:
+def _nearest(chest: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Which side is nearest, within reach, on every voxel."""
     if not chest.any():
         return np.zeros_like(chest)
@@ -154,7 +150,7 @@ def _nearest(chest: np.ndarray, step: np.ndarray, reach_mm: float) -> np.ndarray
     coarse = chest[:, ::2, ::2]
     found = ndimage.distance_transform_edt(coarse == 0, step * (1, 2, 2), return_indices=True)
     distance, where = cast("tuple[np.ndarray, np.ndarray]", found)
-    side = np.where(distance <= reach_mm, coarse[tuple(where)], 0).astype(np.uint8)
+    side = np.where(distance <= REACH_MM, coarse[tuple(where)], 0).astype(np.uint8)
     side = side.repeat(2, axis=1)[:, : chest.shape[1]].repeat(2, axis=2)[:, :, : chest.shape[2]]
     return np.where(chest > 0, chest, side)
 
