@@ -444,3 +444,48 @@ def test_queries_need_no_torch() -> None:
     shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert shown.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("text", "size_mm"), [("½ cm nodule", 5.0), ("1½ cm nodule", 15.0), ("nodule of ¾ cm", 7.5), ("¼cm nodule", 2.5)]
+)
+def test_a_half_is_a_half(text: str, size_mm: float) -> None:
+    assert LEXICON.parse(text).measurement_mm == pytest.approx(size_mm)
+
+
+def test_a_fraction_with_a_slash_is_said_to_be_not_understood() -> None:
+    query = LEXICON.parse("1/2 cm nodule")
+    assert query.measurement_mm is None
+    assert query.unknown_words
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nodule on the left side of the image", "mass image right", "nodule right at the apex",
+        "nodule right next to the heart", "lesion in the L-spine", "fracture of the T spine",
+    ],
+)  # fmt: skip
+def test_what_only_looks_like_a_side_is_none(text: str) -> None:
+    assert LEXICON.parse(text).side is None
+
+
+@pytest.mark.parametrize(
+    "text", ["nodule 5 mm from the pleura", "mass 2 cm above the diaphragm", "nodule 3 mm deep to the pleura"]
+)
+def test_a_distance_is_neither_a_size_nor_a_place(text: str) -> None:
+    query = LEXICON.parse(text)
+    assert query.measurement_mm is None
+    assert query.structure is None
+    assert query.unknown_words
+
+
+def test_a_size_stays_one_beside_a_place() -> None:
+    query = LEXICON.parse("5 mm nodule in the left lung")
+    assert (query.measurement_mm, query.side) == (5.0, "left")
+
+
+@pytest.mark.parametrize("text", ["pneumothorax (-)", "pneumothorax ( \u2212 )", "pneumothorax -"])
+def test_a_minus_says_that_it_is_not_there(text: str) -> None:
+    assert LEXICON.parse(text).negated
+    assert not LEXICON.parse("ground-glass nodule").negated

@@ -110,3 +110,18 @@ def test_checkpointing_is_of_training_only(tower):
     plain = tower.encode(slabs)
     tower.net.checkpointing = True
     torch.testing.assert_close(tower.encode(slabs).patches, plain.patches, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("slabs", [5, 16, 37])
+def test_a_long_body_is_encoded_block_by_block_and_nothing_changes(slabs):
+    net, _, _ = tiny_nets()
+    whole = make_slabs(body(), CONFIG.slabs)
+    stack = dataclasses.replace(
+        whole,
+        pixels=torch.rand(slabs, *whole.pixels.shape[1:]),
+        seen=torch.ones(slabs, *whole.seen.shape[1:], dtype=torch.bool),
+    )
+    at_once = CompactImageTower(net, chunk=4, block=400).encode(stack)
+    in_blocks = CompactImageTower(net, chunk=4, block=8).encode(stack)
+    torch.testing.assert_close(in_blocks.patches, at_once.patches, atol=2e-3, rtol=1e-2)
+    torch.testing.assert_close(in_blocks.fine, at_once.fine, atol=2e-3, rtol=1e-2)

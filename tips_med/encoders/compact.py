@@ -9,7 +9,7 @@ body (``tips_med.body``), never as an array index, so neither a crop nor another
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -202,12 +202,14 @@ class CompactImageTower(ImageTower):
     Args:
         net: The network, on the device to run on.
         chunk: Slabs that the convolutions take at once; bounds memory, changes nothing else.
+        block: Slabs that are kept at every level at once; likewise. A multiple of ``chunk``.
     """
 
     name = "compact-1"
 
-    def __init__(self, net: CompactNet, chunk: int = 8) -> None:
-        self.net, self.chunk = net.eval(), chunk
+    def __init__(self, net: CompactNet, chunk: int = 8, block: int = 64) -> None:
+        self.net, self.chunk, self.block = net.eval(), chunk, block
+        self.reach = net.config.attention_blocks * max(abs(offset) for offset in net.config.slab_offsets)
         self.slab_spec = net.config.slabs
         self.modalities = net.config.modalities
 
@@ -221,26 +223,51 @@ class CompactImageTower(ImageTower):
         first = slabs.lps_from_pixel[1, 3] - middle_y_mm, slabs.lps_from_pixel[0, 3] - middle_x_mm
         offset = torch.tensor([first], dtype=torch.float32, device=device)
         total, done = 2 * len(pixels), 0
+        patches: list[Tensor] = []
+        fine: list[Tensor] = []
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device)):
-            levels: list[list[Tensor]] = []
+            deep: list[Tensor] = []
+            levels: list[list[Tensor]] = []  # of the chunks that have not come up again
             for part in pixels.split(self.chunk):
                 levels.append(self.net.descend(part.to(device)))
+                deep.append(levels[-1].pop())
                 done += len(part)
                 if progress:
                     progress(done, total)
-            deep = self.net.attend(torch.cat([level.pop() for level in levels])[None], offset)[0]
-            patches, fine = [], []
-            for part, skips in zip(deep.split(self.chunk), _consume(levels)):
-                some_patches, some_fine = self.net.ascend(part, skips)
-                patches.append(some_patches.half().cpu())
-                fine.append(some_fine[:, :rows, :columns].half().cpu())
-                done += len(part)
-                if progress:
-                    progress(done, total)
+                last = len(deep) * self.chunk >= len(pixels)
+                while levels and (last or len(levels) * self.chunk >= self.block + self.reach):
+                    some = self._ascend_block(deep, levels, offset, len(pixels))
+                    patches += [one.half().cpu() for one, _ in some]
+                    fine += [one[:, :rows, :columns].half().cpu() for _, one in some]
+                    done += sum(len(one) for one, _ in some)
+                    if progress:
+                        progress(done, total)
         patch = self.slab_spec.patch
         cut = torch.cat(patches)[:, : rows // patch, : columns // patch].contiguous()
         lps_from_patch = slabs.lps_from_pixel @ index_from_block((1, patch, patch))
         return ImageFeatures(cut, lps_from_patch, torch.cat(fine), slabs.lps_from_pixel)
+
+
+    def _ascend_block(
+        self, deep: list[Tensor], levels: list[list[Tensor]], offset: Tensor, slabs: int
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Brings the next block of slabs up: attention among them and those near by, then the decoder.
+
+        Slabs farther away than ``reach`` change nothing, so a body of any length takes the memory of one block.
+
+        Args:
+            deep: Tokens of every chunk that came down, from the first.
+            levels: Features of the chunks that have not come up yet; those of the block are taken away.
+            offset: Of the first pixel from the middle of the body.
+            slabs: In all.
+        """
+        chunks = min(len(levels), self.block // self.chunk)
+        first = len(deep) - len(levels)
+        near = -(-self.reach // self.chunk)
+        low, high = max(0, first - near), min(len(deep), first + chunks + near)
+        tokens = self.net.attend(torch.cat(deep[low:high])[None], offset)[0]
+        own = tokens[(first - low) * self.chunk : min((first + chunks) * self.chunk, slabs) - low * self.chunk]
+        return [self.net.ascend(part, levels.pop(0)) for part in own.split(self.chunk)]
 
 
 def _level(first: nn.Module, blocks: nn.Module, x: Tensor) -> Tensor:
@@ -260,12 +287,6 @@ def _pad(pixels: Tensor) -> Tensor:
     y, x = pixels.shape[-2:]
     more_y, more_x = -y % DEPTH, -x % DEPTH
     return functional.pad(pixels, (0, more_x, 0, more_y))
-
-
-def _consume(levels: list[list[Tensor]]) -> Iterator[list[Tensor]]:
-    """Yields and forgets, so that memory goes down as the decoder goes on."""
-    while levels:
-        yield levels.pop(0)
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
