@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from tests.serving.node.pieces import DOWN, REFUSES, RULES, MemoryArchive, answer_simply, study
 from tips_med.errors import ConfigError
 from tips_med.exporters.dicom.equipment import DESCRIPTION
+from tips_med.serving.archive import ArchiveError
 from tips_med.serving.bounds import Bounds
 from tips_med.serving.node import Node, NodeSettings, PollSettings, Rule
 from tips_med.serving.node.audit import Audit
@@ -251,6 +252,28 @@ def test_a_full_disk_and_an_archive_that_is_down_are_waited_for(tmp_path: Path) 
     assert desk.said.count('"not-polled"') == 6 and '"aside"' not in desk.said
     desk.archive.failing = REFUSES
     desk.look()
+    desk.archive.failing = None
+    desk.work()
+    assert desk.seen == [3]
+
+
+def test_an_archive_that_does_not_accept_the_way_is_no_fault_of_a_study(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, MemoryArchive(study(1)))
+    desk.look()
+    desk.archive.failing = ArchiveError("does not accept C-GET", code="not-accepted")
+    for _ in range(6):
+        assert desk.poller.step()
+    assert desk.said.count('"reason": "not-accepted"') == 6 and '"aside"' not in desk.said
+    desk.archive.failing = None
+    desk.work()
+    assert desk.seen == [3]
+
+
+def test_what_an_archive_makes_a_library_do_does_not_end_the_node(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, MemoryArchive(study(1)))
+    desk.archive.failing = ValueError("of Planted^Marker")
+    desk.look()
+    assert '"reason": "ValueError"' in desk.said and "Marker" not in desk.said
     desk.archive.failing = None
     desk.work()
     assert desk.seen == [3]
