@@ -1,4 +1,4 @@
-"""Folders that appear when everything in them is there."""
+"""Files and folders that appear when everything in them is there."""
 
 from __future__ import annotations
 
@@ -9,6 +9,27 @@ from pathlib import Path
 from uuid import uuid4
 
 from tips_med.errors import OutputError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A file beside its place, which takes it when all went well, and is gone otherwise.
+
+    Its name is its own, so that two processes that write one file leave one of both whole. Folders on the way are made.
+
+    Args:
+        path: Where the file is to be; what is there is replaced.
+
+    Raises:
+        OSError: It cannot be written or moved there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name[:200]}.{uuid4().hex}")
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from tips_med.encoders.base import ImageTower, TextTower
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
 from tips_med.encoders.words import WordsConfig, WordsNet, WordsTextTower
 from tips_med.errors import OutputError, WeightsError
+from tips_med.folders import whole_file
 from tips_med.slabs import SlabSpec
 
 FORMAT = "tips_med-compact-1"
@@ -128,13 +129,10 @@ def save_model(path: Path, image: CompactNet, text: WordsNet, head: AlignmentHea
         "text": json.dumps(dataclasses.asdict(text.config)),
         "card": json.dumps(dataclasses.asdict(card)),
     }
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, metadata)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            save_file(tensors, partial, metadata)
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(f"cannot be written ({error})", path=path, remedy="make room and run it again") from error
 
 

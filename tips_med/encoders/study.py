@@ -16,6 +16,7 @@ from tips_med.body import CUT_EDGES, Body, Edge, Midline
 from tips_med.body.midline import Source
 from tips_med.encoders.base import ImageFeatures
 from tips_med.errors import OutputError, ReadError
+from tips_med.folders import whole_file
 from tips_med.scan import Provenance, Scan
 
 FORMAT = "tips_med-study-2"
@@ -71,13 +72,10 @@ class EncodedStudy:
             "provenance": json.dumps(asdict(self.scan.provenance)),
             "midline": self.body.midline.source,
         }
-        partial = path.with_name(path.name + ".partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial, metadata)
-            partial.replace(path)
+            with whole_file(path) as partial:
+                save_file(tensors, partial, metadata)
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
             raise OutputError(f"cannot be written ({error})", path=path, remedy="choose another place") from error
         return path
 

@@ -13,6 +13,7 @@ from tips_med.errors import OutputError
 from tips_med.evaluation.meanings import meaning_of
 from tips_med.evaluation.run import Evaluation
 from tips_med.evaluation.suite import Case
+from tips_med.folders import whole_file
 
 FORMAT = "tips_med-evaluation-1"
 JSON, PAGE, PICTURES = "evaluation.json", "index.html", "cases"
@@ -113,9 +114,8 @@ def write_evaluation(
             (JSON, json.dumps(content, indent=1, allow_nan=False)),
             (PAGE, _page(evaluation, about, gallery)),
         ):
-            partial = out / (name + ".partial")
-            partial.write_text(text, encoding="utf-8")
-            partial.replace(out / name)
+            with whole_file(out / name) as partial:
+                partial.write_text(text, encoding="utf-8")
             written.append(out / name)
     except OSError as error:
         raise OutputError(f"cannot be written ({error})", path=out) from error

@@ -9,11 +9,11 @@ from dataclasses import fields
 from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 
 from tips_med.errors import OutputError
+from tips_med.folders import whole_file
 from tips_med.grounding import Decision, Declined, Grounding, Instance
 from tips_med.grounding.wording import REASONS
 from tips_med.query import Term
@@ -94,12 +94,10 @@ def write_report(
     """
     content = report(scan, groundings, model, folders=folders, files=files, declined=declined)
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    partial = path.with_name(f".{path.name}.{uuid4().hex}")
     try:
-        partial.write_text(text, "utf-8")
-        partial.replace(path)
+        with whole_file(path) as partial:
+            partial.write_text(text, "utf-8")
     except OSError as e:
-        partial.unlink(missing_ok=True)
         raise OutputError(f"cannot be written ({e.strerror or e})", path=path) from e
     return path
 

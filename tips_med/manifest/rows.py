@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Literal, cast, get_args
 
 from tips_med.errors import OutputError, TipsMedError
+from tips_med.folders import whole_file
 
 Label = Literal["present", "absent", "unknown"]
 COLUMNS = ("scan", "phrase", "mask", "part", "label", "patient", "split")
@@ -104,10 +105,8 @@ def write_manifest(rows: Iterable[Row], path: str | Path) -> Path:
         OutputError: It cannot be written there.
     """
     path = Path(path)
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", newline="") as file:
+        with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             values = (_values(row, path.resolve().parent) for row in rows)
             if path.suffix.lower() == ".jsonl":
                 for one in values:
@@ -116,9 +115,7 @@ def write_manifest(rows: Iterable[Row], path: str | Path) -> Path:
                 writer: csv.DictWriter[str] = csv.DictWriter(file, COLUMNS)
                 writer.writeheader()
                 writer.writerows(values)
-        partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(f"cannot be written ({error})", path=path) from error
     return path
 

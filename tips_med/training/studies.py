@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from tips_med.errors import OutputError, TipsMedError
+from tips_med.folders import whole_file
 from tips_med.grounding.ground import as_known_modality
 from tips_med.manifest import ManifestError, Row, read_mask
 from tips_med.model import GroundingModel
@@ -103,13 +104,10 @@ class PreparedStudy:
             "statements": [asdict(statement) for statement in self.statements],
             "skipped": [asdict(one) for one in self.skipped],
         }
-        partial = path.with_name(path.name + ".partial")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial, {"format": FORMAT, "about": json.dumps(about)})
-            partial.replace(path)
+            with whole_file(path) as partial:
+                save_file(tensors, partial, {"format": FORMAT, "about": json.dumps(about)})
         except (OSError, SafetensorError) as error:
-            partial.unlink(missing_ok=True)
             raise OutputError(
                 f"cannot be written ({error})", path=path, remedy="make room, or move the cache"
             ) from error

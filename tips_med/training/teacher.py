@@ -21,6 +21,7 @@ from torch import Tensor
 from tips_med.encoders.base import ImageFeatures
 from tips_med.encoders.distill import sample_patches
 from tips_med.errors import OutputError, TipsMedError
+from tips_med.folders import whole_file
 from tips_med.geometry import index_from_crop
 from tips_med.grounding import encode
 from tips_med.manifest import ManifestError
@@ -107,13 +108,10 @@ def write_embeddings(path: Path, features: ImageFeatures, encoder: str) -> Path:
         "patches": features.patches.contiguous(),
         "lps_from_patch": torch.from_numpy(np.ascontiguousarray(features.lps_from_patch, dtype=np.float64)),
     }
-    partial = path.with_name(path.name + ".partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, partial, {"format": FORMAT, "encoder": encoder})
-        partial.replace(path)
+        with whole_file(path) as partial:
+            save_file(tensors, partial, {"format": FORMAT, "encoder": encoder})
     except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
         raise OutputError(
             f"cannot be written ({error})", path=path, remedy="make room, or choose another place"
         ) from error
