@@ -3,8 +3,8 @@
 python -m benchmarks.model_card --real docs/measurements/real.json --painted docs/measurements/painted.json
     --naming docs/measurements/naming.json --robustness docs/measurements/robustness.json
 
-``painted.json`` is what ``tips-med calibrate`` wrote beside the weights, of painted and of real scans; the others are what
-``benchmarks.real_scans``, ``benchmarks.naming_baselines`` and ``benchmarks.robustness`` wrote.
+``painted.json`` is what ``tips-med calibrate`` wrote beside the weights, of painted and of real scans; the others are
+what ``benchmarks.real_scans``, ``benchmarks.naming_baselines`` and ``benchmarks.robustness`` wrote.
 """
 
 from __future__ import annotations

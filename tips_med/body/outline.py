@@ -35,8 +35,7 @@ def outline_body(hu: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Finds the body on a grid with cells of about 4 mm in plane.
 
     The largest connected piece of tissue that is thicker than 12 mm, the skin around it, and every pocket of air that
-    it holds. A lung that the edge of the field of view has cut open is a pocket too: it lies within the convex hull of
-    the tissue, where the air around a patient does not.
+    it holds. A lung that the edge of the field of view has cut open is a pocket too.
 
     Args:
         hu: Hounsfield units, [slab y x].
@@ -60,24 +59,22 @@ def outline_body(hu: np.ndarray, seen: np.ndarray) -> np.ndarray:
 
 
 def _pockets(hu: np.ndarray, seen: np.ndarray, body: np.ndarray) -> np.ndarray:
-    """Air that the body holds: what tissue encloses in a slab, and what lies in its hull where an edge cut it open."""
-    # What was not seen must not join a lung to the room.
-    labels, count = cast("tuple[np.ndarray, int]", ndimage.label(~body & seen, _IN_PLANE))
-    numbers = np.arange(count + 1)
-    rim = np.array(ndimage.binary_dilation(~seen, _IN_PLANE), bool)
-    rim[:, [0, -1]] = rim[:, :, [0, -1]] = True
-    open_ = np.zeros(count + 1, bool)
-    open_[np.unique(labels[rim])] = True
-    open_[0] = False
-    closed = ~open_
-    closed[0] = False
-    inside = closed[labels]
+    """Air that the body holds: what lies in the hull of its tissue and has no way out to the room.
+
+    An edge of the field of view that cuts a lung open is no way out. A lung may have one through a gap in a thin chest
+    wall; it is told from an armpit by its density.
+    """
     hull = _hulls(body)
-    size = np.bincount(labels[seen], minlength=count + 1)
-    within = np.bincount(labels[seen & hull], minlength=count + 1) / np.maximum(size, 1)
-    dense = np.bincount(labels[seen & (hu > AIR_HU)], minlength=count + 1) / np.maximum(size, 1)
-    lung = open_ & ((within > 0.85) | ((within > 0.5) & (dense > 0.5)))
-    return inside | (np.isin(labels, numbers[lung]) & hull & seen)
+    # What was not seen must not join a lung to the room.
+    labels, count = cast("tuple[np.ndarray, int]", ndimage.label(~body & seen & hull, _IN_PLANE))
+    room = np.array(ndimage.binary_dilation(seen & ~body & ~hull, _IN_PLANE), bool)
+    opened = np.zeros(count + 1, bool)
+    opened[np.unique(labels[room])] = True
+    size = np.bincount(labels.ravel(), minlength=count + 1)
+    dense = np.bincount(labels[hu > AIR_HU], minlength=count + 1) / np.maximum(size, 1)
+    inside = ~opened | (dense > 0.6)
+    inside[0] = False
+    return inside[labels]
 
 
 def _hulls(mask: np.ndarray) -> np.ndarray:
