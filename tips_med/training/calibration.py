@@ -45,10 +45,10 @@ LEAST_TO_CUT = 6
 PARTS = 3
 """Into how many parts painted scans are divided, each of which is judged by what all else fits."""
 
-REAL_WEIGHT = 4.0
+REAL_WEIGHT = 10.0
 """How much a real scan counts in a fit beside a painted one, which is only as real as its painter."""
 
-MISSED, FALSE = 0.05, 0.1
+MISSED, FALSE = 0.05, 0.15
 """The share of findings that are there that may be called absent, and of those that are not there, present."""
 
 
