@@ -157,8 +157,8 @@ def observe_manifest(
 ) -> Iterator[Observation]:
     """Asks of real scans what a manifest says is there, or is not; each scan is encoded once.
 
-    Rows that say neither, and those that the model was not taught to answer, are left out. What was not assessed whole
-    is no example of a finding that is not there.
+    Rows that say neither, and those that the model was not taught to answer, are left out. A chest that was not seen
+    whole is no example of a finding that is not there.
 
     Args:
         model: To be calibrated.
@@ -179,7 +179,8 @@ def observe_manifest(
                 continue
             label = row.resolved(query.negated)
             found = look(study, query, model)
-            if label == "unknown" or (label == "absent" and not found.regions["asked"].coverage.whole):
+            unseen = found.thorax is not None and not found.regions["asked"].coverage.whole
+            if label == "unknown" or (label == "absent" and unseen):
                 continue
             side = query.side if query.side in ("left", "right") else None
             truth = None if row.mask is None else read_mask(row.mask, study.scan, row.part)
