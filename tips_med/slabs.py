@@ -95,7 +95,9 @@ def resample(
     unmeasured = np.isnan(voxels)
     if unmeasured.any():
         # A smoothed or interpolated NaN spreads: fill with the scan's floor, and carry the mask along beside it.
+        # Slices that are missing are filled from their neighbours, for a floor would darken what lies beside a gap.
         filled = np.where(unmeasured, np.float32(np.nanmin(voxels) if not unmeasured.all() else 0), voxels)
+        _blend_planes(filled, unmeasured.all(axis=(1, 2)))
         image = _image(filled, lps_from_kji)
     for axis, (sigma, step) in enumerate(zip(_smoothing_mm(lps_from_kji, lps_from_out), spacing_mm(lps_from_kji))):
         if sigma > 0.3 * step and voxels.shape[axis] >= 4:
@@ -198,15 +200,25 @@ def bridge_gaps(volume: np.ndarray, step_mm: float) -> np.ndarray:
     """
     missing = np.isnan(volume)
     filled = np.where(missing, np.float32(-1024.0), volume)
-    empty = missing.all(axis=(1, 2))
-    measured = np.flatnonzero(~empty)
-    for slab in np.flatnonzero(empty):
-        below, above = measured[measured < slab], measured[measured > slab]
-        if not len(below) or not len(above) or (above[0] - below[-1]) * step_mm > MAX_BRIDGE_MM:
-            continue
-        share = np.float32((slab - below[-1]) / (above[0] - below[-1]))
-        filled[slab] = (1 - share) * filled[below[-1]] + share * filled[above[0]]
+    _blend_planes(filled, missing.all(axis=(1, 2)), int(MAX_BRIDGE_MM / step_mm))
     return filled
+
+
+def _blend_planes(volume: np.ndarray, empty: np.ndarray, longest: int | None = None) -> None:
+    """Fills empty planes between two others by linear interpolation, in place.
+
+    Args:
+        volume: [k j i].
+        empty: Which planes, bool [k].
+        longest: From one plane that is not empty to the next, in planes; longer gaps stay as they are. Any when None.
+    """
+    measured = np.flatnonzero(~empty)
+    for plane in np.flatnonzero(empty):
+        below, above = measured[measured < plane], measured[measured > plane]
+        if not len(below) or not len(above) or (longest is not None and above[0] - below[-1] > longest):
+            continue
+        share = np.float32((plane - below[-1]) / (above[0] - below[-1]))
+        volume[plane] = (1 - share) * volume[below[-1]] + share * volume[above[0]]
 
 
 def crop_to_body(slabs: SlabStack, margin: int = 8) -> SlabStack:

@@ -35,7 +35,12 @@ def chest(seen: np.ndarray | None = None, slabs: slice = slice(None), of: Body |
     seen = np.ones(SHAPE, bool) if seen is None else seen
     right, left = (np.where(seen, one, np.nan) for one in (right, left))
     whole = of or body()
-    part = replace(whole, inside=whole.inside[slabs], midline=replace(whole.midline, x_mm=whole.midline.x_mm[slabs]))
+    part = replace(
+        whole,
+        inside=whole.inside[slabs],
+        midline=replace(whole.midline, x_mm=whole.midline.x_mm[slabs]),
+        cut={edge: rows[slabs] for edge, rows in whole.cut.items()},
+    )
     return find_thorax(right[slabs], left[slabs], AFFINE, part, seen[slabs])
 
 
@@ -121,7 +126,9 @@ def test_sides_that_the_midline_does_not_bear_out_are_not_known(of):
     assert "side-unknown" in region.coverage.reasons
     assert not region.coverage.side_known
     assert region.where[30, 30, 20], "either lung may be the left one: both are searched"
-    assert asked(thorax, "mass", of).coverage.side_known, "nobody asked for a side"
+    anywhere = asked(thorax, "mass", of).coverage
+    assert anywhere.side_known, "nobody asked for a side"
+    assert not anywhere.whole, "who cannot tell sides cannot tell that both are there"
     assert place_of(thorax, (30, 30, 75))[0] is None
 
 
@@ -148,3 +155,16 @@ def test_a_scan_without_lungs_cannot_be_judged():
     coverage = asked(chest(maps=(nothing, nothing)), "mass").coverage
     assert coverage.reasons == ("no-lung-seen",)
     assert not coverage.whole
+
+
+def test_a_half_that_the_field_of_view_is_too_narrow_for_was_not_seen_whole():
+    """The network may call a part of the left lung right; how wide the field of view is does not depend on it."""
+    seen = np.ones(SHAPE, bool)
+    seen[:, :, :38] = False  # 12 columns are left of the right half, 50 of the left one
+    of = body(cut="right")
+    right, left = lung_maps()
+    right[SPAN, 10:50, 42:50] = 0.98
+    thorax = chest(seen, of=of, maps=(right, left))
+    assert thorax.parts[RIGHT - 1].assessed_fraction < 0.4
+    assert thorax.parts[LEFT - 1].assessed_fraction > 0.99
+    assert not asked(thorax, "right pleural effusion", of).coverage.whole

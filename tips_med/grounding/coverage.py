@@ -95,7 +95,10 @@ def region_of(thorax: Thorax, body: Body, labels: tuple[int, ...], heights: tupl
         reasons.append("side-unknown")
     if not height_known:
         reasons.append("height-unknown")
-    whole = min(fractions) >= ASSESSED
+    if not thorax.sides_known:
+        reasons.append("side-unknown")
+    # Where sides cannot be told nobody knows either whether both of them are in the scan.
+    whole = bool(min(fractions) >= ASSESSED and thorax.sides_known)
     coverage = Coverage(float(np.mean(fractions)), whole, side_known, height_known, tuple(dict.fromkeys(reasons)))
     return Region(where, coverage)
 

@@ -5,7 +5,7 @@ Left and right are said by the network, and checked against a midline that no ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
@@ -34,6 +34,9 @@ STRIP_MM = 30.0
 
 WHOLE = 0.15
 """A lung whose outermost slab is smaller than this share of its largest one ends there; else the scan cuts it off."""
+
+NARROW = 0.7
+"""A half of the body that is shown less wide than this share of the other half is not shown whole."""
 
 AERATED = 0.35
 """A side that is smaller than this share of the other one holds something else than a lung, or was removed."""
@@ -113,13 +116,39 @@ def find_thorax(
         parts.append(part)
         spans.append(span)
     volumes = [part.volume_ml for part in parts]
+    shown = _shown_widths(body, seen, lps_from_fine, np.asarray(chest.any(axis=(1, 2))))
     parts = [
-        Hemithorax(part.volume_ml, part.assessed_fraction, part.cut, part.gap, part.volume_ml >= AERATED * max(volumes))
-        for part in parts
+        replace(
+            part,
+            assessed_fraction=min(part.assessed_fraction, width),
+            cut=part.cut or width < 1,
+            aerated=part.volume_ml >= AERATED * max(volumes),
+        )
+        for part, width in zip(parts, shown)
     ]
     height = _heights(spans, len(chest))
     side = np.where(body.inside, _nearest(chest, step), 0).astype(np.uint8)
     return Thorax(lungs, side, height, (parts[0], parts[1]), _sides_agree(chest, lps_from_fine, body, ml))
+
+
+def _shown_widths(body: Body, seen: np.ndarray, lps_from_fine: Affine, slabs: np.ndarray) -> tuple[float, float]:
+    """How much of the right and the left half of the body the field of view is wide enough for, 0 to 1.
+
+    Where it cuts the body on one side, and that side is narrower than ``NARROW`` of the other one, it cannot hold all
+    of that half, whatever the maps say.
+    """
+    found = {RIGHT: 1.0, LEFT: 1.0}
+    slabs = slabs & np.asarray(seen.any(axis=(1, 2)))
+    if not body.midline.known or not slabs.any():
+        return 1.0, 1.0
+    x_mm = lps_from_fine[0, 3] + lps_from_fine[0, 2] * np.flatnonzero(seen[slabs].any(axis=(0, 1)))[[0, -1]]
+    middle = float(np.median(body.midline.x_mm[slabs]))
+    width = {RIGHT: max(0.0, middle - x_mm[0]), LEFT: max(0.0, x_mm[1] - middle)}
+    for label, other in ((RIGHT, LEFT), (LEFT, RIGHT)):
+        share = width[label] / max(width[other], 1e-6)
+        if body.cut[SIDES[label]][slabs].mean() > 0.5 and share < NARROW:
+            found[label] = float(share)
+    return found[RIGHT], found[LEFT]
 
 
 def _labelled(right: np.ndarray, left: np.ndarray, body: Body, ml: float) -> np.ndarray:

@@ -103,11 +103,13 @@ def _check_packed(path: Path) -> None:
     """Refuses a name that says something else of the compression than the file: nibabel goes by the name."""
     try:
         with path.open("rb") as stream:
-            packed = stream.read(2) == b"\x1f\x8b"
+            start = stream.read(4)
     except OSError as error:
         raise ReadError("cannot be opened", path=path, code="unreadable-file") from error
     named = path.name.lower().endswith(".gz")
-    if packed != named and path.stat().st_size > 2:
+    packed = start[:2] == b"\x1f\x8b"
+    plain = any(int.from_bytes(start, order) in (348, 540) for order in ("little", "big"))  # NIfTI-1 and -2
+    if (named and plain) or (packed and not named):
         raise ReadError(
             "is not compressed, though its name ends in .gz" if named else "is compressed, though its name says not",
             path=path,
