@@ -97,7 +97,7 @@ def resample(
         # A smoothed or interpolated NaN spreads: fill with the scan's floor, and carry the mask along beside it.
         # Slices that are missing are filled from their neighbours, for a floor would darken what lies beside a gap.
         filled = np.where(unmeasured, np.float32(np.nanmin(voxels) if not unmeasured.all() else 0), voxels)
-        _blend_planes(filled, unmeasured.all(axis=(1, 2)))
+        _blend_planes(filled, np.asarray(unmeasured.all(axis=(1, 2))))
         image = _image(filled, lps_from_kji)
     for axis, (sigma, step) in enumerate(zip(_smoothing_mm(lps_from_kji, lps_from_out), spacing_mm(lps_from_kji))):
         if sigma > 0.3 * step and voxels.shape[axis] >= 4:
@@ -200,7 +200,7 @@ def bridge_gaps(volume: np.ndarray, step_mm: float) -> np.ndarray:
     """
     missing = np.isnan(volume)
     filled = np.where(missing, np.float32(-1024.0), volume)
-    _blend_planes(filled, missing.all(axis=(1, 2)), int(MAX_BRIDGE_MM / step_mm))
+    _blend_planes(filled, np.asarray(missing.all(axis=(1, 2))), int(MAX_BRIDGE_MM / step_mm))
     return filled
 
 
