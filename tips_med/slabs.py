@@ -254,12 +254,14 @@ def stack_channels(volume: torch.Tensor, spec: SlabSpec) -> torch.Tensor:
     """
     n = volume.shape[-3]
     index = torch.arange(n, device=volume.device)
-    shifted = [
-        volume.index_select(-3, (index + offset).clamp(0, n - 1))
-        for offset in range(-spec.neighbours, spec.neighbours + 1)
-    ]
-    channels = [((v - low) / (high - low)).clamp(0, 1) for low, high in spec.windows_hu for v in shifted]
-    return torch.stack(channels, dim=-3)
+    stacked = volume.new_empty((*volume.shape[:-2], spec.channels, *volume.shape[-2:]))
+    offsets = range(-spec.neighbours, spec.neighbours + 1)
+    for window, (low, high) in enumerate(spec.windows_hu):
+        scaled = ((volume - low) / (high - low)).clamp_(0, 1)
+        for number, offset in enumerate(offsets):
+            channel = window * len(offsets) + number
+            stacked[..., channel, :, :] = scaled.index_select(-3, (index + offset).clamp(0, n - 1))
+    return stacked
 
 
 def _image(array: Voxels | np.ndarray, lps_from_kji: Affine) -> sitk.Image:

@@ -217,7 +217,7 @@ class CompactImageTower(ImageTower):
     def encode(self, slabs: SlabStack, progress: Progress | None = None) -> ImageFeatures:
         """See ImageTower. Features are half precision."""
         device = next(self.net.parameters()).device
-        pixels = _pad(slabs.pixels)
+        pixels = slabs.pixels
         rows, columns = slabs.pixels.shape[-2:]
         middle_y_mm, middle_x_mm = slabs.body.middle_mm
         first = slabs.lps_from_pixel[1, 3] - middle_y_mm, slabs.lps_from_pixel[0, 3] - middle_x_mm
@@ -229,7 +229,7 @@ class CompactImageTower(ImageTower):
             deep: list[Tensor] = []
             levels: list[list[Tensor]] = []  # of the chunks that have not come up again
             for part in pixels.split(self.chunk):
-                levels.append(self.net.descend(part.to(device)))
+                levels.append(self.net.descend(_pad(part).to(device)))
                 deep.append(levels[-1].pop())
                 done += len(part)
                 if progress:
