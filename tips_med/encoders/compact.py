@@ -207,7 +207,7 @@ class CompactImageTower(ImageTower):
 
     name = "compact-1"
 
-    def __init__(self, net: CompactNet, chunk: int = 8, block: int = 64) -> None:
+    def __init__(self, net: CompactNet, chunk: int = 8, block: int = 32) -> None:
         self.net, self.chunk, self.block = net.eval(), chunk, block
         self.reach = net.config.attention_blocks * max(abs(offset) for offset in net.config.slab_offsets)
         self.slab_spec = net.config.slabs
@@ -223,8 +223,10 @@ class CompactImageTower(ImageTower):
         first = slabs.lps_from_pixel[1, 3] - middle_y_mm, slabs.lps_from_pixel[0, 3] - middle_x_mm
         offset = torch.tensor([first], dtype=torch.float32, device=device)
         total, done = 2 * len(pixels), 0
-        patches: list[Tensor] = []
-        fine: list[Tensor] = []
+        patch, config = self.slab_spec.patch, self.net.config
+        patches = torch.empty(len(pixels), rows // patch, columns // patch, config.patch_width, dtype=torch.half)
+        fine = torch.empty(len(pixels), rows, columns, config.fine_width, dtype=torch.half)
+        at = 0
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device)):
             deep: list[Tensor] = []
             levels: list[list[Tensor]] = []  # of the chunks that have not come up again
@@ -237,15 +239,16 @@ class CompactImageTower(ImageTower):
                 last = len(deep) * self.chunk >= len(pixels)
                 while levels and (last or len(levels) * self.chunk >= self.block + self.reach):
                     some = self._ascend_block(deep, levels, offset, len(pixels))
-                    patches += [one.half().cpu() for one, _ in some]
-                    fine += [one[:, :rows, :columns].half().cpu() for _, one in some]
+                    for some_patches, some_fine in some:
+                        own = slice(at, at + len(some_patches))
+                        patches[own] = some_patches[:, : rows // patch, : columns // patch].half().cpu()
+                        fine[own] = some_fine[:, :rows, :columns].half().cpu()
+                        at = own.stop
                     done += sum(len(one) for one, _ in some)
                     if progress:
                         progress(done, total)
-        patch = self.slab_spec.patch
-        cut = torch.cat(patches)[:, : rows // patch, : columns // patch].contiguous()
         lps_from_patch = slabs.lps_from_pixel @ index_from_block((1, patch, patch))
-        return ImageFeatures(cut, lps_from_patch, torch.cat(fine), slabs.lps_from_pixel)
+        return ImageFeatures(patches, lps_from_patch, fine, slabs.lps_from_pixel)
 
     def _ascend_block(
         self, deep: list[Tensor], levels: list[list[Tensor]], offset: Tensor, slabs: int
