@@ -7,6 +7,7 @@ from tests.readers.awkward import (
     geometry_cases,
     image_cases,
     multiframe_cases,
+    reported_cases,
     series_cases,
     syntax_cases,
     value_cases,
@@ -21,5 +22,6 @@ GROUPS: dict[str, list[Case]] = {
     "Transfer syntaxes": syntax_cases.CASES,
     "Multi-frame": multiframe_cases.CASES,
     "NIfTI, NRRD, MetaImage": image_cases.CASES,
+    "Reported by users of other software": reported_cases.CASES,
 }
 CASES = [case for cases in GROUPS.values() for case in cases]
