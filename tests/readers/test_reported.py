@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import nibabel as nib
@@ -190,3 +191,11 @@ def test_a_name_that_says_something_else_of_the_compression_is_told_how_to_be_me
     assert "rename it to .nii" in str(refusal(tmp_path / "plain.nii.gz")).lower()
     packed.rename(tmp_path / "packed.nii")
     assert "rename it to .nii.gz" in str(refusal(tmp_path / "packed.nii")).lower()
+
+
+def test_a_header_that_claims_gigabytes_before_its_voxels_is_refused_without_unpacking_them(tmp_path: Path) -> None:
+    packed = nifti(tmp_path, 1.0, 2)
+    raw = bytearray(gzip.decompress(packed.read_bytes()))
+    raw[108:112] = np.array([4e9], "<f4").tobytes()  # vox_offset
+    packed.write_bytes(gzip.compress(bytes(raw) + bytes(8 << 20)))
+    assert refusal(packed).code == "too-large"

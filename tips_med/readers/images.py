@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import struct
 import warnings
 import zlib
 from collections.abc import Iterator
@@ -23,6 +25,9 @@ from tips_med.shapes import Affine
 MAX_VOXELS = 1 << 31
 _GZIP_RATIO = 1040
 """Deflate cannot shrink more than this: a header that promises more than so many bytes a byte is damaged."""
+
+_MAX_OFFSET = 64 << 20
+"""Bytes before a NIfTI file's voxels; a reader unpacks all of them before the first voxel."""
 
 _PATIENT_SPACES = frozenset(
     {
@@ -73,6 +78,7 @@ def _refusing(path: Path) -> Iterator[None]:
 def _read_nifti(path: Path, phase: int | None) -> Scan:
     _check_packed(path)
     with _refusing(path):
+        _check_offset(path)
         image = nib.load(path)
         if not isinstance(image, nib.Nifti1Image):  # also the base of Nifti2Image
             raise ReadError("is no NIfTI file", path=path, expected="NIfTI-1 or NIfTI-2", code="damaged-file")
@@ -119,6 +125,26 @@ def _check_packed(path: Path) -> None:
         )
 
 
+def _check_offset(path: Path) -> None:
+    """Refuses a header that claims gigabytes before the voxels: nibabel would unpack them all while it loads."""
+    with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
+        start = stream.read(176)
+    order = ">" if start[:1] == b"\0" else "<"
+    second = int.from_bytes(start[:4], "big" if order == ">" else "little") == 540
+    layout, at = ("q", 168) if second else ("f", 108)  # vox_offset of NIfTI-2 and NIfTI-1
+    if len(start) < 176:
+        return  # nibabel says what is wrong with it
+    (offset,) = struct.unpack_from(order + layout, start, at)
+    if not offset <= _MAX_OFFSET:
+        raise ReadError(
+            f"claims {offset:.0f} bytes before its voxels",
+            path=path,
+            expected=f"{_MAX_OFFSET} at most",
+            remedy="convert it again from its source",
+            code="too-large",
+        )
+
+
 def _nifti_values(data: ArrayProxy) -> np.ndarray:
     """Rescaled values [k j i], a slice at a time, so that no float64 copy of the whole is made."""
     raw = data.get_unscaled().T
@@ -158,7 +184,7 @@ def _check_room(path: Path, shape: tuple[int, ...], item_bytes: int, offset: int
     if int(np.prod(np.array(shape[:3], dtype=object))) > MAX_VOXELS:
         raise ReadError(f"claims {shape} voxels", path=path, expected=f"{MAX_VOXELS} at most", code="too-large")
     there = path.stat().st_size
-    if (packed and wanted > there * _GZIP_RATIO) or (not packed and there < wanted + offset):
+    if (packed and wanted + offset > there * _GZIP_RATIO) or (not packed and there < wanted + offset):
         raise ReadError(
             f"is cut short: {there} bytes cannot hold {shape} values of {item_bytes} bytes",
             path=path,

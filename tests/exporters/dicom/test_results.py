@@ -14,7 +14,7 @@ import pytest
 
 from tests.exporters.dicom.answers import ORIENTATIONS, answer, answered, multiframe, shuffled_series
 from tests.exporters.patient import make_scan
-from tests.readers.awkward.writing import MR, PT, make_series, write_series
+from tests.readers.awkward.writing import MR, PT, ROOT, make_series, write_series
 from tips_med.errors import OutputError
 from tips_med.exporters.dicom import DicomExporter, make_results, read_source
 from tips_med.exporters.dicom.codes import PRESENCE
@@ -186,3 +186,14 @@ def test_key_slice_is_where_the_largest_is_largest(tmp_path: Path) -> None:
     areas = (grounding.labels == 1).sum(axis=(1, 2))
     assert areas[key_slice(grounding)] == areas.max() > 0
     assert np.isfinite(draw(grounding, 0, "")).all()
+
+
+def test_no_object_is_placed_in_images_that_share_no_frame_of_reference(tmp_path: Path) -> None:
+    slices = make_series()
+    for number, one in enumerate(slices):
+        one.set(FrameOfReferenceUID=f"{ROOT}.900.{number}")
+    path = write_series(tmp_path / "ct", slices)
+    with pytest.raises(OutputError) as caught:
+        read_source(path, read_scan(path))
+    assert caught.value.code == "source-unfit"
+    assert "NIfTI" in caught.value.remedy

@@ -149,7 +149,13 @@ def read_source(path: str | Path, scan: Scan, deidentifier: Deidentifier | None 
     by_slice = tuple(found[uid] if uid else None for uid in scan.provenance.instance_uids)
     images = tuple(found[uid] for uid in wanted)
     if not scan.provenance.frame_of_reference_uid or any("FrameOfReferenceUID" not in image for image in images):
-        raise _unfit(path, "the images have no Frame of Reference UID, so nothing can be placed in them")
+        raise OutputError(
+            "the images share no Frame of Reference UID, so no DICOM object can say where anything lies in them",
+            path=path,
+            expected="one Frame of Reference UID (0020,0052) in all images",
+            remedy="leave DICOM results out; the NIfTI mask and the report are placed by the images' positions",
+            code="source-unfit",
+        )
     return SourceImages(images, by_slice, scan.provenance.frame_numbers)
 
 
