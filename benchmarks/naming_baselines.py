@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
-from tips_med.encoders.words import WordsConfig, WordsNet
+from tips_med.encoders.words import CompactTextConfig, CompactTextNet
 from tips_med.geometry import voxel_volume_mm3
 from tips_med.model import Calibration, load_model
 from tips_med.query import Lexicon, Query, Side
@@ -67,7 +67,7 @@ class ByWords(Naming):
 
     def __init__(self, config: CompactConfig, lexicon: Lexicon) -> None:
         super().__init__()
-        self.text = WordsNet(WordsConfig(lexicon.vocabulary))
+        self.text = CompactTextNet(CompactTextConfig(lexicon.vocabulary))
         self.head = AlignmentHead(self.text.config.width, config.patch_width, config.fine_width)
 
     def forward(self, phrases: Sequence[str], patches: Tensor, fine: Tensor) -> tuple[Tensor, Tensor | None]:

@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
-from tips_med.encoders.words import WordsConfig, WordsTextTower
+from tips_med.encoders.words import CompactTextConfig, CompactTextTower
 from tips_med.errors import ConfigError
 from tips_med.model import GroundingModel, ModelCard, load_model, save_model
 from tips_med.query import Lexicon
@@ -129,7 +129,7 @@ def pretrain(
     lexicon = Lexicon.load(card.lexicon)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    task = AlignmentTask(image, WordsConfig(lexicon.vocabulary), recipe)
+    task = AlignmentTask(image, CompactTextConfig(lexicon.vocabulary), recipe)
     if earlier is not None:
         begin_with(task, earlier)
     checkpoint = out / "last.ckpt"
@@ -186,7 +186,7 @@ def begin_with(task: AlignmentTask, model: GroundingModel) -> None:
     Raises:
         ConfigError: The model has other sizes or other words.
     """
-    if not isinstance(model.image, CompactImageTower) or not isinstance(model.text, WordsTextTower):
+    if not isinstance(model.image, CompactImageTower) or not isinstance(model.text, CompactTextTower):
         raise ConfigError("only compact models can be started from")
     state = model.image.net.state_dict()
     state["stem.weight"] = _widened(state["stem.weight"], model.image.slab_spec, task.image.config.slabs)

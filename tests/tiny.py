@@ -6,7 +6,7 @@ import torch
 
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import CompactConfig, CompactNet
-from tips_med.encoders.words import WordsConfig, WordsNet
+from tips_med.encoders.words import CompactTextConfig, CompactTextNet
 from tips_med.query import Lexicon
 
 CONFIG = CompactConfig(
@@ -14,7 +14,7 @@ CONFIG = CompactConfig(
 )
 
 
-def tiny_nets(seed: int = 0) -> tuple[CompactNet, WordsNet, AlignmentHead]:
+def tiny_nets(seed: int = 0) -> tuple[CompactNet, CompactTextNet, AlignmentHead]:
     torch.manual_seed(seed)
-    words = WordsConfig(Lexicon.load("chest_ct").vocabulary, width=16, layers=1, heads=2)
-    return CompactNet(CONFIG), WordsNet(words), AlignmentHead(16, CONFIG.patch_width, CONFIG.fine_width)
+    words = CompactTextConfig(Lexicon.load("chest_ct").vocabulary, width=16, layers=1, heads=2)
+    return CompactNet(CONFIG), CompactTextNet(words), AlignmentHead(16, CONFIG.patch_width, CONFIG.fine_width)

@@ -18,7 +18,7 @@ from torch import Tensor
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.base import ImageTower, TextTower
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
-from tips_med.encoders.words import WordsConfig, WordsNet, WordsTextTower
+from tips_med.encoders.words import CompactTextConfig, CompactTextNet, CompactTextTower
 from tips_med.errors import OutputError, WeightsError
 from tips_med.folders import whole_file
 from tips_med.slabs import SlabSpec
@@ -41,7 +41,7 @@ class Calibration:
         absent_below: Calibrated probability under which the answer is absent.
         present_above: And above which it is present.
         threshold: Of the map's probability, for the mask.
-        pieces_from: Evidence that a piece of the mask must have to be kept beside a surer one; any when None.
+        min_secondary_logit: Evidence that a piece of the mask must have to be kept beside a surer one; any when None.
     """
 
     slope: float = 1.0
@@ -49,7 +49,7 @@ class Calibration:
     absent_below: float = 0.35
     present_above: float = 0.65
     threshold: float = 0.5
-    pieces_from: float | None = None
+    min_secondary_logit: float | None = None
 
     def probability(self, evidence: float) -> float:
         """The calibrated probability of a finding, from the evidence for it."""
@@ -112,7 +112,7 @@ class GroundingModel:
         return f"{self.card.name} ({self.sha256[:12]})"
 
 
-def save_model(path: Path, image: CompactNet, text: WordsNet, head: AlignmentHead, card: ModelCard) -> None:
+def save_model(path: Path, image: CompactNet, text: CompactTextNet, head: AlignmentHead, card: ModelCard) -> None:
     """Writes networks in half precision, with their sizes, words and card in the file's metadata.
 
     Raises:
@@ -161,7 +161,7 @@ def load_model(path: str | Path | None = None, device: torch.device | str = "cpu
         )
     try:
         image = CompactNet(_image_config(json.loads(metadata["image"])))
-        text = WordsNet(_words_config(json.loads(metadata["text"])))
+        text = CompactTextNet(_words_config(json.loads(metadata["text"])))
         card = card_from_dict(json.loads(metadata["card"]))
         head = AlignmentHead(text.config.width, image.config.patch_width, image.config.fine_width)
         for part, net in (("image", image), ("text", text), ("head", head)):
@@ -170,7 +170,7 @@ def load_model(path: str | Path | None = None, device: torch.device | str = "cpu
         raise WeightsError(f"its metadata and its tensors do not fit together ({error})", path=file) from error
     image.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return GroundingModel(CompactImageTower(image), WordsTextTower(text.to(device)), head.eval(), card, digest)
+    return GroundingModel(CompactImageTower(image), CompactTextTower(text.to(device)), head.eval(), card, digest)
 
 
 def card_from_dict(raw: dict[str, Any]) -> ModelCard:
@@ -196,5 +196,5 @@ def _image_config(raw: dict[str, Any]) -> CompactConfig:
     return CompactConfig(slabs=slabs, **sizes)
 
 
-def _words_config(raw: dict[str, Any]) -> WordsConfig:
-    return WordsConfig(**{**raw, "vocabulary": tuple(raw["vocabulary"])})
+def _words_config(raw: dict[str, Any]) -> CompactTextConfig:
+    return CompactTextConfig(**{**raw, "vocabulary": tuple(raw["vocabulary"])})

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import CompactImageTower
-from tips_med.encoders.words import WordsTextTower
+from tips_med.encoders.words import CompactTextTower
 from tips_med.errors import ConfigError, OutputError, WeightsError
 from tips_med.model import GroundingModel, ModelCard, card_from_dict, load_model, save_model, slab_spec_from_dict
 
@@ -125,7 +125,7 @@ def save_with_card(model: GroundingModel, name: str, card: ModelCard, out: Path)
     Raises:
         OutputError: It cannot be written there.
     """
-    if isinstance(model.image, CompactImageTower) and isinstance(model.text, WordsTextTower):
+    if isinstance(model.image, CompactImageTower) and isinstance(model.text, CompactTextTower):
         save_model(out, model.image.net, model.text.net, model.head, card)
         return out
     from tips_med.encoders.tips import load_tips

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from tests.tiny import tiny_nets
-from tips_med.encoders.words import WordsTextTower
+from tips_med.encoders.words import CompactTextTower
 from tips_med.errors import QueryError
 
 
 @pytest.fixture(scope="module")
-def tower() -> WordsTextTower:
-    return WordsTextTower(tiny_nets()[1])
+def tower() -> CompactTextTower:
+    return CompactTextTower(tiny_nets()[1])
 
 
 def test_every_word_has_an_embedding_and_the_phrase_has_one(tower):

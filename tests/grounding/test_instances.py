@@ -52,7 +52,7 @@ def test_small_and_doubtful_pieces_are_dropped():
 
 def test_beside_a_surer_piece_others_must_be_sure_enough_themselves():
     heat = heat_with((NEAR, 0.7), (FAR, 0.95))
-    strict = Calibration(pieces_from=2.0)  # the logit of 0.88
+    strict = Calibration(min_secondary_logit=2.0)  # the logit of 0.88
     _, found = find_instances(heat, SCAN.lps_from_kji, SCAN, None, strict, 0.02, 0.5)
     assert [round(instance.score, 2) for instance in found] == [0.95]
     _, alone = find_instances(heat_with((NEAR, 0.7)), SCAN.lps_from_kji, SCAN, None, strict, 0.02, 0.5)

@@ -112,7 +112,7 @@ def test_maps_are_cut_where_dice_and_pieces_are_best():
     seen = [Observation(n, "mass", None, True, 6.0, 2.5, 6.0, 0.5, True, 2, pieces) for n in range(6)]
     assert cut(seen) == (0.8, 2.5)
     assert cut(seen[:5]) == (Calibration.threshold, None)  # too few to go by
-    row = summary(seen, lambda _: Calibration(threshold=0.8, pieces_from=2.5))[0]
+    row = summary(seen, lambda _: Calibration(threshold=0.8, min_secondary_logit=2.5))[0]
     assert row["answered_dice"] == row["answered_f1"] == 1.0
     missed = summary(seen, lambda _: Calibration(intercept=-20.0))[0]
     assert missed["answered_dice"] == missed["answered_f1"] == 0.0

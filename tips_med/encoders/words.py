@@ -19,7 +19,7 @@ MAX_WORDS = 32
 
 
 @dataclass(frozen=True)
-class WordsConfig:
+class CompactTextConfig:
     """Sizes of the compact text tower, and its words."""
 
     vocabulary: tuple[str, ...]
@@ -28,10 +28,10 @@ class WordsConfig:
     heads: int = 4
 
 
-class WordsNet(nn.Module):
+class CompactTextNet(nn.Module):
     """Word indices in, an embedding a word and one for the phrase out. Index 0 is padding."""
 
-    def __init__(self, config: WordsConfig) -> None:
+    def __init__(self, config: CompactTextConfig) -> None:
         super().__init__()
         self.config = config
         self.index = {word: n for n, word in enumerate(config.vocabulary, start=1)}
@@ -74,12 +74,12 @@ class WordsNet(nn.Module):
         return nn.utils.rnn.pad_sequence(rows, batch_first=True)
 
 
-class WordsTextTower(TextTower):
+class CompactTextTower(TextTower):
     """The compact text network as a text tower."""
 
     name = "words-1"
 
-    def __init__(self, net: WordsNet) -> None:
+    def __init__(self, net: CompactTextNet) -> None:
         self.net = net.eval()
 
     @torch.inference_mode()

@@ -125,8 +125,8 @@ def find_instances(
         if calibration.probability(evidence) >= least_score:
             candidates.append((evidence, inside, fine, inside[deep[tuple(fine.T)].argmax()]))
     candidates.sort(key=lambda candidate: (-candidate[0], -len(candidate[1])))
-    if calibration.pieces_from is not None:
-        candidates = candidates[:1] + [one for one in candidates[1:] if one[0] >= calibration.pieces_from]
+    if calibration.min_secondary_logit is not None:
+        candidates = candidates[:1] + [one for one in candidates[1:] if one[0] >= calibration.min_secondary_logit]
     found = []
     for label, (evidence, inside, fine, peak) in enumerate(candidates[:MAX_INSTANCES], start=1):
         labels[tuple(inside.T)] = label

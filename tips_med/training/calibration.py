@@ -263,10 +263,10 @@ def _pieces(heat: np.ndarray, sure: np.ndarray, target: np.ndarray, ml: float, m
             yield Piece(threshold, float(surest[n]), float(volume_ml[n]), float(right_ml[n]))
 
 
-def kept(observation: Observation, threshold: float, pieces_from: float | None) -> list[Piece]:
+def kept(observation: Observation, threshold: float, min_secondary_logit: float | None) -> list[Piece]:
     """The pieces of an answer: the surest one, and those that are sure enough to stand beside it."""
     pieces = [piece for piece in observation.pieces if piece.threshold == threshold]
-    return pieces[:1] + [one for one in pieces[1:] if pieces_from is None or one.evidence >= pieces_from]
+    return pieces[:1] + [one for one in pieces[1:] if min_secondary_logit is None or one.evidence >= min_secondary_logit]
 
 
 def dice_of(observation: Observation, pieces: Sequence[Piece]) -> float:
@@ -286,11 +286,11 @@ def cut(observations: Sequence[Observation]) -> tuple[float, float | None]:
     """Where to cut maps, and which pieces to keep: what does best by the mean of Dice and F1, where something is there.
 
     Returns:
-        ``threshold`` and ``pieces_from`` of a ``Calibration``; its defaults when there is too little to go by.
+        ``threshold`` and ``min_secondary_logit`` of a ``Calibration``; its defaults when there is too little to go by.
     """
     there = [o for o in observations if o.there and o.outlined]
     if len(there) < LEAST_TO_CUT or not any(o.pieces for o in there):
-        return Calibration.threshold, Calibration.pieces_from
+        return Calibration.threshold, Calibration.min_secondary_logit
 
     def good(choice: tuple[float, float | None]) -> float:
         return sum(dice_of(o, kept(o, *choice)) + f1_of(o, kept(o, *choice)) for o in there)
@@ -323,13 +323,13 @@ def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration
     fitted = Calibration(slope=float(np.exp(theta[0])), intercept=float(theta[1]))
     missed = fitted.probability(_quantile(x[there], weight[there], MISSED))
     false = fitted.probability(_quantile(x[~there], weight[~there], 1 - FALSE))
-    threshold, pieces_from = cut(observations)
+    threshold, min_secondary_logit = cut(observations)
     return replace(
         fitted,
         absent_below=min(missed, 0.5),
         present_above=max(false, 0.5, min(missed, 0.5)),
         threshold=threshold,
-        pieces_from=pieces_from,
+        min_secondary_logit=min_secondary_logit,
     )
 
 
@@ -422,7 +422,7 @@ def answer_of(observation: Observation, calibration: Calibration) -> list[Piece]
     """The pieces of the answer: none where it is "absent"."""
     if is_absent(observation, calibration):
         return []
-    return kept(observation, calibration.threshold, calibration.pieces_from)
+    return kept(observation, calibration.threshold, calibration.min_secondary_logit)
 
 
 @dataclass(frozen=True)

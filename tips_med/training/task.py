@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import CompactConfig, CompactNet
-from tips_med.encoders.words import WordsConfig, WordsNet
+from tips_med.encoders.words import CompactTextConfig, CompactTextNet
 from tips_med.training.losses import map_loss, patch_loss, presence_loss
 from tips_med.training.optimizing import Recipe, adamw_with_cosine
 from tips_med.training.painted import Batch
@@ -23,10 +23,10 @@ class AlignmentTask(lightning.LightningModule):
         recipe: How to optimise.
     """
 
-    def __init__(self, image: CompactConfig, text: WordsConfig, recipe: Recipe) -> None:
+    def __init__(self, image: CompactConfig, text: CompactTextConfig, recipe: Recipe) -> None:
         super().__init__()
         self.image = CompactNet(image).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-        self.text = WordsNet(text)
+        self.text = CompactTextNet(text)
         self.head = AlignmentHead(text.width, image.patch_width, image.fine_width)
         self.recipe = recipe
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tips_med.encoders.compact import CompactImageTower
 from tips_med.encoders.tips import TipsEncoder, TipsTextTower
-from tips_med.encoders.words import WordsTextTower
+from tips_med.encoders.words import CompactTextTower
 from tips_med.errors import ConfigError
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon
@@ -28,7 +28,7 @@ def towers_of(
         ConfigError: The towers are of neither kind, or cannot be tuned that way.
     """
     image, text = model.image, model.text
-    if isinstance(image, CompactImageTower) and isinstance(text, WordsTextTower):
+    if isinstance(image, CompactImageTower) and isinstance(text, CompactTextTower):
         return TrainableCompact(image, text, model.head, lexicon.vocabulary, tuning, checkpointing)
     if isinstance(image, TipsEncoder) and isinstance(text, TipsTextTower):
         return TrainableTips(image, text, model.head, tuning, checkpointing)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import DEPTH, CompactImageTower, CompactNet
 from tips_med.encoders.tips.finetune import FineTuning
-from tips_med.encoders.words import WordsNet, WordsTextTower
+from tips_med.encoders.words import CompactTextNet, CompactTextTower
 from tips_med.errors import ConfigError
 from tips_med.model import ModelCard, save_model
 from tips_med.training.towers.base import TrainableTowers, Tuning
@@ -39,7 +39,7 @@ class TrainableCompact(TrainableTowers):
     def __init__(
         self,
         image: CompactImageTower,
-        text: WordsTextTower,
+        text: CompactTextTower,
         head: AlignmentHead,
         vocabulary: tuple[str, ...] = (),
         tuning: Tuning | None = None,
@@ -48,7 +48,7 @@ class TrainableCompact(TrainableTowers):
         super().__init__()
         words = with_words(text.net, vocabulary)
         self.image = CompactNet(image.net.config)
-        self.text = WordsNet(words.config)
+        self.text = CompactTextNet(words.config)
         self.head = AlignmentHead(words.config.width, image.net.config.patch_width, image.net.config.fine_width)
         self.image.load_state_dict(image.net.state_dict())
         self.text.load_state_dict(words.state_dict())
@@ -97,7 +97,7 @@ class TrainableCompact(TrainableTowers):
         return path
 
 
-def with_words(net: WordsNet, words: tuple[str, ...]) -> WordsNet:
+def with_words(net: CompactTextNet, words: tuple[str, ...]) -> CompactTextNet:
     """The same text tower with more words; what it made of the old ones does not change.
 
     A new word starts as the mean of the old ones, which says nothing yet but is of a usual length.
@@ -105,7 +105,7 @@ def with_words(net: WordsNet, words: tuple[str, ...]) -> WordsNet:
     new = tuple(word for word in words if word not in net.index)
     if not new:
         return net
-    larger = WordsNet(replace(net.config, vocabulary=(*net.config.vocabulary, *new)))
+    larger = CompactTextNet(replace(net.config, vocabulary=(*net.config.vocabulary, *new)))
     state = net.state_dict()
     old = state["embedding.weight"]
     state["embedding.weight"] = torch.cat([old, old[1:].mean(0, keepdim=True).expand(len(new), -1)])
