@@ -11,13 +11,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from tips_med.exporters.figure import write_figure
+from tips_med.geometry import RIGHT
 from tips_med.grounding import encode, ground
-from tips_med.grounding.ground import thorax_of
+from tips_med.grounding.ground import find_thorax_of
 from tips_med.models import open_model
 from tips_med.readers import read_scan
+from tips_med.resampling import resample
 from tips_med.sample import sample_path
-from tips_med.slabs import crop_to_body, make_slabs, resample
-from tips_med.synthesis.anatomy import RIGHT, Anatomy
+from tips_med.slabs import crop_to_body, make_slabs
+from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.findings import PAINTERS, Canvas
 from tips_med.synthesis.phantom import make_phantom
 
@@ -85,7 +87,7 @@ def main() -> None:
     volume = resample(scan.voxels, scan.lps_from_kji, slabs.lps_from_pixel, (shape[0], shape[1], shape[2]))
     hu = np.nan_to_num(volume, nan=-1024).astype(np.int16)
     nothing = np.zeros(shape, np.uint8)
-    body = Anatomy("sample", hu, thorax_of(study, model).lungs, nothing, (), nothing > 0, slabs.spec.spacing_mm)
+    body = Anatomy("sample", hu, find_thorax_of(study, model).lungs, nothing, (), nothing > 0, slabs.spec.spacing_mm)
     painted(body, make_phantom(3), IMAGES / "painted-scenes.png")
 
 

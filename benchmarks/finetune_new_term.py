@@ -22,16 +22,15 @@ import numpy as np
 import torch
 from scipy import ndimage
 
-from tips_med.geometry import voxel_volume_mm3
+from tips_med.geometry import ras_affine_ijk, voxel_volume_mm3
 from tips_med.manifest import Row, write_manifest
 from tips_med.models import open_model
 from tips_med.query import Lexicon
 from tips_med.readers import read_scan
 from tips_med.scan import Scan
-from tips_med.slabs import ras_affine_ijk
 from tips_med.training.crops import DataSpec
-from tips_med.training.finetune import FinetuneRecipe, FinetuneTask
-from tips_med.training.fitting import TrainerSpec, fit
+from tips_med.training.finetune import FinetuneConfig, FinetuneTask
+from tips_med.training.fitting import TrainerSpec, fit_task
 from tips_med.training.manifest_data import ManifestData
 
 CASES = {"QIN-LSC-0014": "train", "QIN-LSC-0028": "train", "QIN-LSC-0049": "train", "QIN-LSC-0064": "val"}
@@ -79,14 +78,14 @@ def main() -> None:
     assert "bone" not in (*model.card.findings, *model.card.structures)
     spec = DataSpec(manifest(chosen.data, chosen.out), shape=(6, 128, 160), batch=1, questions=2, negatives=0.0)
     torch.manual_seed(0)
-    task = FinetuneTask.from_model(model, lexicon, FinetuneRecipe(steps=chosen.steps, warmup=10, learning_rate=5e-4))
+    task = FinetuneTask.from_model(model, lexicon, FinetuneConfig(steps=chosen.steps, warmup=10, learning_rate=5e-4))
     data = ManifestData(spec, model, lexicon, chosen.out / "cache", chosen.steps)
     trainer = TrainerSpec("cpu", 1, ema=0.0, checkpoint_every=chosen.steps, validate_every=chosen.steps)
     data.prepare_data()
     prepared = time.perf_counter()
     judge = lightning.Trainer(accelerator="cpu", logger=False, enable_progress_bar=False, enable_model_summary=False)
     before = judge.validate(task, datamodule=data, verbose=False)[0]["val_dice"]
-    fit(task, data, chosen.out, trainer)
+    fit_task(task, data, chosen.out, trainer)
     after = judge.validate(task, datamodule=data, verbose=False)[0]["val_dice"]
     done = time.perf_counter()
     print(

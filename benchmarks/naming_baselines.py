@@ -31,7 +31,7 @@ from torch import Tensor, nn
 
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
-from tips_med.encoders.words import CompactTextConfig, CompactTextNet
+from tips_med.encoders.compact_text import CompactTextConfig, CompactTextNet
 from tips_med.geometry import voxel_volume_mm3
 from tips_med.model import Calibration, load_model
 from tips_med.query import Lexicon, Query, Side
@@ -42,9 +42,9 @@ from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene, SceneSpec, make_scene
 from tips_med.training.calibration import Observation, measure, summary
 from tips_med.training.losses import map_loss, patch_loss, presence_loss
-from tips_med.training.optimizing import Recipe, adamw_with_cosine
-from tips_med.training.painted import Batch, PaintedScenes
-from tips_med.training.questions import answer
+from tips_med.training.optimizer import OptimizerConfig, adamw_with_cosine
+from tips_med.training.painted import PaintedBatch, PaintedScenes
+from tips_med.training.questions import answer_mask
 
 CONFIGS = Path(__file__).resolve().parents[1] / "radiology_configs"
 SIDES: tuple[Side | None, ...] = (None, "left", "right")
@@ -57,7 +57,7 @@ class Naming(nn.Module, ABC):
     def forward(self, phrases: Sequence[str], patches: Tensor, fine: Tensor) -> tuple[Tensor, Tensor | None]:
         """Logits of phrases, equally many for each scene, [scene phrase slab y x], and those of patches, if any."""
 
-    def words(self, batch: Batch, patches: Tensor, fine: Tensor) -> Tensor | None:
+    def words(self, batch: PaintedBatch, patches: Tensor, fine: Tensor) -> Tensor | None:
         """Logits of one word of each phrase, [scene phrase slab y x]; None where there are no words."""
         return None
 
@@ -73,10 +73,10 @@ class ByWords(Naming):
     def forward(self, phrases: Sequence[str], patches: Tensor, fine: Tensor) -> tuple[Tensor, Tensor | None]:
         """See Naming."""
         _, pooled = self.text(self.text.indices(phrases))
-        asked = pooled.unflatten(0, (len(patches), -1))
-        return self.head.fine_scores(asked, patches, fine), self.head.patch_scores(asked, patches)
+        of_phrases = pooled.unflatten(0, (len(patches), -1))
+        return self.head.fine_scores(of_phrases, patches, fine), self.head.patch_scores(of_phrases, patches)
 
-    def words(self, batch: Batch, patches: Tensor, fine: Tensor) -> Tensor | None:
+    def words(self, batch: PaintedBatch, patches: Tensor, fine: Tensor) -> Tensor | None:
         """See Naming."""
         tokens, _ = self.text(self.text.indices(batch.phrases))
         one = tokens[torch.arange(len(tokens)), batch.word.flatten()]
@@ -94,8 +94,8 @@ class ByIndex(Naming):
 
     def forward(self, phrases: Sequence[str], patches: Tensor, fine: Tensor) -> tuple[Tensor, Tensor | None]:
         """See Naming."""
-        asked = self.embedding(self.classes.of(phrases)).unflatten(0, (len(patches), -1))
-        return self.head.fine_scores(asked, patches, fine), self.head.patch_scores(asked, patches)
+        of_phrases = self.embedding(self.classes.of(phrases)).unflatten(0, (len(patches), -1))
+        return self.head.fine_scores(of_phrases, patches, fine), self.head.patch_scores(of_phrases, patches)
 
 
 class ByOutputs(Naming):
@@ -148,11 +148,11 @@ class Classes:
 
 
 def train(
-    image: CompactNet, naming: Naming, batches: PaintedScenes, classes: Classes, steps: int, recipe: Recipe
+    image: CompactNet, naming: Naming, batches: PaintedScenes, classes: Classes, steps: int, config: OptimizerConfig
 ) -> None:
     """Trains a copy of the tower and a fresh naming; the same steps see the same batches."""
     both = nn.ModuleList([image, naming]).train()
-    optimizing: dict[str, Any] = adamw_with_cosine(both.parameters(), recipe)
+    optimizing: dict[str, Any] = adamw_with_cosine(both.parameters(), config)
     optimizer, schedule = optimizing["optimizer"], optimizing["lr_scheduler"]["scheduler"]
     for step in range(steps):
         batch = batches.make(step)
@@ -160,19 +160,19 @@ def train(
         logits, coarse = naming(batch.phrases, patches, fine)
         questions = batch.word.shape[1]
         target, known = batch.target.float(), batch.known.float()
-        asked = target[:, :questions].flatten(0, 1), known[:, :questions].flatten(0, 1)
+        of_phrases = target[:, :questions].flatten(0, 1), known[:, :questions].flatten(0, 1)
         scored = classes.complete(batch.phrases)
         maps = logits.flatten(0, 1)
-        loss = map_loss(maps, *asked) + recipe.presence_weight * presence_loss(maps, *asked)
+        loss = map_loss(maps, *of_phrases) + config.presence_weight * presence_loss(maps, *of_phrases)
         if coarse is not None:
-            loss = loss + recipe.patch_weight * patch_loss(coarse.flatten(0, 1), *asked)
+            loss = loss + config.patch_weight * patch_loss(coarse.flatten(0, 1), *of_phrases)
         loss = (loss * scored).sum() / scored.sum().clamp(min=1)
         words = naming.words(batch, patches, fine)
         if words is not None:
             named = known[:, questions:].flatten(0, 1)
-            said = (named.flatten(1).amax(1) > 0).float()
+            named_there = (named.flatten(1).amax(1) > 0).float()
             each = map_loss(words.flatten(0, 1), target[:, questions:].flatten(0, 1), named)
-            loss = loss + recipe.word_weight * (each * said).sum() / said.sum().clamp(min=1)
+            loss = loss + config.word_weight * (each * named_there).sum() / named_there.sum().clamp(min=1)
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(both.parameters(), 1.0)
@@ -208,7 +208,7 @@ def test(
             slots = Slots(finding=finding, side=side)
             phrase = lexicon.parse(describe(slots, rng, lexicon)).phrase
             heat = naming([phrase], patches, fine)[0][0, 0].sigmoid().numpy()
-            rows.append(measure(0, finding, side, heat, *answer(scene, slots), ml))
+            rows.append(measure(0, finding, side, heat, *answer_mask(scene, slots), ml))
     return rows
 
 
@@ -279,7 +279,7 @@ def main() -> None:
         weights=training["asked"],
     )
     classes = Classes(findings, lexicon)
-    recipe = replace(Recipe(), steps=given.steps, warmup=30, learning_rate=8e-4)
+    config = replace(OptimizerConfig(), steps=given.steps, warmup=30, learning_rate=8e-4)
     test_spec = spec_of(painting, shape=None, empty=painting["empty"], most=painting["most"], strength=0.7)
     tables = {}
     for name in ("words", "index", "outputs"):
@@ -289,7 +289,7 @@ def main() -> None:
         image.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         naming = named(name, image.config, classes)
         began = time.perf_counter()
-        train(image, naming, batches, classes, given.steps, recipe)
+        train(image, naming, batches, classes, given.steps, config)
         image.eval()
         rows = []
         for number in range(given.scans):

@@ -22,7 +22,7 @@ from tips_med.configs import config_path
 from tips_med.encoders.study import EncodedStudy
 from tips_med.geometry import transform_points, voxel_volume_mm3
 from tips_med.grounding import Grounding, encode, ground
-from tips_med.grounding.ground import lexicon_named
+from tips_med.grounding.ground import load_lexicon
 from tips_med.grounding.instances import long_axis_mm
 from tips_med.model import GroundingModel
 from tips_med.models import open_model
@@ -41,7 +41,7 @@ NOT_REPORTED = (
 )
 """Findings that nobody outlined in these scans. Unlabelled is not absent, but most of these are."""
 
-LEAST_ML = 0.05
+MIN_VOLUME_ML = 0.05
 """Outlined pieces smaller than this are crumbs of a consensus."""
 
 
@@ -84,7 +84,7 @@ def every_lesion(
     rows = []
     for label in range(1, number + 1):
         piece = pieces == label
-        if piece.sum() * ml < LEAST_ML:
+        if piece.sum() * ml < MIN_VOLUME_ML:
             continue
         side, _ = sided(piece, truth)
         answer = ground(study, f"lesion in the {side} lung", model)
@@ -126,7 +126,7 @@ def lesion(study: EncodedStudy, outlined: np.ndarray, truth: np.ndarray, model: 
 
 def not_reported(study: EncodedStudy, model: GroundingModel) -> dict[str, Any]:
     ml = voxel_volume_mm3(study.scan.lps_from_kji) / 1000
-    lexicon = lexicon_named(model.card.lexicon)
+    lexicon = load_lexicon(model.card.lexicon)
     asked = [query for query in NOT_REPORTED if lexicon.parse(query).finding.id in model.card.findings]
     answers = [ground(study, query, model) for query in asked]
     return {query: f"{a.presence.state} {a.mask.sum() * ml:.1f} ml" for query, a in zip(asked, answers)}

@@ -80,7 +80,7 @@ class Case:
     """A scan and what is known of it.
 
     Attributes:
-        name: Of the case.
+        name: Name of the case.
         scan: The scan, CT.
         lungs: 1 right, 2 left on its grid; None where nobody outlined them.
         known: What the reader saw.

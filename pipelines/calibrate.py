@@ -12,11 +12,11 @@ from tips_med.encoders.compact import CompactImageTower
 from tips_med.errors import ConfigError
 from tips_med.manifest import read_manifest
 from tips_med.models import open_model, save_with_card
-from tips_med.progress import Steps, silent
+from tips_med.progress import StepFactory, no_progress
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec
-from tips_med.training.calibration import as_rows, decide, observe, observe_manifest, read_observations
+from tips_med.training.calibration import as_rows, calibrate_model, observe, observe_manifest, read_observations
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +35,11 @@ def calibrate(
     seed: int = 1000,
     painting: SceneSpec | None = None,
     findings: tuple[str, ...] | None = None,
-    least_auroc: float = 0.0,
+    min_auroc: float = 0.0,
     phantoms: int = 0,
     observations: Path | None = None,
     device: str = "auto",
-    steps: Steps = silent,
+    steps: StepFactory = no_progress,
 ) -> Path:
     """Calibrates a model on the scans of a manifest, on painted scans, or on both.
 
@@ -59,7 +59,7 @@ def calibrate(
         painting: How whole scans are painted.
         findings: Terms that the model is to answer, of those that it was trained on; it refuses the others, which are
             reported as well. All if left out.
-        least_auroc: Findings that are told apart worse than this are refused as well.
+        min_auroc: Findings that are told apart worse than this are refused as well.
         phantoms: Procedural torsos to paint into as well, none of those that ``pretrain`` and ``paint`` make; after all
             the bodies comes one of them.
         observations: What an earlier run saw with the same weights: its .json, to decide anew without any scan.
@@ -97,11 +97,9 @@ def calibrate(
         if manifest is not None:
             with steps("real scans") as progress:
                 seen += observe_manifest(opened, read_manifest(manifest, split), progress)
-    report = decide(opened.card, seen, painted, findings, least_auroc)
+    report = calibrate_model(opened.card, seen, painted, findings, min_auroc)
     if not report.findings and opened.card.findings:
-        raise ConfigError(
-            f"no finding reaches an AUROC of {least_auroc}", path=Path(model), remedy="train it for longer"
-        )
+        raise ConfigError(f"no finding reaches an AUROC of {min_auroc}", path=Path(model), remedy="train it for longer")
     for row in (*report.rows, *report.real_rows):
         log.info("%s", json.dumps(row))
     card = dataclasses.replace(opened.card, calibration=report.calibration, findings=report.findings)

@@ -6,16 +6,16 @@ from pathlib import Path
 
 from tips_med.manifest.check import CheckReport, UnusableManifestError, check_rows
 from tips_med.manifest.rows import read_manifest
-from tips_med.progress import Steps, silent
+from tips_med.progress import StepFactory, no_progress
 from tips_med.query import Lexicon
 
 
-def check_manifest(path: str, lexicon: str = "chest_ct", steps: Steps = silent) -> CheckReport:
+def check_manifest(path: str, lexicon: str = "chest_ct", steps: StepFactory = no_progress) -> CheckReport:
     """Reads every scan, mask and phrase that a manifest names.
 
     Args:
         path: The manifest, .csv or .jsonl.
-        lexicon: Of the model that is to be trained: a name, or a YAML file.
+        lexicon: Lexicon of the model that is to be trained: a name, or a YAML file.
         steps: Told of progress; the command line shows a bar.
 
     Returns:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tips_med.errors import TipsMedError
 from tips_med.manifest import ManifestError, read_manifest
 from tips_med.models import open_model
-from tips_med.progress import Steps, silent
+from tips_med.progress import StepFactory, no_progress
 from tips_med.training.teacher import store_embeddings
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ def embed(
     split: str = "train",
     device: str = "auto",
     strict: bool = False,
-    steps: Steps = silent,
+    steps: StepFactory = no_progress,
 ) -> Path:
     """Encodes the scans of a split with a teacher, for ``train --data.teacher``; what is there is not made again.
 

@@ -8,9 +8,9 @@ from typing import Literal
 from tips_med.deidentification import Deidentifier
 from tips_med.errors import OutputError
 from tips_med.grounding import encode as encode_scan
-from tips_med.grounding.ground import as_stated_modality
+from tips_med.grounding.ground import with_stated_modality
 from tips_med.models import open_model
-from tips_med.progress import Steps, silent
+from tips_med.progress import StepFactory, no_progress
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path
 
@@ -27,7 +27,7 @@ def encode(
     deidentify: bool = False,
     deidentify_key: Path | None = None,
     modality: Literal["CT", "MR"] | None = None,
-    steps: Steps = silent,
+    steps: StepFactory = no_progress,
 ) -> Path:
     """Encodes a scan into a study file that ``ground`` takes in place of the scan.
 
@@ -60,7 +60,7 @@ def encode(
     with steps("reading the scan"):
         source = sample_path() if scan == "sample" else scan
         volume = read_scan(source, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
-        volume = as_stated_modality(volume, modality)
+        volume = with_stated_modality(volume, modality)
         if private is not None:
             volume = private.scan(volume)
     with steps("encoding") as progress:

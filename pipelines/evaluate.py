@@ -11,7 +11,7 @@ from tips_med.evaluation import Evaluation, evaluate_rows, write_evaluation
 from tips_med.evaluation.page import PICTURES, Gallery, check_place
 from tips_med.manifest import read_manifest
 from tips_med.models import open_model
-from tips_med.progress import Steps, silent
+from tips_med.progress import StepFactory, no_progress
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def evaluate(
     pictures: int = 3,
     draws: int = 1000,
     seed: int = 0,
-    steps: Steps = silent,
+    steps: StepFactory = no_progress,
 ) -> Evaluation:
     """Asks a model every phrase of one split, and writes a table, JSON and a page.
 
@@ -52,9 +52,9 @@ def evaluate(
         other_findings: For the swap test: a finding for each that cannot be true of the same voxels.
         paraphrases: Other wordings that outlined findings are asked in.
         as_written: Give synonyms that were kept from training to the model as they are, not in usual words.
-        pictures: Of the best cases, and as many of the worst.
-        draws: Of the bootstrap over patients.
-        seed: Of wordings and draws.
+        pictures: Pictures of the best cases, and as many of the worst.
+        draws: Draws of the bootstrap over patients.
+        seed: Seed of wordings and draws.
         steps: Told of progress; the command line shows a bar.
 
     Returns:

@@ -15,10 +15,10 @@ from tips_med.exporters.folder import check_writable, default_exporters, write_a
 from tips_med.grounding import Declined, Grounding
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding import ground as answer
-from tips_med.grounding.ground import as_stated_modality, understand
+from tips_med.grounding.ground import parse_query, with_stated_modality
 from tips_med.model import GroundingModel
 from tips_med.models import open_model
-from tips_med.progress import Steps, silent
+from tips_med.progress import StepFactory, no_progress
 from tips_med.query import Query
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path
@@ -40,7 +40,7 @@ def ground(
     deidentify: bool = False,
     deidentify_key: Path | None = None,
     modality: Literal["CT", "MR"] | None = None,
-    steps: Steps = silent,
+    steps: StepFactory = no_progress,
 ) -> Answers:
     """Asks a scan, and writes the answers into a folder.
 
@@ -88,7 +88,7 @@ def ground(
     else:
         with steps("reading the scan"):
             volume = read_scan(path, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
-            volume = as_stated_modality(volume, modality)
+            volume = with_stated_modality(volume, modality)
             if private is not None:
                 volume = private.scan(volume)
         if results is not None:
@@ -97,8 +97,8 @@ def ground(
             study = encode_scan(volume, opened, progress)
     answers = []
     with steps("asking") as progress:
-        for n, asked in enumerate(queries, start=1):
-            answers.append(answer(study, asked, opened))
+        for n, each in enumerate(queries, start=1):
+            answers.append(answer(study, each, opened))
             progress(n, len(queries))
     about = dataclasses.asdict(opened.card) | {"name": opened.card.name, "weights_sha256": opened.sha256}
     with steps("writing") as progress:
@@ -124,7 +124,7 @@ def _understood(texts: Sequence[str], model: GroundingModel) -> tuple[list[Query
     declined: list[Declined] = []
     for position, text in enumerate(texts):
         try:
-            queries.append(understand(text, model))
+            queries.append(parse_query(text, model))
         except QueryError as error:
             declined.append(Declined(position, text, error))
     if declined and not queries:

@@ -7,8 +7,10 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
+from tips_med.geometry import ras_affine_ijk
 from tips_med.readers import read_scan
-from tips_med.slabs import SlabSpec, crop_to_body, ras_affine_ijk, resample, slabs_of, working_grid
+from tips_med.resampling import resample
+from tips_med.slabs import SlabSpec, crop_to_body, slabs_of, working_grid
 
 
 def make_sample(
@@ -24,7 +26,7 @@ def make_sample(
         scan: The series.
         out: The NIfTI file to write.
         description: What the file says of itself: case, licence, change.
-        spacing_mm: Of the result: between slices, rows and columns.
+        spacing_mm: Spacing of the result: between slices, rows and columns.
         step_hu: Values are rounded to multiples of this.
 
     Returns:

@@ -8,7 +8,7 @@ from pathlib import Path
 from tips_med.deidentification import Deidentifier
 from tips_med.exporters.dicom import DicomExporter
 from tips_med.grounding import encode, ground
-from tips_med.grounding.ground import understand
+from tips_med.grounding.ground import parse_query
 from tips_med.models import open_model
 from tips_med.readers import read_scan
 from tips_med.serving.connect import open_archive
@@ -49,7 +49,7 @@ def node(
     private = Deidentifier.from_file(folder / "deidentify.key") if settings.deidentify else None
     opened = open_model(model, device)
     heartbeat = Heartbeat(settings.stall_s)
-    asked = {text: understand(text, opened) for rule in rules for text in rule.queries}
+    parsed = {text: parse_query(text, opened) for rule in rules for text in rule.queries}
 
     def answer(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
         exporter = DicomExporter(images, weights_sha256=opened.sha256, deidentifier=private)
@@ -62,7 +62,7 @@ def node(
             place = out / f"{n:03d}"
             place.mkdir()
             heartbeat.beat()
-            exporter.export(ground(study, asked[text], opened), place)
+            exporter.export(ground(study, parsed[text], opened), place)
 
     move = settings.poll.receive if settings.poll is not None else None
     options = {

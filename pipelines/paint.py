@@ -40,12 +40,12 @@ def paint(
         out: Folder for ``scans``, ``masks`` and ``manifest.csv``.
         findings: Terms to ask for.
         scans: How many.
-        seed: Of everything.
+        seed: Random seed.
         scenes: How to paint; whole anatomies when its shape is None, which is the default here.
         anatomies: Prepared anatomies to paint into (``pretrain`` makes them), taken in turn; phantoms when empty.
         lexicon: The language.
         held_out: Ask with the synonyms that training never saw.
-        spacing_mm: Of phantoms: between slabs, rows and columns.
+        spacing_mm: Spacing of phantoms: between slabs, rows and columns.
         split: What the manifest calls it.
 
     Returns:

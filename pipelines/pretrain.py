@@ -20,7 +20,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader
 
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
-from tips_med.encoders.words import CompactTextConfig, CompactTextTower
+from tips_med.encoders.compact_text import CompactTextConfig, CompactTextTower
 from tips_med.errors import ConfigError
 from tips_med.model import GroundingModel, ModelCard, load_model, save_model
 from tips_med.query import Lexicon
@@ -30,7 +30,7 @@ from tips_med.synthesis.anatomy import Anatomy, make_anatomy
 from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec
 from tips_med.training.fitting import precision_of
-from tips_med.training.optimizing import Recipe
+from tips_med.training.optimizer import OptimizerConfig
 from tips_med.training.outlines import outline_lungs
 from tips_med.training.painted import PaintedScenes
 from tips_med.training.questions import STRUCTURES
@@ -47,7 +47,7 @@ class Case:
     """One scan to paint into.
 
     Attributes:
-        name: Of the anatomy.
+        name: Name of the anatomy.
         scan: Path of the scan, relative to the data's root.
         lungs: Path of a label map (1 right, 2 left); None where there is none.
         votes: Path of a map of how many readers outlined a lesion.
@@ -70,7 +70,7 @@ def pretrain(
     card: ModelCard,
     image: CompactConfig | None = None,
     scenes: SceneSpec | None = None,
-    recipe: Recipe | None = None,
+    optimizer: OptimizerConfig | None = None,
     held_out: Sequence[str] = (),
     batch: int = 3,
     questions: int = 8,
@@ -96,13 +96,13 @@ def pretrain(
         card: What the model will say of itself; calibrate it afterwards.
         image: Sizes of the image tower.
         scenes: How scenes are made.
-        recipe: How to optimise.
+        optimizer: Steps, learning rate and weights of the losses.
         held_out: Names of cases that are prepared but never trained on.
         batch: Scenes a step.
         questions: Questions a scene.
         workers: Processes that paint.
-        seed: Of everything.
-        threads: Of the training process.
+        seed: Random seed.
+        threads: Threads of the training process.
         every: Steps between checkpoints.
         start: Weights of the same sizes and words to start from; they also outline the lungs of cases where nobody did.
         ema: How slowly the average of the weights, which is what is kept, follows them.
@@ -117,7 +117,7 @@ def pretrain(
     Returns:
         The path of the model.
     """
-    image, scenes, recipe = image or CompactConfig(), scenes or SceneSpec(), recipe or Recipe()
+    image, scenes, optimizer = image or CompactConfig(), scenes or SceneSpec(), optimizer or OptimizerConfig()
     unknown = set(held_out) - {case.name for case in cases}
     if unknown:
         raise ConfigError(f"held out, but not among the cases: {', '.join(sorted(unknown))}")
@@ -129,7 +129,7 @@ def pretrain(
     lexicon = Lexicon.load(card.lexicon)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    task = AlignmentTask(image, CompactTextConfig(lexicon.vocabulary), recipe)
+    task = AlignmentTask(image, CompactTextConfig(lexicon.vocabulary), optimizer)
     if earlier is not None:
         begin_with(task, earlier)
     checkpoint = out / "last.ckpt"
@@ -157,7 +157,7 @@ def pretrain(
     trainer = lightning.Trainer(
         accelerator="auto",
         precision=precision_of("auto", "auto"),  # pyright: ignore[reportArgumentType]
-        max_steps=recipe.steps,
+        max_steps=optimizer.steps,
         gradient_clip_val=1.0,
         logger=CSVLogger(out, name="log", version=0),
         log_every_n_steps=20,
@@ -170,7 +170,7 @@ def pretrain(
     trainer.fit(task, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     digest = hashlib.sha256(b"".join(anatomy.volume_hu.tobytes() for anatomy in trained)).hexdigest()
     used = [anatomy.name for anatomy in (*trained, *torsos)]
-    facts = {"steps": recipe.steps, "seed": seed, "data_sha256": digest, "anatomies": used}
+    facts = {"steps": optimizer.steps, "seed": seed, "data_sha256": digest, "anatomies": used}
     if earlier is not None:
         facts["start"] = {"weights_sha256": earlier.sha256, **earlier.card.trained}
     model = out / "model.safetensors"
@@ -208,7 +208,7 @@ def _widened(weight: Tensor, seen: SlabSpec, wanted: SlabSpec) -> Tensor:
 
 
 def _deepened(state: dict[str, Tensor], net: CompactNet) -> dict[str, Tensor]:
-    """Weights for more blocks a level than there were: a block whose last convolution is nought hands its input on."""
+    """Weights for more blocks a level than there were: a block whose last convolution is zero hands its input on."""
     fresh = {name: weight for name, weight in net.state_dict().items() if name.startswith("levels.")}
     new = {
         name: torch.zeros_like(weight) if ".second." in name else weight

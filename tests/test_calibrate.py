@@ -56,8 +56,8 @@ def test_an_uncalibrated_model_has_scores_and_decides_nothing(data):
 
 def test_a_manifest_of_real_scans_calibrates_what_it_asks_and_nothing_else(data):
     with pytest.raises(Exception, match="nothing to calibrate on"):
-        cli.recipe("calibrate")(str(data / "toy.safetensors"), data / "out.safetensors")
-    out = cli.recipe("calibrate")(
+        cli.pipeline("calibrate")(str(data / "toy.safetensors"), data / "out.safetensors")
+    out = cli.pipeline("calibrate")(
         str(data / "toy.safetensors"), data / "out.safetensors", manifest=data / "manifest.csv"
     )
     told = json.loads(out.with_suffix(".json").read_text())

@@ -11,7 +11,7 @@ import pytest
 from tests.phantom import MASS, body, rule_model
 from tips_med import cli
 from tips_med.exporters.report import schema
-from tips_med.slabs import ras_affine_ijk
+from tips_med.geometry import ras_affine_ijk
 
 LEFT_LOW = ((65.0, 10.0, -70.0), 15.0, MASS)
 
@@ -28,7 +28,7 @@ def scan_file(tmp_path):
 def _rule_model(monkeypatch, request):
     if "shipped" not in request.keywords:
         for name in ("ground", "encode"):
-            module = __import__(cli.recipe(name).__module__, fromlist=[name])
+            module = __import__(cli.pipeline(name).__module__, fromlist=[name])
             monkeypatch.setattr(module, "open_model", lambda name, device: rule_model())
 
 
@@ -58,7 +58,7 @@ def test_a_question_is_answered_with_a_table_a_report_and_files(scan_file, tmp_p
 def test_the_second_question_costs_no_second_encoding(scan_file, tmp_path, monkeypatch):
     study = tmp_path / "study.safetensors"
     assert run("encode", scan_file, "--out", study) == 0
-    ground = __import__(cli.recipe("ground").__module__, fromlist=["ground"])
+    ground = __import__(cli.pipeline("ground").__module__, fromlist=["ground"])
     monkeypatch.setattr(ground, "encode_scan", lambda *_: pytest.fail("encoded again"))
     assert run("ground", study, "mass", "--out", tmp_path / "out") == 0
     answer = json.loads((tmp_path / "out" / "report.json").read_text())["answers"][0]
@@ -97,7 +97,7 @@ def test_what_the_user_can_put_right_is_one_line_and_exit_code_2(arguments, said
 
 
 def test_an_output_that_cannot_be_written_is_told_before_any_work(scan_file, tmp_path, capsys, monkeypatch):
-    ground = __import__(cli.recipe("ground").__module__, fromlist=["ground"])
+    ground = __import__(cli.pipeline("ground").__module__, fromlist=["ground"])
     monkeypatch.setattr(ground, "read_scan", lambda *_, **__: pytest.fail("work began"))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
@@ -114,7 +114,7 @@ def test_a_missing_argument_is_a_usage_error(scan_file, capsys):
 
 
 def test_a_scan_of_another_modality_is_refused(scan_file, tmp_path, capsys, monkeypatch):
-    ground = __import__(cli.recipe("ground").__module__, fromlist=["ground"])
+    ground = __import__(cli.pipeline("ground").__module__, fromlist=["ground"])
     monkeypatch.setattr(ground, "read_scan", lambda *_, **__: dataclasses.replace(body(), modality="MR", unit=""))
     assert run("ground", scan_file, "mass", "--out", tmp_path / "out") == 2
     assert "the scan is MR; expected CT" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import SimpleITK as sitk
 
 from tests.conftest import ORIENTATIONS, axial_affine
 from tips_med import geometry
-from tips_med.slabs import ras_affine_ijk
+from tips_med.geometry import ras_affine_ijk
 
 
 @pytest.mark.parametrize(

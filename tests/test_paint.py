@@ -15,7 +15,7 @@ from tips_med.readers import read_scan
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.scene import SceneSpec
 
-paint = cli.recipe("paint")
+paint = cli.pipeline("paint")
 SPEC = SceneSpec(shape=None, weights={"pleural_effusion": 1.0}, empty=0.0, most=1)
 
 

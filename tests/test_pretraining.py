@@ -14,14 +14,15 @@ from tests.phantom import AFFINE, body
 from tests.tiny import CONFIG
 from tips_med import cli
 from tips_med.errors import ConfigError
+from tips_med.geometry import ras_affine_ijk
 from tips_med.model import ModelCard, load_model
-from tips_med.slabs import SlabSpec, ras_affine_ijk, stack_channels
+from tips_med.slabs import SlabSpec, stack_channels
 from tips_med.synthesis.scene import SceneSpec
-from tips_med.training.optimizing import Recipe
+from tips_med.training.optimizer import OptimizerConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
 
-pretraining = importlib.import_module(cli.recipe("pretrain").__module__)
+pretraining = importlib.import_module(cli.pipeline("pretrain").__module__)
 COARSE = dataclasses.replace(CONFIG, slabs=SlabSpec(spacing_mm=(8.0, 5.0, 5.0)))
 CARD = ModelCard("toy", ("mass", "ground_glass_opacity"))
 
@@ -48,7 +49,7 @@ def train(data, steps: int, out: str = "run", image=COARSE, start=None, **more):
         image=image,
         start=start,
         scenes=SceneSpec(shape=(3, 48, 64)),
-        recipe=Recipe(steps=steps, warmup=1),
+        optimizer=OptimizerConfig(steps=steps, warmup=1),
         held_out=["two"],
         batch=1,
         questions=3,
@@ -93,7 +94,7 @@ def test_what_earlier_weights_did_not_have_changes_nothing_at_first(data):
     first = load_model(train(data, 2))
     slabs = dataclasses.replace(COARSE.slabs, neighbours=3)
     larger = dataclasses.replace(COARSE, slabs=slabs, blocks=tuple(n + 1 for n in COARSE.blocks))
-    task = pretraining.AlignmentTask(larger, first.text.net.config, Recipe())
+    task = pretraining.AlignmentTask(larger, first.text.net.config, OptimizerConfig())
     pretraining.begin_with(task, first)
     volume = torch.randn(9, 32, 48) * 300 - 400
     offset = torch.zeros(1, 2)
@@ -106,7 +107,7 @@ def test_what_earlier_weights_did_not_have_changes_nothing_at_first(data):
 
 def test_calibration_is_fitted_on_bodies_that_were_held_out(data):
     weights = train(data, 2)
-    calibrate = cli.recipe("calibrate")
+    calibrate = cli.pipeline("calibrate")
     out = data / "calibrated.safetensors"
     calibrate(str(weights), out, anatomies=data / "run" / "anatomies", held_out=["two"], scenes=3, phantoms=1)
     card = load_model(out).card
@@ -123,7 +124,7 @@ def test_calibration_is_fitted_on_bodies_that_were_held_out(data):
 
 def test_a_model_may_be_kept_from_answering_what_it_was_trained_on_and_no_more(data):
     weights = train(data, 2)
-    calibrate = cli.recipe("calibrate")
+    calibrate = cli.pipeline("calibrate")
     given = (str(weights), data / "calibrated.safetensors")
     painted = {"anatomies": data / "run" / "anatomies", "held_out": ["two"], "scenes": 3}
     assert load_model(calibrate(*given, **painted, findings=("mass",))).card.findings == ("mass",)
@@ -141,7 +142,7 @@ def test_a_case_that_is_held_out_must_be_one_of_the_cases(data):
 def test_a_model_refuses_what_it_cannot_tell_apart(data):
     """After two steps it can tell nothing apart."""
     weights = train(data, 2)
-    calibrate = cli.recipe("calibrate")
+    calibrate = cli.pipeline("calibrate")
     given = (str(weights), data / "calibrated.safetensors")
     with pytest.raises(ConfigError, match="no finding reaches an AUROC of 1.1"):
         calibrate(*given, anatomies=data / "run" / "anatomies", held_out=["two"], scenes=3, least_auroc=1.1)

@@ -8,8 +8,9 @@ import torch
 from tests.conftest import ORIENTATIONS, placed_scan, value_at
 from tips_med.errors import ReadError
 from tips_med.geometry import spacing_mm, transform_points
+from tips_med.resampling import resample
 from tips_med.scan import Scan
-from tips_med.slabs import SlabSpec, crop_to_body, make_slabs, resample, stack_channels, working_grid
+from tips_med.slabs import SlabSpec, crop_to_body, make_slabs, stack_channels, working_grid
 
 WIDE = SlabSpec(spacing_mm=(2.0, 1.0, 1.0), windows_hu=((-1000.0, 1000.0),), neighbours=0, patch=4)
 

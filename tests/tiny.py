@@ -6,7 +6,7 @@ import torch
 
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import CompactConfig, CompactNet
-from tips_med.encoders.words import CompactTextConfig, CompactTextNet
+from tips_med.encoders.compact_text import CompactTextConfig, CompactTextNet
 from tips_med.query import Lexicon
 
 CONFIG = CompactConfig(

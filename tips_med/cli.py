@@ -52,7 +52,7 @@ _COMMANDS = {
 }
 
 
-def recipe(name: str) -> Any:
+def pipeline(name: str) -> Any:
     """A pipeline's function: from the installed package, or from beside it in a source checkout."""
     name = name.replace("-", "_")
     try:
@@ -78,7 +78,7 @@ def build_parser(command: str | None = None) -> ArgumentParser:
 
 
 def _add_arguments(parser: ArgumentParser, name: str) -> None:
-    function = recipe(name)
+    function = pipeline(name)
     positional = _POSITIONAL.get(name, ())
     parser.add_argument("--config", action="config", help="YAML with any of these arguments, or a known name")
     parser.add_argument("--quiet", action="store_true", help="no progress, and no log but errors")
@@ -120,15 +120,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, arguments: dict[str, Any], errors: Console) -> int:
-    from tips_med.progress import shown_on, silent
+    from tips_med.progress import console_progress, no_progress
 
     quiet = bool(arguments.pop("quiet"))
     arguments.pop("config", None)
     _log_to_stderr(quiet)
     warnings.filterwarnings("ignore" if quiet else "default", module="(?!tips_med)")
-    function = recipe(command)
+    function = pipeline(command)
     if "steps" in signatures.signature(function).parameters:
-        arguments["steps"] = silent if quiet or not sys.stderr.isatty() else shown_on(errors)
+        arguments["steps"] = no_progress if quiet or not sys.stderr.isatty() else console_progress(errors)
     result = function(**arguments)
     _show(command, result, arguments)
     declined = getattr(result, "declined", ())
@@ -184,7 +184,7 @@ def _spelled(arguments: Sequence[str], command: str | None) -> list[str]:
     """Options in either spelling: ``--receive-port`` as well as ``--receive_port``, which the parser knows."""
     if command is None:
         return list(arguments)
-    parameters = signatures.signature(recipe(command)).parameters.values()
+    parameters = signatures.signature(pipeline(command)).parameters.values()
     known = {"--" + p.name.replace("_", "-"): "--" + p.name for p in parameters if p.default is not False}
     pairs = (argument.partition("=") for argument in arguments)
     return [known.get(name, name) + equals + value for name, equals, value in pairs]

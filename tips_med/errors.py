@@ -76,6 +76,23 @@ class OutputError(TipsMedError):
     code = "output"
 
 
+class MissingExtraError(TipsMedError):
+    """Something needs a package that is not installed.
+
+    Args:
+        what: What needs it: ``figures``.
+        package: The package that is missing, and why if it is there but unfit: ``matplotlib``.
+        extra: The extra that brings it: ``figures``.
+        otherwise: What to do without it.
+    """
+
+    code = "missing-extra"
+
+    def __init__(self, what: str, package: str, extra: str, *, otherwise: str = "") -> None:
+        remedy = f"run: pip install 'tips-med[{extra}]'" + (f", or {otherwise}" if otherwise else "")
+        super().__init__(f"{what} need {package}, which is not installed", remedy=remedy)
+
+
 class ConfigError(TipsMedError):
     """A configuration that is unknown or wrong."""
 

@@ -9,11 +9,21 @@ the back, z to the head, in millimetres (PS3.3 C.7.6.2.1.1); RAS is NIfTI's.
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import generate_binary_structure
 
 from tips_med.shapes import Affine, Points
 
 RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 """NIfTI's frame from DICOM's; its own inverse."""
+
+KJI_FROM_IJK = np.eye(4)[[2, 1, 0, 3]]
+"""Array order (slice, row, column) from NIfTI's and ITK's order of indices; its own inverse."""
+
+RIGHT, LEFT = 1, 2
+"""Values of the patient's sides in label maps; 0 is neither."""
+
+CONNECTIVITY_18 = generate_binary_structure(3, 2)
+"""Voxels of one component share a face or an edge."""
 
 _LETTERS = (("L", "R"), ("P", "A"), ("S", "I"))
 
@@ -99,3 +109,13 @@ def same_grid(a: Affine, b: Affine, shape: tuple[int, int, int], tolerance_mm: f
     """True when two affines place every corner of a grid within ``tolerance_mm`` of each other."""
     difference = grid_corners(a, shape) - grid_corners(b, shape)
     return bool(np.linalg.norm(difference, axis=1).max() <= tolerance_mm)
+
+
+def ras_affine_ijk(lps_from_kji: Affine) -> np.ndarray:
+    """NIfTI's affine, RAS from (i, j, k), for an array transposed to [i j k]."""
+    return RAS_FROM_LPS @ lps_from_kji @ KJI_FROM_IJK
+
+
+def lps_affine_kji(ras_from_ijk: Affine) -> np.ndarray:
+    """The inverse of ``ras_affine_ijk``: LPS from (k, j, i)."""
+    return RAS_FROM_LPS @ ras_from_ijk @ KJI_FROM_IJK

@@ -18,7 +18,7 @@ from torch import Tensor
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.base import ImageTower, TextTower
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
-from tips_med.encoders.words import CompactTextConfig, CompactTextNet, CompactTextTower
+from tips_med.encoders.compact_text import CompactTextConfig, CompactTextNet, CompactTextTower
 from tips_med.errors import OutputError, WeightsError
 from tips_med.folders import whole_file
 from tips_med.slabs import SlabSpec
@@ -36,12 +36,13 @@ class Calibration:
     ``sigmoid(slope * evidence + intercept)`` (Platt 1999), fitted per finding on scenes that were not trained on.
 
     Attributes:
-        slope: Of the evidence.
+        slope: Slope of the evidence.
         intercept: Added to it.
         absent_below: Calibrated probability under which the answer is absent.
         present_above: And above which it is present.
-        threshold: Of the map's probability, for the mask.
-        min_secondary_logit: Evidence that a piece of the mask must have to be kept beside a surer one; any when None.
+        threshold: Threshold of the map's probability, for the mask.
+        min_secondary_logit: Evidence (logit) that a component of the mask needs, to be kept beside a stronger one; any
+            when None.
     """
 
     slope: float = 1.0
@@ -65,7 +66,7 @@ class ModelCard:
         findings: Terms of the lexicon that it was trained to find.
         structures: And structures.
         lexicon: Which lexicon its words come from.
-        licence: Of the weights.
+        licence: Licence of the weights.
         data: What it was trained on, in a sentence each.
         calibration: By finding or structure.
         places: For every finding, the structures that it was taught in; where it is not named, the one that the lexicon
@@ -97,7 +98,7 @@ class GroundingModel:
         text: The text tower.
         head: Scores one against the other (``patch_scores``, ``fine_scores``).
         card: What it knows of itself.
-        sha256: Of the weights; the first twelve hexadecimal digits stand in every result.
+        sha256: Sha256 of the weights; the first twelve hexadecimal digits stand in every result.
     """
 
     image: ImageTower
@@ -176,11 +177,18 @@ def load_model(path: str | Path | None = None, device: torch.device | str = "cpu
 def card_from_dict(raw: dict[str, Any]) -> ModelCard:
     """A card from JSON."""
     raw = dict(raw)
-    raw["calibration"] = {term: Calibration(**values) for term, values in raw.get("calibration", {}).items()}
+    raw["calibration"] = {term: _calibration(values) for term, values in raw.get("calibration", {}).items()}
     raw["places"] = {term: tuple(places) for term, places in raw.get("places", {}).items()}
     for key in ("findings", "structures", "data"):
         raw[key] = tuple(raw.get(key, ()))
     return ModelCard(**raw)
+
+
+def _calibration(values: dict[str, Any]) -> Calibration:
+    values = dict(values)
+    if "pieces_from" in values:  # its name in weights written before 0.2
+        values["min_secondary_logit"] = values.pop("pieces_from")
+    return Calibration(**values)
 
 
 def slab_spec_from_dict(raw: dict[str, Any]) -> SlabSpec:

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import CompactImageTower
-from tips_med.encoders.words import CompactTextTower
+from tips_med.encoders.compact_text import CompactTextTower
 from tips_med.errors import ConfigError, OutputError, WeightsError
 from tips_med.model import GroundingModel, ModelCard, card_from_dict, load_model, save_model, slab_spec_from_dict
 

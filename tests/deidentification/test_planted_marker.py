@@ -42,7 +42,7 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def _rule_model(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("ground", "encode", "node"):
-        module = __import__(cli.recipe(name).__module__, fromlist=[name])
+        module = __import__(cli.pipeline(name).__module__, fromlist=[name])
         monkeypatch.setattr(module, "open_model", lambda name, device: rule_model())
 
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from tips_med.body import Body, Midline
-from tips_med.grounding.coverage import ASSESSED, heights_asked, region_of
-from tips_med.grounding.thorax import LEFT, RIGHT, Thorax, find_thorax, place_of
+from tips_med.geometry import LEFT, RIGHT
+from tips_med.grounding.coverage import MIN_ASSESSED_FRACTION, requested_heights, search_region
+from tips_med.grounding.thorax import Thorax, anatomical_label, find_thorax
 from tips_med.query import Lexicon
 
 LEXICON = Lexicon.load("chest_ct")
@@ -47,7 +48,7 @@ def chest(seen: np.ndarray | None = None, slabs: slice = slice(None), of: Body |
 def asked(thorax: Thorax, query: str, of: Body | None = None):
     parsed = LEXICON.parse(query)
     labels = {"left": (LEFT,), "right": (RIGHT,)}.get(parsed.side or "", (RIGHT, LEFT))
-    return region_of(thorax, of or body(), labels, heights_asked(parsed))
+    return search_region(thorax, of or body(), labels, requested_heights(parsed))
 
 
 def test_a_whole_chest_was_assessed_whole():
@@ -57,7 +58,7 @@ def test_a_whole_chest_was_assessed_whole():
     assert region.coverage.whole
     assert region.coverage.assessed_fraction > 0.99
     assert region.coverage.reasons == ()
-    assert place_of(thorax, (12, 30, 75)) == ("left", "lower third of the left lung")
+    assert anatomical_label(thorax, (12, 30, 75)) == ("left", "lower third of the left lung")
 
 
 def test_a_side_that_the_field_of_view_leaves_out_is_not_assessed():
@@ -67,7 +68,7 @@ def test_a_side_that_the_field_of_view_leaves_out_is_not_assessed():
     region = asked(thorax, "mass in the right lung", whole)
     assert not region.coverage.whole
     assert region.coverage.reasons == ("outside-field-of-view",)
-    assert not region.where.any()
+    assert not region.mask.any()
     assert asked(thorax, "mass in the left lung", whole).coverage.whole
     assert asked(thorax, "mass", whole).coverage.assessed_fraction == pytest.approx(0.5)
 
@@ -92,7 +93,7 @@ def test_missing_slices_are_a_gap(every):
 
 def test_a_scan_that_ends_within_the_lungs_names_no_third_and_excludes_nothing():
     thorax = chest(slabs=slice(0, 30))
-    assert place_of(thorax, (25, 30, 75)) == ("left", "left lung")
+    assert anatomical_label(thorax, (25, 30, 75)) == ("left", "left lung")
     coverage = asked(thorax, "mass in the left apex").coverage
     assert not coverage.height_known
     assert not coverage.whole
@@ -106,7 +107,7 @@ def test_a_lung_that_is_cut_off_has_the_heights_of_the_other_one():
     seen[:26, :, 50:] = False  # what lies below was not seen on this side
     thorax = chest(seen, maps=(right, left))
     assert np.isfinite(thorax.height[0]).any()
-    assert place_of(thorax, (45, 30, 75))[1] == "upper third of the left lung"
+    assert anatomical_label(thorax, (45, 30, 75))[1] == "upper third of the left lung"
 
 
 def test_an_edge_that_runs_along_a_lung_hides_a_part_of_it():
@@ -114,7 +115,7 @@ def test_an_edge_that_runs_along_a_lung_hides_a_part_of_it():
     seen[:, :, 88:] = False
     part = chest(seen).parts[LEFT - 1]
     assert part.cut
-    assert part.assessed_fraction < ASSESSED
+    assert part.assessed_fraction < MIN_ASSESSED_FRACTION
     assert chest(seen).parts[RIGHT - 1].assessed_fraction > 0.99
 
 
@@ -125,17 +126,17 @@ def test_sides_that_the_midline_does_not_bear_out_are_not_known(of):
     region = asked(thorax, "mass in the left lung", of)
     assert "side-unknown" in region.coverage.reasons
     assert not region.coverage.side_known
-    assert region.where[30, 30, 20], "either lung may be the left one: both are searched"
+    assert region.mask[30, 30, 20], "either lung may be the left one: both are searched"
     anywhere = asked(thorax, "mass", of).coverage
     assert anywhere.side_known, "nobody asked for a side"
     assert not anywhere.whole, "who cannot tell sides cannot tell that both are there"
-    assert place_of(thorax, (30, 30, 75))[0] is None
+    assert anatomical_label(thorax, (30, 30, 75))[0] is None
 
 
 def test_several_places_are_united():
     thorax = chest()
-    both = asked(thorax, "mass in the middle and lower thirds of the left lung").where
-    one, other = (asked(thorax, f"mass in the {third} third of the left lung").where for third in ("middle", "lower"))
+    both = asked(thorax, "mass in the middle and lower thirds of the left lung").mask
+    one, other = (asked(thorax, f"mass in the {third} third of the left lung").mask for third in ("middle", "lower"))
     np.testing.assert_array_equal(both, one | other)
     assert one.any()
     assert other.any()
@@ -143,9 +144,9 @@ def test_several_places_are_united():
 
 def test_a_part_of_a_region_is_within_it():
     thorax = chest()
-    whole = asked(thorax, "mass").where
+    whole = asked(thorax, "mass").mask
     for query in ("mass in the left lung", "mass in the right apex", "mass left base", "mass in the left upper lobe"):
-        part = asked(thorax, query).where
+        part = asked(thorax, query).mask
         assert part.any()
         assert not (part & ~whole).any()
 

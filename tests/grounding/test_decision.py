@@ -5,7 +5,7 @@ import math
 import pytest
 
 from tips_med.grounding import Coverage, Decision
-from tips_med.grounding.decision import both, decide
+from tips_med.grounding.decision import combine_sides, decide_presence
 from tips_med.model import Calibration
 
 CALIBRATION = Calibration()
@@ -14,21 +14,24 @@ YES, MIDDLE, NO = 3.0, 0.0, -3.0
 
 @pytest.mark.parametrize(("logit", "state"), [(NO, "absent"), (MIDDLE, "unsure"), (YES, "present")])
 def test_between_the_thresholds_the_answer_is_unsure_and_says_why(logit, state):
-    decision = decide(logit, CALIBRATION, Coverage())
+    decision = decide_presence(logit, CALIBRATION, Coverage())
     assert decision.state == state
     assert decision.reasons == (("between-thresholds",) if state == "unsure" else ())
 
 
 def test_calibration_shifts_the_answer_and_never_its_order():
     shifted = Calibration(slope=0.5, intercept=-2.0)
-    chances = [decide(logit, shifted, Coverage()).probability for logit in (-4.0, 0.0, 4.0)]
+    chances = [decide_presence(logit, shifted, Coverage()).probability for logit in (-4.0, 0.0, 4.0)]
     assert chances == sorted(chances)
     assert chances[1] == pytest.approx(1 / (1 + math.exp(2.0)))
 
 
 @pytest.mark.parametrize(("logit", "holds"), [(YES, False), (MIDDLE, None), (NO, True)])
 def test_a_negation_mirrors_the_statement(logit, holds):
-    plain, negated = decide(logit, CALIBRATION, Coverage()), decide(logit, CALIBRATION, Coverage(), negated=True)
+    plain, negated = (
+        decide_presence(logit, CALIBRATION, Coverage()),
+        decide_presence(logit, CALIBRATION, Coverage(), negated=True),
+    )
     assert plain.state == negated.state
     assert plain.probability == negated.probability
     assert (plain.holds, negated.holds) == (None, holds)
@@ -36,11 +39,13 @@ def test_a_negation_mirrors_the_statement(logit, holds):
 
 def test_nothing_is_absent_where_the_region_was_not_assessed_whole():
     part = Coverage(0.6, whole=False, reasons=("outside-field-of-view",))
-    decision = decide(NO, CALIBRATION, part, negated=True)
+    decision = decide_presence(NO, CALIBRATION, part, negated=True)
     assert (decision.state, decision.holds) == ("unsure", None)
     assert decision.reasons == ("outside-field-of-view",)
     assert decision.assessed_fraction == 0.6
-    assert decide(YES, CALIBRATION, part).state == "present", "what is seen is there, whatever else was not seen"
+    assert decide_presence(YES, CALIBRATION, part).state == "present", (
+        "what is seen is there, whatever else was not seen"
+    )
 
 
 @pytest.mark.parametrize(
@@ -51,20 +56,20 @@ def test_nothing_is_absent_where_the_region_was_not_assessed_whole():
     ],
 )
 def test_no_place_is_named_that_is_not_known(coverage, reason):
-    decision = decide(YES, CALIBRATION, coverage)
+    decision = decide_presence(YES, CALIBRATION, coverage)
     assert decision.state == "unsure"
     assert decision.reasons == (reason,)
-    assert decide(NO, CALIBRATION, coverage).state == "absent", "nothing anywhere is nothing there"
+    assert decide_presence(NO, CALIBRATION, coverage).state == "absent", "nothing anywhere is nothing there"
 
 
 def test_a_region_wider_than_what_was_taught_is_never_called_free():
-    assert decide(NO, CALIBRATION, Coverage(reasons=("wider-than-trained",))).state == "unsure"
-    assert decide(YES, CALIBRATION, Coverage(reasons=("wider-than-trained",))).state == "present"
+    assert decide_presence(NO, CALIBRATION, Coverage(reasons=("wider-than-trained",))).state == "unsure"
+    assert decide_presence(YES, CALIBRATION, Coverage(reasons=("wider-than-trained",))).state == "present"
 
 
 @pytest.mark.parametrize("logit", [YES, MIDDLE, NO])
 def test_a_score_without_a_calibration_is_called_a_score(logit):
-    decision = decide(logit, None, Coverage(), negated=True)
+    decision = decide_presence(logit, None, Coverage(), negated=True)
     assert decision.state == "unsure"
     assert decision.probability is None
     assert decision.holds is None
@@ -73,7 +78,7 @@ def test_a_score_without_a_calibration_is_called_a_score(logit):
 
 
 def side(logit: float) -> Decision:
-    return decide(logit, CALIBRATION, Coverage())
+    return decide_presence(logit, CALIBRATION, Coverage())
 
 
 @pytest.mark.parametrize(
@@ -87,7 +92,7 @@ def side(logit: float) -> Decision:
     ],
 )
 def test_both_sides_means_each_of_them(right, left, state):
-    decision = both({"right": side(right), "left": side(left)}, negated=False)
+    decision = combine_sides({"right": side(right), "left": side(left)}, negated=False)
     assert decision.state == state
     assert ("one-side-only" in decision.reasons) is (YES in (right, left) and right != left)
     assert decision.sides["right"].state == side(right).state
@@ -97,4 +102,4 @@ def test_both_sides_means_each_of_them(right, left, state):
     ("right", "left", "holds"), [(YES, YES, False), (YES, NO, False), (NO, NO, True), (MIDDLE, NO, None)]
 )
 def test_neither_side_holds_only_where_both_are_free(right, left, holds):
-    assert both({"right": side(right), "left": side(left)}, negated=True).holds is holds
+    assert combine_sides({"right": side(right), "left": side(left)}, negated=True).holds is holds

@@ -3,13 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tips_med.grounding.evidence import NOTHING, evidence, evidence_map
+from tips_med.grounding.evidence import MIN_LOGIT, evidence_map, peak_evidence
 
 
 def test_evidence_is_highest_in_the_middle_of_what_is_hot():
     heat = np.full((9, 12, 15), 0.01, np.float32)
     heat[3:8, 2:7, 5:12] = 0.97
-    logit, at = evidence(heat)
+    logit, at = peak_evidence(heat)
     assert logit == pytest.approx(np.log(0.97 / 0.03), abs=1e-3)
     assert heat[at] == pytest.approx(0.97)
     assert 4 <= at[0] <= 6
@@ -18,12 +18,12 @@ def test_evidence_is_highest_in_the_middle_of_what_is_hot():
 def test_a_single_hot_cell_counts_for_little():
     heat = np.full((9, 12, 15), 0.01, np.float32)
     heat[4, 5, 6] = 0.999
-    assert evidence(heat)[0] < -3
+    assert peak_evidence(heat)[0] < -3
 
 
 def test_what_was_not_seen_is_no_evidence():
     heat = np.full((4, 5, 6), np.nan, np.float32)
-    assert evidence(heat)[0] == pytest.approx(NOTHING)
+    assert peak_evidence(heat)[0] == pytest.approx(MIN_LOGIT)
 
 
 @pytest.mark.parametrize("every", [2, 3])
@@ -31,9 +31,9 @@ def test_missing_slabs_do_not_speak_against_what_lies_between_them(every):
     """An unseen slab once counted as the strongest evidence of absence."""
     heat = np.full((12, 12, 15), 0.01, np.float32)
     heat[3:9, 2:8, 5:12] = 0.97
-    whole, _ = evidence(heat)
+    whole, _ = peak_evidence(heat)
     heat[::every] = np.nan
-    gapped, at = evidence(heat)
+    gapped, at = peak_evidence(heat)
     assert gapped == pytest.approx(whole, abs=0.05)
     assert 3 <= at[0] <= 8
 
@@ -43,9 +43,9 @@ def test_evidence_is_only_sought_in_the_asked_region():
     heat[3:8, 2:7, 8:14] = 0.97
     region = np.zeros(heat.shape, bool)
     region[:, :, :6] = True
-    assert evidence(heat, region)[0] < -4
-    assert evidence(heat, ~region)[0] > 3
-    assert evidence(heat, np.zeros_like(region))[0] == pytest.approx(NOTHING)
+    assert peak_evidence(heat, region)[0] < -4
+    assert peak_evidence(heat, ~region)[0] > 3
+    assert peak_evidence(heat, np.zeros_like(region))[0] == pytest.approx(MIN_LOGIT)
 
 
 def test_a_map_without_holes_is_a_plain_average():

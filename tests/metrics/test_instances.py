@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage.measure import label
 
-from tips_med.metrics import InstanceDetection, count_instances, find_pieces
+from tips_med.metrics import InstanceDetection, count_instances, find_components
 
 
 def boxes(*corners, size=3, shape=(20, 20, 20)):
@@ -16,7 +16,7 @@ def boxes(*corners, size=3, shape=(20, 20, 20)):
 
 def test_pieces_are_18_connected_like_scikit_image(rng):
     mask = rng.random((12, 12, 12)) < 0.12
-    ours, count = find_pieces(mask, least_voxels=1, most=10_000)
+    ours, count = find_components(mask, min_voxels=1, most=10_000)
     theirs = label(mask, connectivity=2)
     assert count == theirs.max()
     pairs = set(zip(ours.ravel().tolist(), theirs.ravel().tolist()))
@@ -26,10 +26,10 @@ def test_pieces_are_18_connected_like_scikit_image(rng):
 def test_small_pieces_and_those_past_the_largest_are_dropped():
     mask = boxes((0, 0, 0), (10, 10, 10))
     mask[5, 5, 0:9] = True  # nine voxels: one too few
-    assert find_pieces(mask)[1] == 2
+    assert find_components(mask)[1] == 2
     mask[5, 5, 9] = True
-    assert find_pieces(mask)[1] == 3
-    labels, count = find_pieces(mask, most=2)
+    assert find_components(mask)[1] == 3
+    labels, count = find_components(mask, most=2)
     assert count == 2
     assert labels[5, 5, 0] == 0
 
@@ -43,13 +43,13 @@ def test_matches_are_one_to_one_the_best_first():
     split = truth.copy()
     split[3] = False
     split[10:13] = False
-    assert count_instances(split, truth, least_voxels=5) == (1, 1, 1)
+    assert count_instances(split, truth, min_voxels=5) == (1, 1, 1)
 
 
 def test_a_match_needs_a_dice_of_a_fifth():
     truth, moved = boxes((2, 2, 2)), boxes((4, 2, 2))  # a third overlaps: Dice 1/3
     assert count_instances(moved, truth) == (1, 0, 0)
-    assert count_instances(moved, truth, least_dice=0.34) == (0, 1, 1)
+    assert count_instances(moved, truth, min_dice=0.34) == (0, 1, 1)
 
 
 def test_counts_are_pooled_over_the_set():

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from tests.synthesis.test_scene import SPACING, anatomy
-from tips_med.synthesis.anatomy import LEFT, RIGHT
-from tips_med.synthesis.deform import Deformation, cut
+from tips_med.geometry import LEFT, RIGHT
+from tips_med.synthesis.deform import Deformation, sample_deformed_crop
 
 STILL = Deformation(mirrored=0, turn_degrees=0, zoom=0, elastic_mm=0, breath=0, dependent=0)
 SHAPE = (6, 96, 128)
 
 
 def piece(seed: int, **changes: float):
-    return cut(anatomy(), SHAPE, dataclasses.replace(STILL, **changes), np.random.default_rng(seed))
+    return sample_deformed_crop(anatomy(), SHAPE, dataclasses.replace(STILL, **changes), np.random.default_rng(seed))
 
 
 def test_labels_go_where_the_voxels_go_however_the_body_bends():
@@ -65,7 +65,7 @@ def test_slabs_beyond_the_ends_repeat_the_last_and_are_not_scored():
         lesions=body.lesions[:3],
         ignored=body.ignored[:3],
     )
-    cut_piece = cut(short, SHAPE, STILL, np.random.default_rng(0))
+    cut_piece = sample_deformed_crop(short, SHAPE, STILL, np.random.default_rng(0))
     ended = cut_piece.ignored.all(axis=(1, 2))
     assert 2 <= ended.sum() < SHAPE[0]
     inner = int(np.flatnonzero(~ended)[0])

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tips_med.synthesis.anatomy import LEFT, RIGHT, Anatomy
+from tips_med.geometry import LEFT, RIGHT
+from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.findings import PAINTERS, Canvas
 from tips_med.synthesis.organs import LABELS
 from tips_med.synthesis.phantom import make_phantom

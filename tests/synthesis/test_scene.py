@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from tips_med.geometry import LEFT, RIGHT
 from tips_med.slabs import SlabSpec
 from tips_med.synthesis.acquisition import AcquisitionSpec, acquire
-from tips_med.synthesis.anatomy import LEFT, RIGHT, Anatomy, make_anatomy
+from tips_med.synthesis.anatomy import Anatomy, make_anatomy
 from tips_med.synthesis.deform import Deformation
 from tips_med.synthesis.findings import PAINTERS, Canvas, fill_air
 from tips_med.synthesis.noise import smooth_noise

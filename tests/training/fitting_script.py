@@ -20,7 +20,7 @@ from tests.training.small import RECIPE, TRAINER, data
 from tips_med.model import load_model
 from tips_med.query import Lexicon
 from tips_med.training.finetune import FinetuneTask
-from tips_med.training.fitting import fit, step_of
+from tips_med.training.fitting import fit_task, step_of
 from tips_med.training.manifest_data import ManifestData
 
 
@@ -42,7 +42,7 @@ def run(folder: Path, out: Path, processes: int, batch: int, killed_at: int, str
     spec = data(folder / "manifest.csv", batch=batch)
     module = ManifestData(spec, model, lexicon, folder / "cache", RECIPE.steps, start=step_of(out))
     trainer = replace(TRAINER, devices=processes, strategy=strategy if processes > 1 else "auto")
-    fitted = fit(task, module, out, trainer, [KilledAt(killed_at)] if killed_at else [])
+    fitted = fit_task(task, module, out, trainer, [KilledAt(killed_at)] if killed_at else [])
     sharded = sum(isinstance(value, DTensor) for value in task.parameters())
     fitted.save(out, model.card)
     if task.global_rank == 0:

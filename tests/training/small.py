@@ -10,14 +10,14 @@ from tests.manifest.files import write_nifti
 from tests.tiny import tiny_nets
 from tips_med.manifest import Row, write_manifest
 from tips_med.model import ModelCard, load_model, save_model
-from tips_med.training.finetune import FinetuneRecipe
+from tips_med.training.finetune import FinetuneConfig
 from tips_med.training.fitting import TrainerSpec
 from tips_med.training.manifest_data import DataSpec
 
 SHAPE = (6, 32, 48)
 SPACING_MM = (2.5, 2.0, 2.0)
 CARD = ModelCard("tiny", ("nodule",), licence="CC0-1.0")
-RECIPE = FinetuneRecipe(steps=6, warmup=1, learning_rate=3e-3)
+RECIPE = FinetuneConfig(steps=6, warmup=1, learning_rate=3e-3)
 TRAINER = TrainerSpec("cpu", 1, precision="32-true", ema=0.0, checkpoint_every=2, validate_every=3, threads=1)
 
 

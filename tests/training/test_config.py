@@ -16,7 +16,7 @@ def test_the_shipped_configuration_is_exactly_arguments_of_train():
     chosen = parsed("train", "--config", config, "--data.manifest", "m.csv", "--out", "runs")
     assert tuple(chosen.data.shape) == (16, 160, 160)
     assert str(chosen.data.manifest) == "m.csv"
-    assert chosen.recipe.steps == 1000
+    assert chosen.optimizer.steps == 1000
     assert chosen.trainer.checkpoint_every == 50
 
 
@@ -26,7 +26,7 @@ def test_the_configuration_of_tips_towers_is_one_of_train_too():
     assert (chosen.tuning.image.mode, chosen.tuning.image.last_blocks) == ("lora", 4)
     assert chosen.tuning.text.mode == "freeze"
     assert tuple(chosen.data.shape) == (4, 448, 448)
-    assert chosen.recipe.checkpointing
+    assert chosen.optimizer.checkpointing
 
 
 def test_a_teacher_is_chosen_by_a_folder():

@@ -3,11 +3,11 @@ from __future__ import annotations
 import torch
 
 from tips_med.training.contrast import contrast_loss, pooled_scores, relations
-from tips_med.training.studies import Statement
+from tips_med.training.studies import PhraseLabel
 
 
 def said(phrase, finding, label="present", mask=None):
-    return Statement(phrase, phrase, label, mask, finding)
+    return PhraseLabel(phrase, phrase, label, mask, finding)
 
 
 MASS = said("mass in the left lung", "mass")

@@ -8,7 +8,7 @@ import pytest
 from tests.synthesis.test_scene import SPEC, anatomy
 from tips_med.query import Lexicon
 from tips_med.synthesis.scene import make_scene
-from tips_med.training.examination import LEAST_ML, examine
+from tips_med.training.examination import MIN_VOLUME_ML, examine
 
 FINDINGS = ("mass", "ground_glass_opacity", "pleural_effusion")
 
@@ -32,7 +32,7 @@ def test_every_answer_is_what_was_painted_and_every_phrase_says_the_question(see
         assert query.side == one.side
         assert (query.finding.id if query.finding else query.structure.id) == one.finding
         if one.mask is not None:
-            assert one.mask.sum() * 0.01 >= LEAST_ML
+            assert one.mask.sum() * 0.01 >= MIN_VOLUME_ML
             if one.finding != "lung":
                 np.testing.assert_array_equal(one.mask, scene.where(one.finding, one.side))
 

@@ -22,8 +22,8 @@ from tips_med.errors import ConfigError, OutputError, TipsMedError
 from tips_med.manifest import Row, read_manifest, write_manifest
 from tips_med.models import open_model
 from tips_med.query import Lexicon
-from tips_med.training.finetune import FinetuneRecipe, FinetuneTask
-from tips_med.training.fitting import fit, step_of
+from tips_med.training.finetune import FinetuneConfig, FinetuneTask
+from tips_med.training.fitting import fit_task, step_of
 from tips_med.training.manifest_data import ManifestData
 from tips_med.training.towers import Tuning
 from tips_med.training.towers.compact import with_words
@@ -63,9 +63,9 @@ def test_training_learns_a_new_term_and_gives_one_file_that_answers(tmp_path, ca
     caplog.set_level("INFO")
     manifest = write_studies(tmp_path / "studies")
     out = tmp_path / "out"
-    recipe = FinetuneRecipe(steps=60, warmup=5, learning_rate=3e-3)
+    config = FinetuneConfig(steps=60, warmup=5, learning_rate=3e-3)
     path = train(
-        data(manifest, batch=2), out, str(tiny_weights(tmp_path / "tiny.safetensors")), name="ours", recipe=recipe,
+        data(manifest, batch=2), out, str(tiny_weights(tmp_path / "tiny.safetensors")), name="ours", optimizer=config,
         trainer=TRAINER,
     )  # fmt: skip
     model = open_model(str(path))
@@ -99,7 +99,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         with pytest.raises(OutputError, match="make room|Make room"):
-            fit(task, module, tmp_path / "out", TRAINER, [FullDisk()])
+            fit_task(task, module, tmp_path / "out", TRAINER, [FullDisk()])
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert step_of(tmp_path / "out") == 2
@@ -167,12 +167,12 @@ def test_what_does_not_go_with_sharding_is_named_before_anything_is_trained(tmp_
     module = ManifestData(data(write_studies(tmp_path)), model, LEXICON, tmp_path / "cache", RECIPE.steps)
     task = FinetuneTask.from_model(model, LEXICON, RECIPE)
     with pytest.raises(ConfigError, match="--trainer.ema 0"):
-        fit(task, module, tmp_path, replace(TRAINER, strategy="fsdp", ema=0.9))
+        fit_task(task, module, tmp_path, replace(TRAINER, strategy="fsdp", ema=0.9))
     with pytest.raises(ConfigError, match="--trainer.devices"):
-        fit(task, module, tmp_path, replace(TRAINER, strategy="fsdp", devices="auto"))
+        fit_task(task, module, tmp_path, replace(TRAINER, strategy="fsdp", devices="auto"))
     module.spec = data(module.spec.manifest, shape=(4, 30, 48))
     with pytest.raises(ConfigError, match="multiples of 16"):
-        fit(task, module, tmp_path, TRAINER)
+        fit_task(task, module, tmp_path, TRAINER)
     with pytest.raises(ConfigError, match="'full' or 'freeze'"):
         FinetuneTask.from_model(model, LEXICON, RECIPE, Tuning(image=FineTuning("lora")))
 
@@ -180,9 +180,9 @@ def test_what_does_not_go_with_sharding_is_named_before_anything_is_trained(tmp_
 def test_a_frozen_image_tower_stays_as_it_was(tmp_path):
     model = tiny_model(tmp_path)
     module = ManifestData(data(write_studies(tmp_path)), model, LEXICON, tmp_path / "cache", 2)
-    recipe = replace(RECIPE, steps=2)
-    task = FinetuneTask.from_model(model, LEXICON, recipe, Tuning(image=FineTuning("freeze")))
-    fit(task, module, tmp_path / "out", TRAINER)
+    config = replace(RECIPE, steps=2)
+    task = FinetuneTask.from_model(model, LEXICON, config, Tuning(image=FineTuning("freeze")))
+    fit_task(task, module, tmp_path / "out", TRAINER)
     for name, value in model.image.net.state_dict().items():
         torch.testing.assert_close(task.towers.image.state_dict()[name], value, rtol=0, atol=0, msg=name)
     assert any(not torch.equal(a, b) for a, b in zip(task.towers.text.parameters(), model.text.net.parameters()))
@@ -197,17 +197,17 @@ def test_averaged_weights_are_the_ones_that_stay(tmp_path):
         torch.manual_seed(0)
         task = FinetuneTask.from_model(model, LEXICON, RECIPE)
         before = task.towers.head.to_patch.weight.detach().clone()
-        fit(task, module, tmp_path / f"ema-{ema}", replace(TRAINER, ema=ema))
+        fit_task(task, module, tmp_path / f"ema-{ema}", replace(TRAINER, ema=ema))
         moved[ema] = (task.towers.head.to_patch.weight - before).abs().max().item()
     assert 0 < moved[0.999] < 0.6 * moved[0.0]
 
 
 def test_training_stops_early_when_the_dice_does_not_rise(tmp_path):
     model = tiny_model(tmp_path)
-    recipe = replace(RECIPE, steps=40, learning_rate=0.0)  # nothing is learned, so nothing gets better
-    module = ManifestData(data(write_studies(tmp_path)), model, LEXICON, tmp_path / "cache", recipe.steps)
-    task = FinetuneTask.from_model(model, LEXICON, recipe)
-    fitted = fit(task, module, tmp_path / "out", replace(TRAINER, patience=2))
+    config = replace(RECIPE, steps=40, learning_rate=0.0)  # nothing is learned, so nothing gets better
+    module = ManifestData(data(write_studies(tmp_path)), model, LEXICON, tmp_path / "cache", config.steps)
+    task = FinetuneTask.from_model(model, LEXICON, config)
+    fitted = fit_task(task, module, tmp_path / "out", replace(TRAINER, patience=2))
     assert fitted.trainer.global_step == 3 * TRAINER.validate_every
 
 
@@ -215,7 +215,7 @@ def test_logs_are_csv_and_tensorboard_with_pictures(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     model = tiny_model(tmp_path)
     module = ManifestData(data(write_studies(tmp_path)), model, LEXICON, tmp_path / "cache", 3)
-    fit(FinetuneTask.from_model(model, LEXICON, replace(RECIPE, steps=3)), module, tmp_path, TRAINER)
+    fit_task(FinetuneTask.from_model(model, LEXICON, replace(RECIPE, steps=3)), module, tmp_path, TRAINER)
     assert logged(tmp_path, "val_dice")
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard" / "from-step-0"))
     events.Reload()
@@ -236,7 +236,7 @@ def test_a_mask_on_another_grid_and_an_empty_one_are_left_out_and_told_at_the_en
     write_manifest(rows, manifest)
     trained = train(
         data(manifest), tmp_path / "out", str(tiny_weights(tmp_path / "tiny.safetensors")),
-        recipe=replace(RECIPE, steps=2), trainer=TRAINER,
+        optimizer=replace(RECIPE, steps=2), trainer=TRAINER,
     )  # fmt: skip
     assert open_model(str(trained)).card.findings == ("nodule", "mass")
     told = [record.getMessage() for record in caplog.records if record.name == "pipelines.train"]
@@ -246,5 +246,5 @@ def test_a_mask_on_another_grid_and_an_empty_one_are_left_out_and_told_at_the_en
     with pytest.raises(TipsMedError):
         train(
             data(manifest, strict=True), tmp_path / "strict", str(tmp_path / "tiny.safetensors"),
-            recipe=replace(RECIPE, steps=2), trainer=TRAINER,
+            optimizer=replace(RECIPE, steps=2), trainer=TRAINER,
         )  # fmt: skip

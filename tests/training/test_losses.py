@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 
 from tips_med.training.losses import map_loss, patch_loss, presence_loss
-from tips_med.training.matching import match_loss, weak_loss
+from tips_med.training.matching import patch_to_text_loss, weak_loss
 
 
 def maps(shape=(1, 2, 8, 8)):
@@ -65,18 +65,18 @@ def test_a_patch_has_to_find_its_phrase():
     known[0, 2, 0, :4, :4] = 0  # nobody knows whether the third is true there
     right = torch.zeros(1, 3, 1, 2, 2)
     right[0, 0], right[0, 1], right[0, 2] = 8, -8, 50
-    assert match_loss(right, target, known, used) < 1e-3
+    assert patch_to_text_loss(right, target, known, used) < 1e-3
     wrong = right.clone()
     wrong[0, 0], wrong[0, 1] = -8, 8
-    assert match_loss(wrong, target, known, used) > 8
-    assert match_loss(right, torch.zeros_like(target), known, used) == 0
+    assert patch_to_text_loss(wrong, target, known, used) > 8
+    assert patch_to_text_loss(right, torch.zeros_like(target), known, used) == 0
 
 
 def test_the_choice_among_phrases_has_a_gradient_everywhere():
     target = torch.zeros(1, 2, 1, 8, 8)
     target[0, 0, 0, :4, :4] = 1
     logits = torch.zeros(1, 2, 1, 2, 2, requires_grad=True)
-    match_loss(logits, target, torch.ones_like(target), torch.ones(1, 2)).backward()
+    patch_to_text_loss(logits, target, torch.ones_like(target), torch.ones(1, 2)).backward()
     assert logits.grad.isfinite().all()
     assert logits.grad[0, 0, 0, 0, 0] < 0 < logits.grad[0, 1, 0, 0, 0]
 

@@ -9,11 +9,11 @@ from tips_med.errors import ReadError, TipsMedError
 from tips_med.manifest import ManifestError, Row, write_manifest
 from tips_med.query import Lexicon
 from tips_med.training import studies
-from tips_med.training.batches import collate
+from tips_med.training.batches import collate_crops
 from tips_med.training.crops import StudyCrops
-from tips_med.training.finetune import FinetuneRecipe, FinetuneTask
+from tips_med.training.finetune import FinetuneConfig, FinetuneTask
 from tips_med.training.manifest_data import ManifestData
-from tips_med.training.studies import PreparedStudy, prepare
+from tips_med.training.studies import PreparedStudy, prepare_studies
 
 LEXICON = Lexicon.load("chest_ct")
 
@@ -53,7 +53,7 @@ def test_a_second_epoch_reads_no_scan(module, monkeypatch):
         raise AssertionError("a scan was read again")
 
     monkeypatch.setattr(studies, "read_scan", refuse)
-    files, skipped = prepare(module.split("train"), module.model, LEXICON, module.cache)
+    files, skipped = prepare_studies(module.split("train"), module.model, LEXICON, module.cache)
     assert files == module.files["train"]
     assert not skipped
 
@@ -61,7 +61,7 @@ def test_a_second_epoch_reads_no_scan(module, monkeypatch):
 def test_a_changed_mask_is_read_again(module):
     row = module.split("train")[0]
     row.mask.touch()
-    files, _ = prepare(module.split("train"), module.model, LEXICON, module.cache)
+    files, _ = prepare_studies(module.split("train"), module.model, LEXICON, module.cache)
     assert files[0] != module.files["train"][0]
     assert files[1] == module.files["train"][1]
 
@@ -89,7 +89,7 @@ def test_what_cannot_be_used_is_left_out_and_counted_and_strict_stops(tmp_path, 
 def test_a_mirrored_crop_swaps_the_words_with_the_image(module):
     def x_of_mass(mirror):
         crop = crops(module, mirror=mirror, shape=(6, 32, 48), negatives=0.0).crop(0)
-        mass = next(one for one in crop.asked if "mass" in one.phrase)
+        mass = next(one for one in crop.targets if "mass" in one.phrase)
         cells = np.argwhere(mass.target > 0.5)
         assert crop.volume_hu[tuple(cells.T)].mean() > 0  # the mask is still on the mass
         return mass.phrase, crop.offset_mm[1] + cells[:, 2].mean() * 2.0
@@ -102,7 +102,7 @@ def test_a_mirrored_crop_swaps_the_words_with_the_image(module):
 
 
 def test_a_swapped_phrase_is_denied_only_where_the_right_one_is_true(module):
-    asked = crops(module, mirror=0.0, negatives=1.0, shape=(6, 32, 48)).crop(0).asked
+    asked = crops(module, mirror=0.0, negatives=1.0, shape=(6, 32, 48)).crop(0).targets
     right = next(one for one in asked if one.target.any())
     wrong = next(one for one in asked if not one.target.any() and one.phrase != "pleural effusion")
     assert wrong.phrase != right.phrase
@@ -154,7 +154,7 @@ def test_weak_pairs_of_two_studies_are_contrasted(tmp_path, model):
     task.log = lambda name, value, **_: told.update({name: float(value.detach())})
     task.training_step(batch, 0).backward()
     assert told["contrast"] > 0
-    task.recipe = FinetuneRecipe(contrast_weight=0.0, weak_weight=0.0)
+    task.config = FinetuneConfig(contrast_weight=0.0, weak_weight=0.0)
     assert task.training_step(batch, 0).detach() == 0  # nothing else is known of these studies
 
 
@@ -186,7 +186,7 @@ def test_batches_are_the_same_in_one_process_and_in_two(module):
 
 def test_padding_is_not_used(module):
     one = crops(module, negatives=0.0, questions=5)
-    batch = collate([one.crop(0)], module.model.image.slab_spec, 5)
+    batch = collate_crops([one.crop(0)], module.model.image.slab_spec, 5)
     assert batch.used.tolist() == [[1, 1, 0, 0, 0]]
     assert len(batch.phrases) == 5
 
@@ -200,5 +200,5 @@ def test_a_damaged_part_of_the_cache_is_passed_over(module, caplog):
     assert [(one.code, one.line) for one in module.damaged()] == [("cache", 2), ("cache", 3)]
     with pytest.raises(ManifestError, match="damaged part of the cache"):
         [crops(module, strict=True).make(n) for n in range(2)]
-    prepare(module.split("train"), module.model, LEXICON, module.cache)  # and made again
+    prepare_studies(module.split("train"), module.model, LEXICON, module.cache)  # and made again
     PreparedStudy.load(module.files["train"][0])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import torch
 
-from tips_med.training.matching import find_loss
+from tips_med.training.matching import text_to_patch_loss
 
 
 def one_covered():
@@ -20,15 +20,15 @@ def scores(first, others):
 
 def test_a_text_has_to_find_its_patch():
     target, known, weight = one_covered()
-    assert find_loss(scores(8, -8), target, known, weight) < 1e-3
-    assert find_loss(scores(-8, 8), target, known, weight) > 10
-    assert find_loss(scores(-8, 8), target, known, 0 * weight) == 0
+    assert text_to_patch_loss(scores(8, -8), target, known, weight) < 1e-3
+    assert text_to_patch_loss(scores(-8, 8), target, known, weight) > 10
+    assert text_to_patch_loss(scores(-8, 8), target, known, 0 * weight) == 0
 
 
 def test_where_nobody_knows_nothing_is_wrong():
     target, known, weight = one_covered()
     logits = scores(-8, 8).requires_grad_()
-    loss = find_loss(logits, target, known * (target > 0), weight)  # a word of a phrase that says more
+    loss = text_to_patch_loss(logits, target, known * (target > 0), weight)  # a word of a phrase that says more
     loss.backward()
     assert loss == 0
     assert logits.grad.abs().max() == 0
@@ -37,11 +37,11 @@ def test_where_nobody_knows_nothing_is_wrong():
 def test_gradients_push_the_right_patch_up_and_the_others_down():
     target, known, weight = one_covered()
     logits = scores(0, 0).requires_grad_()
-    find_loss(logits, target, known, weight).backward()
+    text_to_patch_loss(logits, target, known, weight).backward()
     assert logits.grad[0, 0, 0, 0, 0] < 0
     assert (logits.grad[0, 0, 0].flatten()[1:] > 0).all()
 
 
 def test_an_absent_text_has_nothing_to_find():
     target, known, weight = one_covered()
-    assert find_loss(scores(3, 4), 0 * target, known, weight) == 0
+    assert text_to_patch_loss(scores(3, 4), 0 * target, known, weight) == 0

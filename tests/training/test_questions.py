@@ -7,14 +7,14 @@ import pytest
 import torch
 
 from tests.synthesis.test_scene import anatomy
+from tips_med.geometry import LEFT, RIGHT
 from tips_med.query import Lexicon
 from tips_med.slabs import SlabSpec
-from tips_med.synthesis.anatomy import LEFT, RIGHT
 from tips_med.synthesis.findings import Painted
 from tips_med.synthesis.language import Slots
 from tips_med.synthesis.scene import Scene, SceneSpec
 from tips_med.training.painted import PaintedScenes
-from tips_med.training.questions import answer, ask, meaning_of
+from tips_med.training.questions import answer_mask, draw_questions, word_mask
 
 LEXICON = Lexicon.load("chest_ct")
 FINDINGS = ("nodule", "mass", "pleural_effusion")
@@ -37,50 +37,50 @@ def scene() -> Scene:
 
 
 def test_a_side_and_an_attribute_narrow_the_answer(scene):
-    everything, _ = answer(scene, Slots(finding="nodule"))
-    right, _ = answer(scene, Slots(finding="nodule", side="right"))
-    both, _ = answer(scene, Slots(finding="nodule", side="both"))
+    everything, _ = answer_mask(scene, Slots(finding="nodule"))
+    right, _ = answer_mask(scene, Slots(finding="nodule", side="right"))
+    both, _ = answer_mask(scene, Slots(finding="nodule", side="both"))
     assert everything.sum() == both.sum() == 36
     np.testing.assert_array_equal(right, scene.findings[0].mask)
-    described, unknown = answer(scene, Slots(finding="nodule", attributes=("part_solid",)))
+    described, unknown = answer_mask(scene, Slots(finding="nodule", attributes=("part_solid",)))
     np.testing.assert_array_equal(described, scene.findings[0].mask)
     assert unknown[scene.findings[1].mask].all()  # nobody described the real one: it may be part-solid, too
 
 
 def test_what_is_not_there_is_an_empty_map_and_the_ignored_stays_unknown(scene):
-    target, unknown = answer(scene, Slots(finding="pleural_effusion"))
+    target, unknown = answer_mask(scene, Slots(finding="pleural_effusion"))
     assert not target.any()
     np.testing.assert_array_equal(unknown, scene.ignored)
-    wrong_name, _ = answer(scene, Slots(finding="mass"))
+    wrong_name, _ = answer_mask(scene, Slots(finding="mass"))
     assert not wrong_name.any()  # 12 mm is no mass
 
 
 def test_part_solid_is_neither_ground_glass_nor_free_of_it(scene):
-    target, unknown = answer(scene, Slots(finding="ground_glass_opacity"))
+    target, unknown = answer_mask(scene, Slots(finding="ground_glass_opacity"))
     assert not target.any()
     assert unknown[scene.findings[0].mask].all()
 
 
 def test_a_lung_is_known_only_where_lungs_are_labelled(scene):
-    left, _ = answer(scene, Slots(structure="lung", side="left"))
+    left, _ = answer_mask(scene, Slots(structure="lung", side="left"))
     np.testing.assert_array_equal(left, scene.lungs == LEFT)
     unlabelled = Scene(scene.volume_hu, None, scene.findings, scene.ignored, scene.offset_mm, scene.spacing_mm)
-    target, unknown = answer(unlabelled, Slots(structure="lung"))
+    target, unknown = answer_mask(unlabelled, Slots(structure="lung"))
     assert not target.any()
     assert unknown.all()
 
 
 def test_words_mean_what_they_name(scene):
-    side, _ = meaning_of(scene, "side", "left")
+    side, _ = word_mask(scene, "side", "left")
     columns = np.flatnonzero(side.any(axis=(0, 1)))
     assert (scene.offset_mm[1] + 2.0 * columns > 0).all()  # the patient's left
-    finding, _ = meaning_of(scene, "finding", "nodule")
+    finding, _ = word_mask(scene, "finding", "nodule")
     np.testing.assert_array_equal(finding, scene.where("nodule"))
-    assert meaning_of(scene, "function", None) is None
+    assert word_mask(scene, "function", None) is None
 
 
 def test_questions_are_of_what_is_there_of_the_wrong_side_and_of_what_is_not(scene):
-    asked = [q for seed in range(12) for q in ask(scene, FINDINGS, LEXICON, np.random.default_rng(seed), 8)]
+    asked = [q for seed in range(12) for q in draw_questions(scene, FINDINGS, LEXICON, np.random.default_rng(seed), 8)]
     vocabulary = set(LEXICON.vocabulary)
     assert all(set(q.phrase.split()) <= vocabulary for q in asked)
     assert all(q.word < len(q.phrase.split()) for q in asked)
@@ -92,7 +92,9 @@ def test_questions_are_of_what_is_there_of_the_wrong_side_and_of_what_is_not(sce
 def test_what_is_asked_for_more_often_is_a_matter_of_weights(scene):
     def count(weights) -> int:
         asked = [
-            q for seed in range(40) for q in ask(scene, FINDINGS, LEXICON, np.random.default_rng(seed), 3, weights)
+            q
+            for seed in range(40)
+            for q in draw_questions(scene, FINDINGS, LEXICON, np.random.default_rng(seed), 3, weights)
         ]
         return sum("effusion" in q.phrase for q in asked)
 
@@ -103,7 +105,7 @@ def test_what_is_asked_for_more_often_is_a_matter_of_weights(scene):
 def test_a_nodule_is_told_apart_from_what_it_is_mistaken_for(scene):
     """Half of the questions about what is not there are of what looks alike."""
     findings = ("nodule", "cavity", "pneumothorax", "emphysema", "pleural_effusion")
-    asked = [q for seed in range(20) for q in ask(scene, findings, LEXICON, np.random.default_rng(seed), 8)]
+    asked = [q for seed in range(20) for q in draw_questions(scene, findings, LEXICON, np.random.default_rng(seed), 8)]
     mistaken = sum("cavit" in q.phrase for q in asked)
     assert mistaken > 2 * sum("pneumothorax" in q.phrase for q in asked) > 0
     assert not any(q.target.any() for q in asked if "cavit" in q.phrase and "nod" not in q.phrase)
@@ -112,7 +114,7 @@ def test_a_nodule_is_told_apart_from_what_it_is_mistaken_for(scene):
 def test_every_finding_is_asked_for_before_one_that_is_not_there_comes_up_again(scene):
     findings = ("mass", "pleural_effusion", "pneumothorax", "emphysema", "cavity")
     for seed in range(6):
-        asked = ask(scene, findings, LEXICON, np.random.default_rng(seed), 6)
+        asked = draw_questions(scene, findings, LEXICON, np.random.default_rng(seed), 6)
         meant = {LEXICON.parse(q.phrase).finding.id for q in asked[1:]}  # the first is about the lungs
         assert meant == set(findings)
 

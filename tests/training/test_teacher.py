@@ -18,9 +18,9 @@ from tips_med.errors import OutputError, TipsMedError
 from tips_med.manifest import ManifestError
 from tips_med.models import open_model
 from tips_med.training.crops import StudyCrops
-from tips_med.training.finetune import FinetuneRecipe
+from tips_med.training.finetune import FinetuneConfig
 from tips_med.training.manifest_data import ManifestData
-from tips_med.training.studies import PreparedStudy, said_of
+from tips_med.training.studies import PreparedStudy, read_study_header
 from tips_med.training.teacher import read_embeddings, store_embeddings, teacher_file, write_embeddings
 
 PLACES_MM = 7.0  # between the slabs, rows and columns of a teacher whose embeddings tell their own place
@@ -86,7 +86,7 @@ def test_only_the_slabs_near_a_crop_are_read(tmp_path):
 
 
 def test_studies_without_a_teacher_are_counted_and_none_at_all_is_refused(tmp_path, module, caplog):
-    scans = [said_of(file).scan for file in module.files["train"]]
+    scans = [read_study_header(file).scan for file in module.files["train"]]
     base = module.spec.manifest.parent
     teacher_file(module.spec.teacher, scans[1], base).unlink()
 
@@ -142,10 +142,10 @@ def test_a_tips_tower_is_distilled_into_the_compact_one_by_the_same_configuratio
     assert main(chosen) == 0
     assert [file.stat().st_mtime_ns for file in sorted(stored.iterdir())] == before
     out = tmp_path / "out"
-    recipe = FinetuneRecipe(steps=40, warmup=5, learning_rate=3e-3)
+    config = FinetuneConfig(steps=40, warmup=5, learning_rate=3e-3)
     path = train(
         data(manifest, batch=2, teacher=stored, mirror=0.0), out, str(tiny_weights(tmp_path / "tiny.safetensors")),
-        recipe=recipe, trainer=TRAINER,
+        optimizer=config, trainer=TRAINER,
     )  # fmt: skip
     distil, dense = logged(out, "distil"), logged(out, "dense")
     assert distil[-1] < 0.8 * distil[0]

@@ -15,8 +15,8 @@ from tips_med.cli import main
 from tips_med.encoders.tips import FineTuning
 from tips_med.errors import ConfigError, OutputError, WeightsError
 from tips_med.models import TUNED, open_model
-from tips_med.training.finetune import FinetuneRecipe, FinetuneTask
-from tips_med.training.fitting import fit, step_of
+from tips_med.training.finetune import FinetuneConfig, FinetuneTask
+from tips_med.training.fitting import fit_task, step_of
 from tips_med.training.manifest_data import ManifestData
 from tips_med.training.towers import Tuning
 
@@ -33,10 +33,10 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-def made(folder, manifest, cache, tuning=None, steps=8, **recipe):
+def made(folder, manifest, cache, tuning=None, steps=8, **config):
     """A model, its task and its data, from the start."""
     model = open_model(f"tips:{folder}", "cpu")
-    chosen = FinetuneRecipe(steps=steps, warmup=1, learning_rate=3e-3, **recipe)
+    chosen = FinetuneConfig(steps=steps, warmup=1, learning_rate=3e-3, **config)
     torch.manual_seed(0)
     task = FinetuneTask.from_model(model, LEXICON, chosen, tuning)
     return model, task, ManifestData(data(manifest, shape=SHAPE), model, LEXICON, cache, steps)
@@ -54,8 +54,8 @@ def test_training_begins_with_what_tips_says_zero_shot(tips_folder, manifest, ca
     module.prepare_data()
     batch = next(iter(module.train_dataloader()))
     with torch.no_grad():
-        patches, fine = task.towers.look(batch.pixels, batch.offset_mm)
-        words, phrases = task.towers.read(batch.phrases)
+        patches, fine = task.towers.encode_images(batch.pixels, batch.offset_mm)
+        words, phrases = task.towers.encode_phrases(batch.phrases)
         logits = task.towers.head.fine_scores(phrases, patches[0], fine[0])
     zero_shot = open_model(f"tips:{tips_folder}", "cpu")
     found = zero_shot.text.embed(batch.phrases)
@@ -102,9 +102,9 @@ def test_checkpointing_changes_no_gradient(tips_folder, manifest, cache):
 
 def test_lora_on_a_manifest_ends_in_a_folder_that_answers(tips_folder, manifest, tmp_path, capsys):
     out = tmp_path / "out"
-    recipe = FinetuneRecipe(steps=40, warmup=2, learning_rate=1e-2)
+    config = FinetuneConfig(steps=40, warmup=2, learning_rate=1e-2)
     path = train(
-        data(manifest, batch=2, shape=SHAPE, negatives=0.0), out, f"tips:{tips_folder}", name="ours", recipe=recipe,
+        data(manifest, batch=2, shape=SHAPE, negatives=0.0), out, f"tips:{tips_folder}", name="ours", optimizer=config,
         licence="CC0-1.0", trainer=TRAINER,
     )  # fmt: skip
     losses = logged(out, "loss")
@@ -122,7 +122,7 @@ def test_lora_on_a_manifest_ends_in_a_folder_that_answers(tips_folder, manifest,
     assert "was trained to find: mass" in " ".join(capsys.readouterr().err.split())
     # And the same command again finds it done, and writes the same model in its place.
     again = train(
-        data(manifest, batch=2, shape=SHAPE, negatives=0.0), out, f"tips:{tips_folder}", name="ours", recipe=recipe,
+        data(manifest, batch=2, shape=SHAPE, negatives=0.0), out, f"tips:{tips_folder}", name="ours", optimizer=config,
         licence="CC0-1.0", trainer=TRAINER,
     )  # fmt: skip
     assert again == path
@@ -140,7 +140,7 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(tips_folder, manif
     def run(out, *callbacks):
         _, task, module = made(tips_folder, manifest, cache)
         module.start = step_of(out)
-        fit(task, module, out, replace(TRAINER, ema=0.5), callbacks)
+        fit_task(task, module, out, replace(TRAINER, ema=0.5), callbacks)
         return task.state_dict()
 
     whole = run(tmp_path / "whole")
@@ -182,7 +182,7 @@ def test_crops_that_make_no_whole_patches_are_refused_with_a_shape_that_does(tip
     _, task, module = made(tips_folder, manifest, cache)
     module.spec = replace(module.spec, shape=(2, 60, 56))
     with pytest.raises(ConfigError, match=r"\[4, 56, 56\]"):
-        fit(task, module, tmp_path, TRAINER)
+        fit_task(task, module, tmp_path, TRAINER)
 
 
 def test_a_wrong_folder_is_one_line_for_train_too(manifest, tmp_path, capsys):

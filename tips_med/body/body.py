@@ -62,7 +62,7 @@ def find_body(
             back, x to the patient's left. Anything where nothing was seen.
         seen: Where the scan measured something, bool [slab y x]. A body does not end at a gap: for its outline an empty
             slab between two others has the values of the nearest one.
-        spacing_mm: Of the grid: slab, y, x.
+        spacing_mm: Spacing of the grid: slab, y, x.
         origin_mm: Where the centre of the first cell lies, (y, x): that of the affine, to have places in LPS.
 
     Returns:

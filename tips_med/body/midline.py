@@ -66,7 +66,7 @@ def find_midline(
         hu: Hounsfield units, [slab y x].
         body: From ``outline_body``.
         cut: From ``cut_edges``.
-        spacing_mm: Of the grid: slab, y, x.
+        spacing_mm: Spacing of the grid: slab, y, x.
 
     Returns:
         The midline, in mm from the centre of the grid's first cell.
@@ -118,7 +118,7 @@ def trace_spine(
     Args:
         hu: Hounsfield units, [slab y x].
         body: Where the body is.
-        spacing_mm: Of the grid.
+        spacing_mm: Spacing of the grid.
         allowed: Columns that may be its middle, bool [x].
 
     Returns:

@@ -101,7 +101,7 @@ def cut_edges(body: np.ndarray, seen: np.ndarray, spacing_mm: tuple[float, float
     Args:
         body: From ``outline_body``, [slab y x]; x runs to the patient's left, y to the back.
         seen: Where the scan measured something.
-        spacing_mm: Of the grid: slab, y, x.
+        spacing_mm: Spacing of the grid: slab, y, x.
 
     Returns:
         bool [slab] for each edge.

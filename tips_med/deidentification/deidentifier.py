@@ -86,7 +86,7 @@ class Deidentifier:
         """De-identifies an image's data set in place, nested items, file meta information and preamble included."""
         patient = self.patient(str(dataset.get("PatientID", "") or ""))
         self._apply(dataset)
-        _sign(dataset)
+        _add_method_attributes(dataset)
         dataset.PatientName = dataset.PatientID = patient
         old: Any = getattr(dataset, "file_meta", None)
         if old is not None:
@@ -102,7 +102,7 @@ class Deidentifier:
     def result(self, dataset: Dataset) -> None:
         """Finishes a result that was made from a de-identified header: when it was made says when the scan was made."""
         self._apply(dataset, only_times=True)
-        _sign(dataset)
+        _add_method_attributes(dataset)
 
     def _apply(self, dataset: Dataset, *, only_times: bool = False) -> None:
         action_of = profile()
@@ -143,7 +143,7 @@ def _is_unclear(tag: BaseTag) -> bool:
     return tag.is_private or tag.group in _OVERLAYS or tag.group in _CURVES or not dictionary_has_tag(tag)
 
 
-def _sign(dataset: Dataset) -> None:
+def _add_method_attributes(dataset: Dataset) -> None:
     """Says what was done (PS3.15 E.1.1, PS3.3 C.7.1.1)."""
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = _METHOD

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, Literal
 
-from tips_med.errors import ConfigError
+from tips_med.errors import MissingExtraError
 
 Action = Literal["remove", "empty", "replace", "map"]
 _ACTIONS: dict[str, Action] = {
@@ -79,9 +79,5 @@ def _library() -> Any:
     try:
         from dicomanonymizer import simpledicomanonymizer
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{error.name} is not installed",
-            remedy='install it with pip install "tips_med[pacs]"',
-            code="missing-extra",
-        ) from error
+        raise MissingExtraError("de-identified results", str(error.name), "pacs") from error
     return simpledicomanonymizer

@@ -91,8 +91,8 @@ def patch_distance(patches: Tensor, target: Tensor, inside: Tensor) -> Tensor:
     """One minus the cosine with the teacher, averaged over all patches that it saw.
 
     Args:
-        patches: Of the student, at the teacher's width, [batch slab row col embedding].
-        target: Of the teacher, the same shape; no gradient flows.
+        patches: Patches of the student, at the teacher's width, [batch slab row col embedding].
+        target: Target of the teacher, the same shape; no gradient flows.
         inside: Where the teacher saw something, [batch slab row col].
 
     Returns:

@@ -33,7 +33,7 @@ class EncodedStudy:
         seen: Where the scan measured something, on the fine grid (or the patch grid of towers without one).
         body: Where the body is, on the same grid.
         encoder: Name of the image tower.
-        weights_sha256: Of the model; only the same weights may ask.
+        weights_sha256: Weights of the model; only the same weights may ask.
         cache: Maps that several queries need (the lungs), by name; never saved.
     """
 

@@ -2,6 +2,6 @@
 
 from tips_med.evaluation.page import write_evaluation
 from tips_med.evaluation.run import Evaluation, evaluate_rows
-from tips_med.evaluation.suite import Case, Suite
+from tips_med.evaluation.suite import EvaluatedRow, Suite
 
-__all__ = ["Case", "Evaluation", "Suite", "evaluate_rows", "write_evaluation"]
+__all__ = ["EvaluatedRow", "Evaluation", "Suite", "evaluate_rows", "write_evaluation"]

@@ -12,7 +12,7 @@ from typing import Any
 from tips_med.errors import OutputError
 from tips_med.evaluation.meanings import meaning_of
 from tips_med.evaluation.run import Evaluation
-from tips_med.evaluation.suite import Case
+from tips_med.evaluation.suite import EvaluatedRow
 from tips_med.folders import whole_file
 
 FORMAT = "tips_med-evaluation-1"
@@ -37,7 +37,7 @@ class Gallery:
         each: How many best, and how many worst.
 
     Raises:
-        OutputError: ``missing-extra`` when matplotlib is not installed and pictures are asked for.
+        MissingExtraError: When matplotlib is not installed and pictures are asked for.
     """
 
     def __init__(self, folder: Path, each: int = 3) -> None:
@@ -46,7 +46,7 @@ class Gallery:
         self.folder, self.each = folder, each
         self.shown: list[tuple[float, str, dict[str, Any]]] = []
 
-    def watch(self, case: Case) -> None:
+    def watch(self, case: EvaluatedRow) -> None:
         """Draws a case that is among the best or the worst so far; cases without an outlined finding are left out."""
         from tips_med.exporters.figure import write_figure
 
@@ -158,9 +158,9 @@ def _page(evaluation: Evaluation, about: Mapping[str, Any], gallery: Gallery | N
 
 def _figure(value: float, name: str, facts: dict[str, Any]) -> str:
     phrase = html.escape(facts["phrase"])
-    said = f"Line {facts['line']}, {html.escape(facts['scan'])}: {phrase}, Dice {value:.3f}"
+    caption = f"Line {facts['line']}, {html.escape(facts['scan'])}: {phrase}, Dice {value:.3f}"
     picture = f'<img src="{PICTURES}/{html.escape(name)}" alt="the answer to {phrase}">'
-    return f"<figure><figcaption>{said}</figcaption>{picture}</figure>"
+    return f"<figure><figcaption>{caption}</figcaption>{picture}</figure>"
 
 
 def _interval(values: Mapping[str, float | int | None]) -> str:

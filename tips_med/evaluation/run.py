@@ -13,9 +13,9 @@ import numpy as np
 
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError, TipsMedError
-from tips_med.evaluation.suite import Case, Suite
+from tips_med.evaluation.suite import EvaluatedRow, Suite
 from tips_med.grounding import Grounding, encode, ground
-from tips_med.grounding.ground import lexicon_named, understand
+from tips_med.grounding.ground import load_lexicon, parse_query
 from tips_med.manifest import OTHER_FINDINGS, ManifestError, Row, other_finding, other_level, other_side, read_mask
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon, Query
@@ -67,20 +67,20 @@ def evaluate_rows(
     draws: int = 1000,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
-    watch: Callable[[Case], None] | None = None,
+    watch: Callable[[EvaluatedRow], None] | None = None,
 ) -> Evaluation:
     """Asks every phrase of every scan, each scan encoded once.
 
     Args:
-        rows: Of a manifest.
+        rows: Rows of a manifest.
         model: To be evaluated.
-        folder: Of the manifest; scans are named from it.
+        folder: Folder of the manifest; scans are named from it.
         strict: Stop at the first row that cannot be asked, instead of counting it.
         other_findings: For the swap test; ``OTHER_FINDINGS`` when None.
         paraphrases: Other wordings that outlined findings are asked in.
         as_written: Give synonyms that were kept from training to the model as they are, not in usual words.
-        draws: Of the bootstrap over patients.
-        seed: Of wordings and draws.
+        draws: Draws of the bootstrap over patients.
+        seed: Seed of wordings and draws.
         progress: Called with (rows done, rows in all).
         watch: Called with every answered case, for pictures.
 
@@ -90,7 +90,7 @@ def evaluate_rows(
     terms: dict[str, Suite] = defaultdict(Suite)
     cases: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
-    asker = _Asker(model, other_findings or OTHER_FINDINGS, paraphrases, np.random.default_rng(seed), as_written)
+    asker = _RowEvaluator(model, other_findings or OTHER_FINDINGS, paraphrases, np.random.default_rng(seed), as_written)
     by_scan: dict[Path, list[Row]] = defaultdict(list)
     for row in rows:
         by_scan[row.scan].append(row)
@@ -103,7 +103,7 @@ def evaluate_rows(
                 log.warning("line %d left out: %s", row.line, answer)
                 skipped.append({"line": row.line, "code": answer.code, "text": str(answer)})
             else:
-                case = Case(scan=_named(path, folder), **answer)
+                case = EvaluatedRow(scan=_named(path, folder), **answer)
                 terms[case.term].add(case)
                 cases.append(case.facts())
                 if watch:
@@ -122,7 +122,7 @@ def evaluate_rows(
     )
 
 
-class _Asker:
+class _RowEvaluator:
     def __init__(
         self,
         model: GroundingModel,
@@ -133,7 +133,7 @@ class _Asker:
     ) -> None:
         self.model, self.other_findings, self.paraphrases, self.rng = model, other_findings, paraphrases, rng
         self.as_written = as_written
-        self.lexicon: Lexicon = lexicon_named(model.card.lexicon)
+        self.lexicon: Lexicon = load_lexicon(model.card.lexicon)
 
     def answers(self, path: Path, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any] | TipsMedError]]:
         """Each row with the fields of its case, or with what is wrong."""
@@ -150,7 +150,7 @@ class _Asker:
                 yield row, error
 
     def answer(self, study: EncodedStudy, row: Row, there: set[str]) -> dict[str, Any]:
-        query = understand(self.lexicon.parse(row.phrase, as_written=self.as_written), self.model)
+        query = parse_query(self.lexicon.parse(row.phrase, as_written=self.as_written), self.model)
         label = row.resolved(query.negated)
         truth = None
         if row.mask is not None:
@@ -159,12 +159,12 @@ class _Asker:
                 raise ManifestError(f"the mask contradicts the label {label!r}", path=row.mask, code="mask-and-label")
         elif label == "absent":
             truth = np.zeros(study.scan.shape, bool)
-        fields: dict[str, Any] = {"line": row.line, "label": label, "truth": truth, "patient": row.who}
+        fields: dict[str, Any] = {"line": row.line, "label": label, "truth": truth, "patient": row.patient_key}
         fields["grounding"] = ground(study, query, self.model)
         if truth is not None and truth.any():
-            asked = {name: self._ask(study, phrase) for name, phrase in self._swaps(query, there).items()}
-            fields["swapped"] = {name: answer.mask for name, answer in asked.items() if answer is not None}
-            others = [self._ask(study, phrase) for phrase in self._wordings(query)]
+            swapped = {name: self._ground(study, phrase) for name, phrase in self._swaps(query, there).items()}
+            fields["swapped"] = {name: answer.mask for name, answer in swapped.items() if answer is not None}
+            others = [self._ground(study, phrase) for phrase in self._wordings(query)]
             fields["paraphrased"] = tuple(
                 (other.mask, float(other.probability)) for other in others if other is not None
             )
@@ -201,7 +201,7 @@ class _Asker:
                 found.setdefault(phrase, text)
         return list(found.values())
 
-    def _ask(self, study: EncodedStudy, phrase: str) -> Grounding | None:
+    def _ground(self, study: EncodedStudy, phrase: str) -> Grounding | None:
         try:
             return ground(study, phrase, self.model)
         except QueryError:  # the model was not trained for the other finding

@@ -25,18 +25,18 @@ from tips_med.metrics import (
     ThresholdIoU,
     dice,
 )
+from tips_med.resampling import resample
 from tips_med.shapes import Mask
-from tips_med.slabs import resample
 
 SWAPS = ("side", "level", "finding")
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class EvaluatedRow:
     """One row of a manifest, answered.
 
     Attributes:
-        line: Of the manifest.
+        line: Line of the manifest.
         scan: Its path, as the manifest says it.
         grounding: The answer.
         label: Whether what was asked for is there.
@@ -58,8 +58,8 @@ class Case:
     @property
     def term(self) -> str:
         """What was asked for, as a term of the lexicon."""
-        asked = self.grounding.query.finding or self.grounding.query.structure
-        return asked.id if asked else ""
+        term = self.grounding.query.finding or self.grounding.query.structure
+        return term.id if term else ""
 
     @property
     def dice(self) -> float | None:
@@ -89,7 +89,7 @@ class Suite:
     """The metrics of one set of cases: overall, or of one term.
 
     Args:
-        tolerance_mm: Of the surface Dice.
+        tolerance_mm: Tolerance of the surface Dice.
     """
 
     def __init__(self, tolerance_mm: float = 2.0) -> None:
@@ -100,7 +100,7 @@ class Suite:
         self.swaps = {name: SwapTest() for name in SWAPS}
         self.paraphrases = ParaphraseStability()
 
-    def add(self, case: Case) -> None:
+    def add(self, case: EvaluatedRow) -> None:
         """Adds an answered case to every metric that it can say something to."""
         grounding, who = case.grounding, case.patient
         if case.label in ("present", "absent"):

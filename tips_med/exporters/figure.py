@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tips_med.errors import OutputError
+from tips_med.errors import MissingExtraError, OutputError
 
 try:
     import matplotlib as mpl
@@ -25,9 +25,7 @@ try:
     from matplotlib.font_manager import FontProperties, findfont, get_font
     from matplotlib.lines import Line2D
 except ImportError as e:
-    raise OutputError(
-        "figures need matplotlib", remedy="run pip install 'tips-med[figures]'", code="missing-extra"
-    ) from e
+    raise MissingExtraError("figures", "matplotlib", "figures") from e
 
 from tips_med.exporters.base import Exporter
 from tips_med.exporters.panels import HEAT_COLOURS, ON_IMAGE, OUTLINE, Painter
@@ -78,7 +76,7 @@ def write_figure(grounding: Grounding, path: Path, truth: Mask | None = None) ->
 
     Args:
         grounding: The answer.
-        path: Of the PNG.
+        path: Path of the PNG.
         truth: Where it truly is, [k j i]; drawn as a dashed outline, with a slice through it.
 
     Raises:
@@ -206,21 +204,21 @@ def _close_ups(painter: Painter, plane: Plane, window: Window) -> list[_Panel]:
         windows.append(SOFT_TISSUE)
     shown = painter.box.high - painter.box.low
     part = max(_CLOSE_UP_MM, 1.8 * size) / float(min(shown[:2]))
-    box, said = painter.box, "a without colour"
+    box, title = painter.box, "a without colour"
     if part > 0.6:
         windows = windows[-1:]
     else:
         # Of the same proportions as the whole slices, so that the pictures of a row line up.
         low, high = painter.box.low.copy(), painter.box.high.copy()
         low[:2], high[:2] = centre - part * shown[:2] / 2, centre + part * shown[:2] / 2
-        box, said = Box(low, high), "a enlarged"
+        box, title = Box(low, high), "a enlarged"
 
     def draw(axes: Axes, plane: Plane, window: Window) -> None:
         painter.scan_in(axes, plane, window)
         painter.answer_on(axes, plane, numbers=False, peak=False)
 
     close = axial_plane(plane.at_mm, box, painter.scan)
-    return [_Panel(f"{said}, {w.name}", close, partial(draw, plane=close, window=w)) for w in windows]
+    return [_Panel(f"{title}, {w.name}", close, partial(draw, plane=close, window=w)) for w in windows]
 
 
 def _word_panel(
@@ -259,8 +257,8 @@ def _fill(axes: Axes, panel: _Panel) -> None:
 
 
 def _title_lines(grounding: Grounding) -> list[str]:
-    asked = f"\N{LEFT DOUBLE QUOTATION MARK}{grounding.query.text}\N{RIGHT DOUBLE QUOTATION MARK}"
-    lines = textwrap.wrap(printable(asked), 110, max_lines=1, placeholder=" \N{HORIZONTAL ELLIPSIS}")
+    quoted = f"\N{LEFT DOUBLE QUOTATION MARK}{grounding.query.text}\N{RIGHT DOUBLE QUOTATION MARK}"
+    lines = textwrap.wrap(printable(quoted), 110, max_lines=1, placeholder=" \N{HORIZONTAL ELLIPSIS}")
     return [*lines, *textwrap.wrap(printable(grounding.sentence), 165)]
 
 
@@ -279,10 +277,10 @@ def _write_footer(figure: Figure, painter: Painter, total_inch: float, limits: t
     bar = figure.add_axes((left, y, 0.12, 0.1 / total_inch))
     figure.colorbar(ScalarMappable(Normalize(0, 1), HEAT_COLOURS), cax=bar, orientation="horizontal", ticks=[0, 0.5, 1])
     bar.tick_params(labelsize=9, pad=1, length=2)
-    said = "score"
+    title = "score"
     if limits != (0.0, 1.0):
-        said += f"; for words, scores from {limits[0]:.2g} to {limits[1]:.2g}"
-    figure.text(left + 0.128, y, said, va="center", fontsize=10.5)
+        title += f"; for words, scores from {limits[0]:.2g} to {limits[1]:.2g}"
+    figure.text(left + 0.128, y, title, va="center", fontsize=10.5)
     model = textwrap.shorten(printable(grounding.model), 60, placeholder="\N{HORIZONTAL ELLIPSIS}")
     right = 1 - _GAP_INCH / _WIDTH_INCH
     figure.text(right, y, f"{FOOTER}. Model: {model}", va="center", ha="right", fontsize=10.5, parse_math=False)

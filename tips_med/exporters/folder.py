@@ -39,7 +39,7 @@ def default_exporters() -> tuple[Exporter, ...]:
     """NIfTI volumes and a figure.
 
     Raises:
-        OutputError: ``missing-extra`` when matplotlib is not installed.
+        MissingExtraError: When matplotlib is not installed.
     """
     from tips_med.exporters.figure import FigureExporter
 

@@ -13,10 +13,9 @@ import numpy as np
 
 from tips_med.errors import OutputError
 from tips_med.exporters.base import Exporter
-from tips_med.geometry import axis_directions
+from tips_med.geometry import axis_directions, ras_affine_ijk
 from tips_med.grounding import Grounding
 from tips_med.shapes import Affine
-from tips_med.slabs import ras_affine_ijk
 
 _SCANNER_ANATOMICAL = 1
 """NIFTI_XFORM_SCANNER_ANAT: millimetres in the scanner's frame, as in DICOM."""
@@ -64,7 +63,7 @@ def write_volume(
     """Writes an array [k j i] at its place in the patient; the same input gives the same bytes.
 
     Args:
-        array: Of the type that is to be stored.
+        array: Array of the type that is to be stored.
         lps_from_index: Maps (k, j, i, 1) to LPS in mm.
         path: A ``.nii`` or ``.nii.gz`` file.
         description: At most 79 characters.

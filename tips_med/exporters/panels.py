@@ -61,9 +61,9 @@ class Painter:
         _mark_sides(axes, plane)
         _mark_scale(axes, plane)
         if place:
-            said = {"transform": axes.transAxes, "va": "top", "fontsize": _SMALL, **ON_IMAGE}
-            axes.text(0.02, 0.98, self._place(plane), **said)
-            axes.text(0.98, 0.98, str(window), ha="right", **said)
+            style = {"transform": axes.transAxes, "va": "top", "fontsize": _SMALL, **ON_IMAGE}
+            axes.text(0.02, 0.98, self._place(plane), **style)
+            axes.text(0.98, 0.98, str(window), ha="right", **style)
 
     def heat_on(self, axes: Axes, plane: Plane, heat: Heat, limits: tuple[float, float] = (0.0, 1.0)) -> None:
         """A translucent map: the lower the value, the clearer the scan."""

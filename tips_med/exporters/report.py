@@ -157,8 +157,8 @@ def _decision(decision: Decision) -> dict[str, Any]:
 
 
 def _instance(instance: Instance) -> dict[str, Any]:
-    said = {field.name: getattr(instance, field.name) for field in fields(instance)}
-    return said | {
+    values = {field.name: getattr(instance, field.name) for field in fields(instance)}
+    return values | {
         "laterality": _laterality(instance.side),
         "peak_lps": _point(instance.peak_lps),
         "centroid_lps": _point(instance.centroid_lps),

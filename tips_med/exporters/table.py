@@ -45,30 +45,30 @@ def answers_table(groundings: Sequence[Grounding]) -> Table:
 
 
 def _asked(grounding: Grounding) -> Text:
-    asked = Text(grounding.query.text)
+    query = Text(grounding.query.text)
     if grounding.query.unknown_words:
-        asked.append(f"\nnot understood: {', '.join(grounding.query.unknown_words)}", style="italic")
-    return asked
+        query.append(f"\nnot understood: {', '.join(grounding.query.unknown_words)}", style="italic")
+    return query
 
 
 def _answered(grounding: Grounding) -> Text:
     decision = grounding.presence
     number = _number(grounding.probability, 2)
-    said = Text(
+    shown = Text(
         f"{decision.state} {number if decision.calibrated else f'(score {number})'}", style=_STYLE[decision.state]
     )
     if decision.state == "unsure":
         for reason in decision.reasons[:2]:
-            said.append(f"\n{reason}", style="italic")
+            shown.append(f"\n{reason}", style="italic")
     if grounding.query.negated:
         holds = grounding.presence.holds
-        said.append("\nundecided" if holds is None else "\nstatement holds" if holds else "\nstatement fails")
-    return said
+        shown.append("\nundecided" if holds is None else "\nstatement holds" if holds else "\nstatement fails")
+    return shown
 
 
 def _measured(instance: Instance) -> list[Text]:
     first, last = instance.slices
-    said = (
+    rows = (
         instance.region or instance.side or "-",
         _number(instance.volume_ml, 2 if instance.volume_ml < 10 else 0),
         _number(instance.long_axis_mm, 0 if instance.long_axis_mm >= 100 else 1),
@@ -76,7 +76,7 @@ def _measured(instance: Instance) -> list[Text]:
         _number(instance.mean_hu, 0),
         _number(instance.score, 2),
     )
-    return [Text(text) for text in said]
+    return [Text(text) for text in rows]
 
 
 def _number(value: float, decimals: int) -> str:

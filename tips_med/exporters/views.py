@@ -15,9 +15,9 @@ from skimage import measure
 
 from tips_med.geometry import grid_corners, index_from_crop, nearest_body_axes, spacing_mm, transform_points
 from tips_med.grounding import Grounding
+from tips_med.resampling import resample
 from tips_med.scan import Scan
 from tips_med.shapes import Affine
-from tips_med.slabs import resample
 
 _MAX_PIXELS = 512
 _BODY_HU = -400.0
@@ -124,11 +124,11 @@ def body_box(scan: Scan) -> Box:
         return whole
     steps = [max(1, round(4.0 / s)) for s in scan.spacing_mm]
     coarse = scan.voxels[:: steps[0], :: steps[1], :: steps[2]] > _BODY_HU
-    pieces = np.asarray(measure.label(ndimage.binary_opening(coarse, iterations=2), connectivity=1))
-    if not pieces.any():
+    components = np.asarray(measure.label(ndimage.binary_opening(coarse, iterations=2), connectivity=1))
+    if not components.any():
         return whole
-    largest = 1 + int(np.argmax(np.bincount(pieces.ravel())[1:]))
-    points = transform_points(scan.lps_from_kji, np.argwhere(pieces == largest) * steps)
+    largest = 1 + int(np.argmax(np.bincount(components.ravel())[1:]))
+    points = transform_points(scan.lps_from_kji, np.argwhere(components == largest) * steps)
     low, high = points.min(axis=0), points.max(axis=0)
     return Box(low - _MARGIN_MM, high + _MARGIN_MM).within(whole)
 

@@ -39,7 +39,7 @@ Reason = Literal[
 
 @dataclass(frozen=True)
 class Coverage:
-    """What of the asked region this scan shows.
+    """What of the searched region this scan shows.
 
     Attributes:
         assessed_fraction: The share of the region that was seen, estimated, 0 to 1.
@@ -61,11 +61,11 @@ class Decision:
     """Is the finding there? Said of the finding, whether or not the query negates it.
 
     Attributes:
-        state: ``absent`` only where the asked region was assessed nearly whole; ``unsure`` says why in ``reasons``.
-        score: Of the model at the surest place of the asked region, 0 to 1; not a probability.
+        state: ``absent`` only where the searched region was assessed nearly whole; ``unsure`` says why in ``reasons``.
+        score: Score of the model at the surest place of the searched region, 0 to 1; not a probability.
         probability: Calibrated, 0 to 1; None where the model has no calibration for what was asked.
         holds: For a negated query, whether the statement holds; None when unsure, or when nothing was negated.
-        assessed_fraction: The share of the asked region that the scan shows, estimated, 0 to 1.
+        assessed_fraction: The share of the searched region that the scan shows, estimated, 0 to 1.
         reasons: Short codes: why the state is not more than it is, and what of the query was not answered.
         sides: Where both sides were looked at one by one, the state of each.
     """
@@ -90,7 +90,8 @@ class Instance:
 
     Attributes:
         label: Its number in ``Grounding.labels``, from 1, largest score first.
-        side: Of the patient; ``both`` for a component that crosses over; None where it has none or it is not known.
+        side: Side of the patient; ``both`` for a component that crosses over; None where it has none, or it is not
+            known.
         region: In words: ``lower third of the left lung``.
         volume_ml: Number of voxels times their volume.
         long_axis_mm: Longest distance within one slice, as diameters are measured by RECIST 1.1.
@@ -120,7 +121,7 @@ class Declined:
     """A query that got no answer, among others that did.
 
     Attributes:
-        position: Of the query among all that were asked, from 0.
+        position: Position of the query among all that were asked, from 0.
         query: As typed.
         error: Why not.
     """

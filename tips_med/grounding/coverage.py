@@ -1,4 +1,4 @@
-"""What of the asked region a scan shows: the first of the two steps of an answer."""
+"""What of the searched region a scan shows: the first of the two steps of an answer."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from tips_med.body import Body
+from tips_med.geometry import LEFT, RIGHT
 from tips_med.grounding.answer import Coverage, Reason
-from tips_med.grounding.thorax import LEFT, RIGHT, SIDES, Thorax
+from tips_med.grounding.thorax import SIDES, Thorax
 from tips_med.query import Query
 
-ASSESSED = 0.9
-"""The share of each asked side that must have been seen before anything in it may be called absent."""
+MIN_ASSESSED_FRACTION = 0.9
+"""The share of each searched side that must have been seen before anything in it may be called absent."""
 
 THIRDS = {
     # Bounds on height within the lung, 0 at its lowest and 1 at its highest point.
@@ -42,23 +43,25 @@ class Region:
         coverage: What of it the scan shows.
     """
 
-    where: np.ndarray
+    mask: np.ndarray
     coverage: Coverage
 
 
-def heights_asked(query: Query) -> tuple[tuple[float, float], ...]:
+def requested_heights(query: Query) -> tuple[tuple[float, float], ...]:
     """Bounds on height that the query's locations set; several places are united, so any of them will do."""
     return tuple(THIRDS[location.id] for location in query.locations if location.id in THIRDS)
 
 
-def region_of(thorax: Thorax, body: Body, labels: tuple[int, ...], heights: tuple[tuple[float, float], ...]) -> Region:
+def search_region(
+    thorax: Thorax, body: Body, labels: tuple[int, ...], heights: tuple[tuple[float, float], ...]
+) -> Region:
     """The part of the chest that is asked about, and what of it was seen.
 
     Args:
         thorax: The chest of the scan.
         body: Its body.
         labels: The sides asked about: 1 right, 2 left, or both.
-        heights: From ``heights_asked``; the whole height when empty.
+        heights: From ``requested_heights``; the whole height when empty.
     """
     reasons: list[Reason] = []
     if not thorax.seen:
@@ -88,7 +91,7 @@ def region_of(thorax: Thorax, body: Body, labels: tuple[int, ...], heights: tupl
                 inside = np.any([(height >= low) & (height <= high) for low, high in heights], axis=0)
                 where &= ~(thorax.side == label) | inside[:, None, None]
                 fraction = _of_heights(fraction, part.gap, height, heights)
-            if part.cut and fraction < ASSESSED:
+            if part.cut and fraction < MIN_ASSESSED_FRACTION:
                 reasons.append("outside-field-of-view")
         fractions.append(fraction)
     if not side_known:
@@ -98,13 +101,13 @@ def region_of(thorax: Thorax, body: Body, labels: tuple[int, ...], heights: tupl
     if not thorax.sides_known:
         reasons.append("side-unknown")
     # Where sides cannot be told nobody knows either whether both of them are in the scan.
-    whole = bool(min(fractions) >= ASSESSED and thorax.sides_known)
+    whole = bool(min(fractions) >= MIN_ASSESSED_FRACTION and thorax.sides_known)
     coverage = Coverage(float(np.mean(fractions)), whole, side_known, height_known, tuple(dict.fromkeys(reasons)))
     return Region(where, coverage)
 
 
 def _of_heights(fraction: float, gap: bool, height: np.ndarray, heights: tuple[tuple[float, float], ...]) -> float:
-    """How much of the asked heights was seen: a lung that ends early lacks its own end, not the other one."""
+    """How much of the requested heights was seen: a lung that ends early lacks its own end, not the other one."""
     shown = height[np.isfinite(height)]
     if gap or not len(shown):
         return fraction

@@ -10,7 +10,7 @@ from tips_med.grounding.answer import Coverage, Decision, Reason, State
 from tips_med.model import Calibration
 
 
-def decide(
+def decide_presence(
     logit: float,
     calibration: Calibration | None,
     coverage: Coverage,
@@ -22,13 +22,14 @@ def decide(
 
     - Without a calibration nothing is present or absent: there is a score.
     - Present needs a high probability, and that the side and the height that were asked for can be told.
-    - Absent needs a low probability, and 90% of each asked side to have been assessed (``coverage.ASSESSED``).
+    - Absent needs a low probability, and 90% of each searched side to have been assessed
+      (``coverage.MIN_ASSESSED_FRACTION``).
     - Everything else is unsure, and says why.
 
     Args:
-        logit: The highest evidence in the asked region, from ``evidence``.
-        calibration: Of the finding; None where the model has none for it.
-        coverage: What of the asked region was seen.
+        logit: The highest evidence in the searched region, from ``peak_evidence``.
+        calibration: Calibration of the finding; None where the model has none for it.
+        coverage: What of the searched region was seen.
         negated: Whether the query says that it is not there.
         notes: Reasons that do not change the state: what of the query was not answered.
     """
@@ -58,7 +59,7 @@ def decide(
     )
 
 
-def both(sides: Mapping[str, Decision], *, negated: bool, notes: tuple[Reason, ...] = ()) -> Decision:
+def combine_sides(sides: Mapping[str, Decision], *, negated: bool, notes: tuple[Reason, ...] = ()) -> Decision:
     """The answer to a query for both sides, from those to each.
 
     "Bilateral effusion" is present where both are and absent where one of them is. "No effusion on either side" holds
@@ -85,6 +86,6 @@ def both(sides: Mapping[str, Decision], *, negated: bool, notes: tuple[Reason, .
     )
 
 
-def unsure_because(decision: Decision, reason: Reason) -> Decision:
+def mark_unsure(decision: Decision, reason: Reason) -> Decision:
     """The same answer, but unsure, for a reason that comes first."""
     return replace(decision, state="unsure", holds=None, reasons=tuple(dict.fromkeys((reason, *decision.reasons))))

@@ -9,10 +9,10 @@ from tips_med.shapes import Heat
 
 _EDGE = 1e-6
 
-SEEN_SHARE = 0.3
+MIN_SEEN_FRACTION = 0.3
 """How much of a neighbourhood must have been seen to be evidence of anything."""
 
-NOTHING = -13.8
+MIN_LOGIT = -13.8
 """The logit of a place that says no as surely as a map can."""
 
 
@@ -34,24 +34,24 @@ def evidence_map(heat: Heat) -> Heat:
     if seen.all():
         return logit
     share = ndimage.uniform_filter(seen.astype(np.float32), 3, mode="nearest")
-    # An unseen cell enters the sum as a logit of nought, so that dividing by what was seen leaves it out.
-    mean = np.clip(logit / np.maximum(share, 1e-6), NOTHING, -NOTHING)
-    return np.where(share >= SEEN_SHARE, mean, np.float32(NOTHING)).astype(heat.dtype)
+    # An unseen cell enters the sum as a logit of zero, so that dividing by what was seen leaves it out.
+    mean = np.clip(logit / np.maximum(share, 1e-6), MIN_LOGIT, -MIN_LOGIT)
+    return np.where(share >= MIN_SEEN_FRACTION, mean, np.float32(MIN_LOGIT)).astype(heat.dtype)
 
 
-def evidence(heat: Heat, region: np.ndarray | None = None) -> tuple[float, tuple[int, int, int]]:
+def peak_evidence(heat: Heat, region: np.ndarray | None = None) -> tuple[float, tuple[int, int, int]]:
     """How sure a map is where it is surest: the maximum of ``evidence_map``, and its index (slab, y, x).
 
     Args:
         heat: Scores, [slab y x], NaN where nothing was seen.
         region: Where to look, bool [slab y x]; everywhere when None.
     """
-    return surest(evidence_map(heat), region)
+    return peak_logit(evidence_map(heat), region)
 
 
-def surest(sure: Heat, region: np.ndarray | None = None) -> tuple[float, tuple[int, int, int]]:
-    """The highest logit of an evidence map within a region, and its index; ``NOTHING`` where the region is empty."""
+def peak_logit(logits: Heat, region: np.ndarray | None = None) -> tuple[float, tuple[int, int, int]]:
+    """The highest logit of an evidence map within a region, and its index; ``MIN_LOGIT`` where the region is empty."""
     if region is not None:
-        sure = np.where(region, sure, np.float32(NOTHING))
-    slab, y, x = (int(n) for n in np.unravel_index(int(sure.argmax()), sure.shape))
-    return float(sure[slab, y, x]), (slab, y, x)
+        logits = np.where(region, logits, np.float32(MIN_LOGIT))
+    slab, y, x = (int(n) for n in np.unravel_index(int(logits.argmax()), logits.shape))
+    return float(logits[slab, y, x]), (slab, y, x)

@@ -13,13 +13,13 @@ import torch
 from tips_med.encoders.base import Progress
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ModalityError, QueryError, ReadError, WeightsError
-from tips_med.geometry import transform_points
+from tips_med.geometry import LEFT, RIGHT, transform_points
 from tips_med.grounding.answer import Coverage, Decision, Grounding, Instance, Reason
-from tips_med.grounding.coverage import LOBES, THIRDS, Region, heights_asked, region_of
-from tips_med.grounding.decision import both, decide, unsure_because
-from tips_med.grounding.evidence import evidence_map, surest
-from tips_med.grounding.instances import find_instances, of_size
-from tips_med.grounding.thorax import LEFT, RIGHT, SIDES, Thorax, find_thorax
+from tips_med.grounding.coverage import LOBES, THIRDS, Region, requested_heights, search_region
+from tips_med.grounding.decision import combine_sides, decide_presence, mark_unsure
+from tips_med.grounding.evidence import evidence_map, peak_logit
+from tips_med.grounding.instances import filter_by_size, find_instances
+from tips_med.grounding.thorax import SIDES, Thorax, find_thorax
 from tips_med.grounding.wording import CHECKED, sentence
 from tips_med.model import Calibration, GroundingModel, load_model
 from tips_med.query import Lexicon, Query, Term
@@ -27,16 +27,16 @@ from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat
 from tips_med.slabs import SlabStack, crop_to_body, make_slabs
 
-LEAST_ML = 0.02
+MIN_VOLUME_ML = 0.02
 """Pieces smaller than this are not reported: a nodule of 3 mm has 0.014 ml."""
 
-CHEST = ("lung", "pleura", "hemithorax")
+CHEST_STRUCTURES = ("lung", "pleura", "hemithorax")
 """Structures that findings of the lungs and the pleura are looked for in."""
 
-KEPT_MAPS = 4
+MAX_CACHED_MAPS = 4
 """Maps that an encoded study keeps."""
 
-WIDER = ("thorax", "body")
+ENCLOSING_STRUCTURES = ("thorax", "body")
 """Structures that hold these, and others that the model may never have been taught."""
 
 
@@ -47,7 +47,7 @@ def default_model() -> GroundingModel:
 
 
 @cache
-def lexicon_named(name: str) -> Lexicon:
+def load_lexicon(name: str) -> Lexicon:
     """A lexicon, loaded once."""
     return Lexicon.load(name)
 
@@ -65,11 +65,11 @@ def encode(scan: Scan, model: GroundingModel | None = None, progress: Progress |
         ReadError: The scan is larger than any body.
     """
     model = model or default_model()
-    scan = as_known_modality(scan, model)
+    scan = ensure_known_modality(scan, model)
     return encode_slabs(scan, crop_to_body(make_slabs(scan, model.image.slab_spec)), model, progress)
 
 
-def as_known_modality(scan: Scan, model: GroundingModel) -> Scan:
+def ensure_known_modality(scan: Scan, model: GroundingModel) -> Scan:
     """The scan, if it is of a kind that the model was trained on.
 
     A NIfTI file does not say what it is; one whose values look like Hounsfield units is taken for CT, and says so.
@@ -104,7 +104,7 @@ def as_known_modality(scan: Scan, model: GroundingModel) -> Scan:
     return replace(scan, modality="CT", unit="HU", provenance=scan.provenance.noting(note))
 
 
-def as_stated_modality(scan: Scan, modality: str | None) -> Scan:
+def with_stated_modality(scan: Scan, modality: str | None) -> Scan:
     """The scan as what the user says it is, where its file does not say.
 
     Args:
@@ -183,25 +183,25 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
             remedy="encode the scan again, or name that model with --model",
             code="other-weights",
         )
-    understood = understand(query, model)
-    found = look(study, understood, model)
+    understood = parse_query(query, model)
+    found = assess(study, understood, model)
     decision, sides = found.decision, found.regions
     labels, instances = np.zeros(study.scan.shape, np.uint8), ()
     others: tuple[Instance, ...] = ()
-    kept = [name for name, one in decision.sides.items() if one.state != "absent"] if decision.sides else ["asked"]
+    kept = [name for name, one in decision.sides.items() if one.state != "absent"] if decision.sides else ["searched"]
     if (decision.state != "absent" or "one-side-only" in decision.reasons) and kept:
-        where = np.any([sides[name].where for name in kept], axis=0)
+        where = np.any([sides[name].mask for name in kept], axis=0)
         heat = np.where(where | np.isnan(found.heat), found.heat, np.float32(0))
         calibration = found.calibration or Calibration()
         # Beside a finding that is there a component must be more likely than not; where all is unsure, so are they.
-        least = 0.5 if decision.state == "present" else calibration.absent_below if found.calibration else 0.0
+        min_score = 0.5 if decision.state == "present" else calibration.absent_below if found.calibration else 0.0
         labels, instances = find_instances(
-            heat, found.lps_from_heat, study.scan, found.thorax, calibration, LEAST_ML, least
+            heat, found.lps_from_heat, study.scan, found.thorax, calibration, MIN_VOLUME_ML, min_score
         )
         if understood.measurement_mm is not None and understood.finding is not None and instances:
-            labels, instances, others = of_size(labels, instances, understood.measurement_mm)
+            labels, instances, others = filter_by_size(labels, instances, understood.measurement_mm)
             if not instances:
-                decision = unsure_because(decision, "size-mismatch")
+                decision = mark_unsure(decision, "size-mismatch")
     x, y, z = (float(v) for v in transform_points(found.lps_from_heat, np.array(found.peak))[0])
     return Grounding(
         query=understood,
@@ -219,17 +219,17 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
+class Assessment:
     """What the maps of a query say, before anything is outlined.
 
     Attributes:
-        heat: Scores, [slab y x]: nought outside the asked region, NaN where nothing was seen.
+        heat: Scores, [slab y x]: zero outside the searched region, NaN where nothing was seen.
         lps_from_heat: Its place.
         thorax: The chest of the scan; None where the query is not about it, or the model does not know it.
-        regions: The asked region, as ``asked``; for a query for both sides also ``right`` and ``left``.
-        calibration: Of what was asked; None where the model has none.
+        regions: The searched region, as ``searched``; for a query for both sides also ``right`` and ``left``.
+        calibration: Calibration of what was asked; None where the model has none.
         decision: Present, absent or unsure.
-        peak: Where the evidence is highest in the asked region, an index into ``heat``.
+        peak: Where the evidence is highest in the searched region, an index into ``heat``.
         logit: That evidence.
     """
 
@@ -243,8 +243,8 @@ class Looked:
     logit: float
 
 
-def look(study: EncodedStudy, query: Query, model: GroundingModel) -> Looked:
-    """Assesses what of the asked region the scan shows, and decides what is in it.
+def assess(study: EncodedStudy, query: Query, model: GroundingModel) -> Assessment:
+    """Assesses what of the searched region the scan shows, and decides what is in it.
 
     The map is that of the finding in its usual words, whatever the side, the place and the wording that were typed:
     these choose the region that is looked at. So no answer contradicts another one about a part of its region.
@@ -252,32 +252,32 @@ def look(study: EncodedStudy, query: Query, model: GroundingModel) -> Looked:
     lps_from_heat = study.features.lps_from_fine
     if lps_from_heat is None:
         lps_from_heat = study.features.lps_from_patch
-    thorax = thorax_of(study, model) if in_chest(query, model) else None
+    thorax = find_thorax_of(study, model) if in_chest(query, model) else None
     regions = _regions(study, query, thorax, model)
     notes = _notes(query)
     candidates = []
-    for term, heat in maps_of(study, query, model):
+    for term, heat in finding_maps(study, query, model):
         heat = np.where(study.body.inside | np.isnan(heat), heat, np.float32(0))
         candidates.append((model.card.calibration_of(term), heat, evidence_map(heat)))
-    asked = regions["asked"]
+    searched = regions["searched"]
 
     def decided(region: Region) -> tuple[Decision, int]:
         made = []
-        for calibration, _, sure in candidates:
-            logit, _ = surest(sure, region.where)
-            made.append(decide(logit, calibration, region.coverage, negated=query.negated, notes=notes))
+        for calibration, _, logits in candidates:
+            logit, _ = peak_logit(logits, region.mask)
+            made.append(decide_presence(logit, calibration, region.coverage, negated=query.negated, notes=notes))
         best = max(range(len(made)), key=lambda n: (made[n].probability or 0.0, made[n].score))
         return made[best], best
 
-    decision, best = decided(asked)
+    decision, best = decided(searched)
     if query.side == "both" and "right" in regions:
         sides = {name: decided(regions[name])[0] for name in ("right", "left")}
-        decision = both(sides, negated=query.negated, notes=notes)
-    calibration, _, sure = candidates[best]
+        decision = combine_sides(sides, negated=query.negated, notes=notes)
+    calibration, _, logits = candidates[best]
     heat = np.fmax.reduce([heat for _, heat, _ in candidates]) if len(candidates) > 1 else candidates[0][1]
-    heat = np.where(asked.where | np.isnan(heat), heat, np.float32(0))
-    logit, peak = surest(sure, asked.where)
-    return Looked(heat, lps_from_heat, thorax, regions, calibration, decision, peak, logit)
+    heat = np.where(searched.mask | np.isnan(heat), heat, np.float32(0))
+    logit, peak = peak_logit(logits, searched.mask)
+    return Assessment(heat, lps_from_heat, thorax, regions, calibration, decision, peak, logit)
 
 
 def in_chest(query: Query, model: GroundingModel) -> bool:
@@ -285,21 +285,21 @@ def in_chest(query: Query, model: GroundingModel) -> bool:
     if "lung" not in model.card.structures:
         return False
     if query.finding is None:
-        return query.structure is not None and query.structure.id in CHEST
+        return query.structure is not None and query.structure.id in CHEST_STRUCTURES
     place = query.structure.id if query.structure else query.finding.within or "lung"
-    return place in CHEST or place in WIDER
+    return place in CHEST_STRUCTURES or place in ENCLOSING_STRUCTURES
 
 
 def _regions(study: EncodedStudy, query: Query, thorax: Thorax | None, model: GroundingModel) -> dict[str, Region]:
     body = study.body
     if thorax is None:
-        return {"asked": _half_of_body(study, query)}
-    heights = heights_asked(query)
+        return {"searched": _half_of_body(study, query)}
+    heights = requested_heights(query)
     labels = {"right": (RIGHT,), "left": (LEFT,)}.get(query.side or "", (RIGHT, LEFT))
-    regions = {"asked": region_of(thorax, body, labels, heights)}
+    regions = {"searched": search_region(thorax, body, labels, heights)}
     if query.side == "both":
-        regions |= {name: region_of(thorax, body, (label,), heights) for label, name in SIDES.items()}
-    if query.structure is not None and query.structure.id in WIDER and query.finding is not None:
+        regions |= {name: search_region(thorax, body, (label,), heights) for label, name in SIDES.items()}
+    if query.structure is not None and query.structure.id in ENCLOSING_STRUCTURES and query.finding is not None:
         # The chest holds more than lungs and pleura, and what lies there was never taught.
         for name, region in regions.items():
             coverage = replace(region.coverage, reasons=("wider-than-trained", *region.coverage.reasons))
@@ -308,7 +308,7 @@ def _regions(study: EncodedStudy, query: Query, thorax: Thorax | None, model: Gr
 
 
 def _half_of_body(study: EncodedStudy, query: Query) -> Region:
-    """The body, or its half on the asked side; how much there is of what is looked for is not known."""
+    """The body, or its half on the searched side; how much there is of what is looked for is not known."""
     body = study.body
     reasons: tuple[Reason, ...] = ("extent-unknown",)
     where, side_known = body.inside, True
@@ -342,13 +342,13 @@ def _notes(query: Query) -> tuple[Reason, ...]:
     return tuple(notes)
 
 
-def maps_of(study: EncodedStudy, query: Query, model: GroundingModel) -> list[tuple[str, Heat]]:
+def finding_maps(study: EncodedStudy, query: Query, model: GroundingModel) -> list[tuple[str, Heat]]:
     """The maps that answer a query, [slab y x], each with the term that it is calibrated for.
 
     A finding has one, and one more for each kind of it that the model knows: a mass is a lesion. What an attribute
     narrows is never surer than the same without it.
     """
-    lexicon = lexicon_named(model.card.lexicon)
+    lexicon = load_lexicon(model.card.lexicon)
     finding = query.finding
     if finding is None:
         term = query.structure.id if query.structure else ""
@@ -360,7 +360,7 @@ def maps_of(study: EncodedStudy, query: Query, model: GroundingModel) -> list[tu
     kinds = [finding, *(lexicon.term(kind) for kind in finding.kinds if kind in model.card.findings)]
     found = []
     for kind in kinds:
-        plain = usual_phrase(query, kind)
+        plain = canonical_phrase(query, kind)
         heat = _map(study, plain, model)
         known = [attribute for attribute in query.attributes if attribute.id in CHECKED]
         if known and plain != query.phrase:
@@ -374,15 +374,19 @@ def _map(study: EncodedStudy, phrase: str, model: GroundingModel) -> Heat:
     """The map of a phrase; the last few are kept with the study: the next question is often about the other side."""
     kept: dict[str, Heat] = study.cache.setdefault("maps", {})
     if phrase not in kept:
-        while len(kept) >= KEPT_MAPS:
+        while len(kept) >= MAX_CACHED_MAPS:
             del kept[next(iter(kept))]
-        kept[phrase] = probability_of(study, model.text.embed([phrase])[0].pooled, model)
+        kept[phrase] = probability_map(study, model.text.embed([phrase])[0].pooled, model)
     return kept[phrase]
 
 
-def usual_phrase(query: Query, finding: Term) -> str:
+def canonical_phrase(query: Query, finding: Term) -> str:
     """The words of a finding that its map is made of: the usual ones; as typed where it lies in an unusual place."""
-    if query.structure is not None and query.structure.id not in CHEST and query.structure.id not in WIDER:
+    if (
+        query.structure is not None
+        and query.structure.id not in CHEST_STRUCTURES
+        and query.structure.id not in ENCLOSING_STRUCTURES
+    ):
         return query.phrase
     return " ".join(finding.forms[0].words)
 
@@ -393,25 +397,25 @@ def _structure_phrase(query: Query) -> str:
     return f"{query.side} {name}" if query.side in ("left", "right") else name
 
 
-def term_of(query: Query) -> str:
+def query_term(query: Query) -> str:
     """The term that a query's answer is calibrated for."""
     return query.finding.id if query.finding else query.structure.id if query.structure else ""
 
 
-def understand(query: str | Query, model: GroundingModel) -> Query:
+def parse_query(query: str | Query, model: GroundingModel) -> Query:
     """Parses a query and checks that the model was trained to find what it asks for.
 
     Raises:
         QueryError: It was not, or nothing was understood.
     """
-    parsed = lexicon_named(model.card.lexicon).parse(query) if isinstance(query, str) else query
-    asked = parsed.finding or parsed.structure
+    parsed = load_lexicon(model.card.lexicon).parse(query) if isinstance(query, str) else query
+    term = parsed.finding or parsed.structure
     known = model.card.findings if parsed.finding else model.card.structures
-    if known and (asked is None or asked.id not in known):
-        lexicon = lexicon_named(model.card.lexicon)
+    if known and (term is None or term.id not in known):
+        lexicon = load_lexicon(model.card.lexicon)
         names = [lexicon.term(term).name for term in (*model.card.findings, *model.card.structures)]
         raise QueryError(
-            f"the query {parsed.text!r} asks for {asked.name if asked else 'nothing in particular'}",
+            f"the query {parsed.text!r} asks for {term.name if term else 'nothing in particular'}",
             expected=f"what the model {model.card.name!r} was trained to find: {', '.join(names)}",
             remedy="ask for one of these, or name another model with --model",
             code="not-trained",
@@ -428,9 +432,9 @@ def _check_place(query: Query, finding: Term, place: Term, model: GroundingModel
     )
     if not taught or place.id in taught:
         return
-    if set(taught) & set(CHEST) and (place.id in CHEST or place.id in WIDER):
+    if set(taught) & set(CHEST_STRUCTURES) and (place.id in CHEST_STRUCTURES or place.id in ENCLOSING_STRUCTURES):
         return
-    lexicon = lexicon_named(model.card.lexicon)
+    lexicon = load_lexicon(model.card.lexicon)
     raise QueryError(
         f"the query {query.text!r} asks for a {finding.name} in the {place.name}",
         expected=f"a place that the model {model.card.name!r} was taught it in: "
@@ -440,7 +444,7 @@ def _check_place(query: Query, finding: Term, place: Term, model: GroundingModel
     )
 
 
-def probability_of(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> Heat:
+def probability_map(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> Heat:
     """Probabilities of one text embedding, [slab y x]; NaN where nothing was seen."""
     heat = _logits(study, text, model).sigmoid()
     heat[~study.seen] = torch.nan
@@ -458,13 +462,13 @@ def _logits(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> t
     return torch.cat(parts)
 
 
-def thorax_of(study: EncodedStudy, model: GroundingModel) -> Thorax:
+def find_thorax_of(study: EncodedStudy, model: GroundingModel) -> Thorax:
     """The chest of a study, found once and kept with it."""
     if "thorax" not in study.cache:
         names = ["right lung", "left lung"]
         if "hemithorax" in model.card.structures:
             names += ["right hemithorax", "left hemithorax"]
-        maps = [probability_of(study, text.pooled, model) for text in model.text.embed(names)]
+        maps = [probability_map(study, text.pooled, model) for text in model.text.embed(names)]
         affine = study.features.lps_from_fine
         affine = study.features.lps_from_patch if affine is None else affine
         cavities = (maps[2], maps[3]) if len(maps) == 4 else None

@@ -1,4 +1,4 @@
-"""From a map to pieces with measurements, on the scan's own grid."""
+"""From a map to components with measurements, on the scan's own grid."""
 
 from __future__ import annotations
 
@@ -10,17 +10,14 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
-from tips_med.geometry import grid_corners, transform_points, voxel_volume_mm3
+from tips_med.geometry import CONNECTIVITY_18, grid_corners, transform_points, voxel_volume_mm3
 from tips_med.grounding.answer import Instance
 from tips_med.grounding.evidence import evidence_map
-from tips_med.grounding.thorax import Thorax, place_of
+from tips_med.grounding.thorax import Thorax, anatomical_label
 from tips_med.model import Calibration
+from tips_med.resampling import resample
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat, Labels
-from tips_med.slabs import resample
-
-CONNECTIVITY_18 = ndimage.generate_binary_structure(3, 2)
-"""Voxels that share a face or an edge."""
 
 MAX_INSTANCES = 50
 """Components kept, the highest scored first."""
@@ -77,8 +74,8 @@ def find_instances(
     scan: Scan,
     thorax: Thorax | None,
     calibration: Calibration,
-    least_ml: float,
-    least_score: float,
+    min_volume_ml: float,
+    min_score: float,
 ) -> tuple[Labels, tuple[Instance, ...]]:
     """Labels and measures the components of a map.
 
@@ -89,8 +86,8 @@ def find_instances(
         thorax: To name sides and thirds with; None where it is of no use.
         calibration: Its threshold cuts the map; it gives every component a probability of its own, and says how sure
             one must be to stand beside a surer one.
-        least_ml: Components smaller than this are dropped.
-        least_score: And components whose own probability is lower than this.
+        min_volume_ml: Components smaller than this are dropped.
+        min_score: And components whose own probability is lower than this.
 
     Returns:
         The labels on the scan's grid, [k j i], and the components, in the order of their labels.
@@ -99,30 +96,30 @@ def find_instances(
     part, first = mask_on_scan(heat, lps_from_heat, scan, calibration.threshold)
     if not part.size:
         return labels, ()
-    pieces, count = cast("tuple[np.ndarray, int]", ndimage.label(part >= calibration.threshold, CONNECTIVITY_18))
+    components, count = cast("tuple[np.ndarray, int]", ndimage.label(part >= calibration.threshold, CONNECTIVITY_18))
     if not count:
         return labels, ()
     # A component may go through a gap between slices; what was not measured there is no part of it all the same.
     box = tuple(slice(f, f + n) for f, n in zip(first, part.shape))
-    pieces[~np.isfinite(scan.voxels[box])] = 0
+    components[~np.isfinite(scan.voxels[box])] = 0
     numbers = np.arange(1, count + 1)
     ml = voxel_volume_mm3(scan.lps_from_kji) / 1000
-    volume = np.bincount(pieces.ravel(), minlength=count + 1)[1:] * ml
-    boxes = ndimage.find_objects(pieces)
-    sure = evidence_map(heat)
+    volume = np.bincount(components.ravel(), minlength=count + 1)[1:] * ml
+    boxes = ndimage.find_objects(components)
+    logit_map = evidence_map(heat)
     # The peak is sought a little deeper: where a map is equally sure of many cells, its edge is no place to point at.
-    deep = ndimage.uniform_filter(sure, 5, mode="nearest")
+    deep = ndimage.uniform_filter(logit_map, 5, mode="nearest")
     to_fine = np.linalg.inv(lps_from_heat) @ scan.lps_from_kji
     candidates = []
-    for n in numbers[volume >= least_ml]:
+    for n in numbers[volume >= min_volume_ml]:
         where = boxes[n - 1]
         if where is None:
             continue
-        inside = np.argwhere(pieces[where] == n) + [f + s.start for f, s in zip(first, where)]
+        inside = np.argwhere(components[where] == n) + [f + s.start for f, s in zip(first, where)]
         fine = np.clip(np.rint(transform_points(to_fine, inside)).astype(int), 0, np.array(heat.shape) - 1)
-        logits = sure[tuple(fine.T)]
+        logits = logit_map[tuple(fine.T)]
         evidence = float(logits.max())
-        if calibration.probability(evidence) >= least_score:
+        if calibration.probability(evidence) >= min_score:
             candidates.append((evidence, inside, fine, inside[deep[tuple(fine.T)].argmax()]))
     candidates.sort(key=lambda candidate: (-candidate[0], -len(candidate[1])))
     if calibration.min_secondary_logit is not None:
@@ -143,7 +140,7 @@ def _measure(
     scan: Scan,
     thorax: Thorax | None,
 ) -> Instance:
-    """Measures a piece, given as voxels of the scan [n 3], the same on the fine grid, and the voxel of its peak."""
+    """Measures a component, given as voxels of the scan [n 3], the same on the fine grid, and the voxel of its peak."""
     values = scan.voxels[tuple(inside.T)]
     peak_lps = transform_points(scan.lps_from_kji, peak)[0]
     centroid = transform_points(scan.lps_from_kji, inside.mean(axis=0))[0]
@@ -173,7 +170,7 @@ def _point(place: np.ndarray) -> tuple[float, float, float]:
 
 
 def _place(fine: np.ndarray, thorax: Thorax) -> tuple[Literal["left", "right", "both"] | None, str]:
-    """Side and region of a piece on the fine grid, [n 3]: the side by most of its voxels, the third by its middle."""
+    """Side and region of a component on the fine grid, [n 3]: side by most of its voxels, third by its middle."""
     index = fine[:: max(1, len(fine) // 20_000)]
     sides = thorax.side[tuple(index.T)]
     counts = np.bincount(sides, minlength=3)
@@ -183,13 +180,13 @@ def _place(fine: np.ndarray, thorax: Thorax) -> tuple[Literal["left", "right", "
     share = counts[label] / counts[1:].sum()
     own = index[sides == label]
     middle = own[np.argsort(own[:, 0])[len(own) // 2]]
-    side, region = place_of(thorax, (int(middle[0]), int(middle[1]), int(middle[2])))
+    side, region = anatomical_label(thorax, (int(middle[0]), int(middle[1]), int(middle[2])))
     if share > 0.8:
         return side, region
     return ("both", "both lungs") if thorax.sides_known else (None, "both lungs")
 
 
-def of_size(
+def filter_by_size(
     labels: Labels, instances: tuple[Instance, ...], size_mm: float
 ) -> tuple[Labels, tuple[Instance, ...], tuple[Instance, ...]]:
     """Keeps the components that are about as long as a query says.

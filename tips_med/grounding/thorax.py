@@ -12,21 +12,20 @@ import numpy as np
 from scipy import ndimage
 
 from tips_med.body import Body
-from tips_med.geometry import spacing_mm, voxel_volume_mm3
+from tips_med.geometry import LEFT, RIGHT, spacing_mm, voxel_volume_mm3
 from tips_med.shapes import Affine
 
-RIGHT, LEFT = 1, 2
 """Labels of the sides."""
 
 SIDES: dict[int, Literal["right", "left"]] = {RIGHT: "right", LEFT: "left"}
 
-LUNGS_FROM_ML = 30.0
+MIN_LUNGS_ML = 30.0
 """Less lung than this says nothing about a chest."""
 
-REACH_MM = 25.0
+MARGIN_MM = 25.0
 """How far from the lungs or the hemithorax a finding of the lungs or the pleura may lie: fluid pushes both away."""
 
-WRONG_SIDE = 0.1
+MAX_WRONG_SIDE_FRACTION = 0.1
 """The share of a lung that may lie beyond the midline: hearts and hernias push some of it there."""
 
 STRIP_MM = 30.0
@@ -38,7 +37,7 @@ WHOLE = 0.15
 NARROW = 0.7
 """A half of the body that is shown less wide than this share of the other half is not shown whole."""
 
-AERATED = 0.35
+MIN_AERATED_FRACTION = 0.35
 """A side that is smaller than this share of the other one holds something else than a lung, or was removed."""
 
 
@@ -47,7 +46,7 @@ class Hemithorax:
     """What the scan shows of one side of the chest.
 
     Attributes:
-        volume_ml: Of the side, with all that it holds.
+        volume_ml: Volume of the side, with all that it holds.
         assessed_fraction: How much of it the scan shows, estimated, 0 to 1.
         cut: An edge of the field of view, or an end of the scan, cuts it.
         gap: Slabs are missing in it.
@@ -68,8 +67,8 @@ class Thorax:
     Attributes:
         lungs: The lungs, 1 right, 2 left, [slab y x].
         side: 1 where the nearest side is the right one, 2 the left one, [slab y x]; 0 beyond reach or outside the body.
-        height: Of every slab within the right and the left lung, 0 lowest to 1 highest, [2 slab]; NaN beyond its ends,
-            and everywhere where the height cannot be told.
+        height: Height of every slab within the right and the left lung, 0 lowest to 1 highest, [2 slab]; NaN beyond
+            its ends, and everywhere where the height is not known.
         parts: What was seen of the right and the left side.
         sides_known: Whether the network's sides agree with the body's midline; False also where there is none.
     """
@@ -83,7 +82,7 @@ class Thorax:
     @property
     def seen(self) -> bool:
         """Whether there is enough of a chest in the scan to speak of."""
-        return sum(part.volume_ml for part in self.parts) >= LUNGS_FROM_ML
+        return sum(part.volume_ml for part in self.parts) >= MIN_LUNGS_ML
 
 
 def find_thorax(
@@ -98,7 +97,7 @@ def find_thorax(
 
     Args:
         right: Score of the right lung, [slab y x]; NaN where nothing was seen.
-        left: Of the left lung.
+        left: Left of the left lung.
         lps_from_fine: Their place: axial, along the patient's axes, slabs run to the head.
         body: On the same grid.
         seen: Where the scan measured something.
@@ -122,7 +121,7 @@ def find_thorax(
             part,
             assessed_fraction=min(part.assessed_fraction, width),
             cut=part.cut or width < 1,
-            aerated=part.volume_ml >= AERATED * max(volumes),
+            aerated=part.volume_ml >= MIN_AERATED_FRACTION * max(volumes),
         )
         for part, width in zip(parts, shown)
     ]
@@ -161,7 +160,7 @@ def _labelled(right: np.ndarray, left: np.ndarray, body: Body, ml: float) -> np.
 
 
 def _largest(mask: np.ndarray, least: float) -> np.ndarray:
-    """Components of at least ``least`` voxels and of a tenth of the largest, holes filled slab by slab."""
+    """Components of at least ``min_cover`` voxels and of a tenth of the largest, holes filled slab by slab."""
     labels, count = cast("tuple[np.ndarray, int]", ndimage.label(mask))
     if not count:
         return mask
@@ -179,7 +178,7 @@ def _nearest(chest: np.ndarray, step: np.ndarray) -> np.ndarray:
     coarse = chest[:, ::2, ::2]
     found = ndimage.distance_transform_edt(coarse == 0, step * (1, 2, 2), return_indices=True)
     distance, where = cast("tuple[np.ndarray, np.ndarray]", found)
-    side = np.where(distance <= REACH_MM, coarse[tuple(where)], 0).astype(np.uint8)
+    side = np.where(distance <= MARGIN_MM, coarse[tuple(where)], 0).astype(np.uint8)
     side = side.repeat(2, axis=1)[:, : chest.shape[1]].repeat(2, axis=2)[:, :, : chest.shape[2]]
     return np.where(chest > 0, chest, side)
 
@@ -194,7 +193,7 @@ def _assess_side(
     """How much of one side was seen: what edges, ends and gaps take from it, estimated."""
     area = mask.sum(axis=(1, 2)).astype(np.float64)
     slabs = np.flatnonzero(area)
-    if not len(slabs) or area.sum() * ml < LUNGS_FROM_ML / 3:
+    if not len(slabs) or area.sum() * ml < MIN_LUNGS_ML / 3:
         return Hemithorax(0.0, 0.0, False, False, False), None
     first, last = int(slabs[0]), int(slabs[-1])
     shown = np.asarray(seen.any(axis=(1, 2)))
@@ -227,7 +226,7 @@ def _assess_side(
 
 
 def _ends(area: np.ndarray, slab: int, beyond: np.ndarray) -> float:
-    """How large a side still is at its outermost slab, as a share of its largest one; nought if more was scanned."""
+    """How large a side still is at its outermost slab, as a share of its largest one; zero if more was scanned."""
     return 0.0 if beyond.any() else float(area[slab] / area.max())
 
 
@@ -258,14 +257,14 @@ def _sides_agree(chest: np.ndarray, lps_from_fine: Affine, body: Body, ml: float
     left_of_it = x_mm[None, :] - midline.x_mm[:, None]  # [slab x]
     for label, sign in ((RIGHT, 1), (LEFT, -1)):
         column = (chest == label).sum(axis=1)
-        if column.sum() * ml < LUNGS_FROM_ML / 3:
+        if column.sum() * ml < MIN_LUNGS_ML / 3:
             continue
-        if column[sign * left_of_it > midline.within_mm].sum() > WRONG_SIDE * column.sum():
+        if column[sign * left_of_it > midline.within_mm].sum() > MAX_WRONG_SIDE_FRACTION * column.sum():
             return False
     return True
 
 
-def place_of(thorax: Thorax, index: tuple[int, int, int]) -> tuple[Literal["left", "right"] | None, str]:
+def anatomical_label(thorax: Thorax, index: tuple[int, int, int]) -> tuple[Literal["left", "right"] | None, str]:
     """The side, and the region in words, of a place on the fine grid."""
     label = int(thorax.side[index])
     if label == 0:

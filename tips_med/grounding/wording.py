@@ -9,20 +9,20 @@ from tips_med.grounding.coverage import LOBES, THIRDS
 from tips_med.query import Query
 
 REASONS: dict[Reason, str] = {
-    "outside-field-of-view": "part of the asked region lies outside the scan",
-    "gap": "slices are missing in the asked region",
+    "outside-field-of-view": "part of the searched region lies outside the scan",
+    "gap": "slices are missing in the searched region",
     "not-aerated": "one side of the chest holds little or no aerated lung",
     "no-lung-seen": "no lung is seen in this scan",
     "side-unknown": "left and right cannot be told in this scan",
     "height-unknown": "the scan cuts the lung, so its thirds cannot be told",
-    "extent-unknown": "how much of the asked region this scan shows is not known",
-    "wider-than-trained": "the asked region holds more than lungs and pleura, which is all that this model was taught",
+    "extent-unknown": "how much of the searched region this scan shows is not known",
+    "wider-than-trained": "the searched region holds more than lungs and pleura, all that this model was taught",
     "uncalibrated": "this model's score for it has not been calibrated",
     "between-thresholds": "the evidence is weak either way",
-    "size-mismatch": "nothing of the asked size",
+    "size-mismatch": "nothing of the requested size",
     "one-side-only": "it is on one side only",
     "height-by-estimate": "the lobe was taken by height in the lung, not by its fissures",
-    "location-unchecked": "part of the asked place was not checked",
+    "location-unchecked": "part of the requested place was not checked",
     "attribute-unchecked": "part of the description was not checked",
     "hedge-ignored": "the hedge was left out",
     "size-of-all": "the size was not compared",
@@ -43,7 +43,7 @@ def sentence(query: Query, decision: Decision, instances: Sequence[Instance], ot
         query: What was asked.
         decision: Present, absent or unsure.
         instances: What was outlined, the surest first.
-        others: What else is there, of another size than asked for.
+        others: What else is there, of another size than requested.
     """
     parts = []
     if query.unknown_words:
@@ -54,10 +54,10 @@ def sentence(query: Query, decision: Decision, instances: Sequence[Instance], ot
     parts.append(_finding(query, decision, instances))
     if others:
         sizes = _list([f"{other.long_axis_mm:.0f}" for other in others[:3]])
-        parts.append(f"Of another size than asked for: {len(others)} of {sizes} mm.")
+        parts.append(f"Of another size than requested: {len(others)} of {sizes} mm.")
     if decision.sides and decision.state != "present":
-        told = [f"{side} {_sure(one)}" for side, one in decision.sides.items()]
-        parts.append(f"By side: {', '.join(told)}.")
+        by_side = [f"{side} {_sure(one)}" for side, one in decision.sides.items()]
+        parts.append(f"By side: {', '.join(by_side)}.")
     why = [_why(reason, decision) for reason in decision.reasons if reason not in (*NOTES, "no-lung-seen")]
     if why and decision.state == "unsure":
         parts.append(f"Not decided: {_list(why)}.")
@@ -88,7 +88,11 @@ def _why(reason: Reason, decision: Decision) -> str:
     seen = 100 * decision.assessed_fraction
     if reason in ("outside-field-of-view", "gap") and decision.assessed_fraction < 0.995:
         what = "lies in the scan" if reason == "outside-field-of-view" else "was measured, slices are missing"
-        return f"about {seen:.0f}% of the asked region {what}" if seen >= 1 else "the asked region is not in the scan"
+        return (
+            f"about {seen:.0f}% of the searched region {what}"
+            if seen >= 1
+            else "the searched region is not in the scan"
+        )
     return REASONS[reason]
 
 

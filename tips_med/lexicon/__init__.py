@@ -1,6 +1,6 @@
 """The language of queries: terms with their codes, and what a text means by them."""
 
-from tips_med.lexicon.book import Lexicon
+from tips_med.lexicon.lexicon import Lexicon
 from tips_med.lexicon.terms import Code, Form, Kind, Side, Term
 from tips_med.lexicon.understanding import PhraseWord, Query, Role, Span
 

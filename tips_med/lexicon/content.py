@@ -23,10 +23,10 @@ class Content:
     """Everything a lexicon knows.
 
     Attributes:
-        name: Of the lexicon.
+        name: Name of the lexicon.
         terms: By id, in the order of the file.
-        negation: Phrases by manner: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` and ``exclusion``.
-        hedge: Phrases by manner: ``before``, ``predicate`` and ``after``.
+        negation: Phrases by pattern: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` and ``exclusion``.
+        hedge: Phrases by pattern: ``before``, ``predicate`` and ``after``.
         not_understood: Phrases that are reported as not understood although their words are known.
         abbreviations: What each stands for.
         spelling: Other spellings, to the one of the terms.
@@ -150,9 +150,9 @@ class _Reader:
         fields = self.mapping(place, entry, set(Code.__dataclass_fields__))
         return Code(**{name: self.text(f"{place}.{name}", fields.get(name)) for name in Code.__dataclass_fields__})
 
-    def phrases(self, place: str, entry: Any, manners: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-        given = {} if entry is None else self.mapping(place, entry, set(manners))
-        return {manner: self.texts(f"{place}.{manner}", given.get(manner)) for manner in manners}
+    def phrases(self, place: str, entry: Any, patterns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        given = {} if entry is None else self.mapping(place, entry, set(patterns))
+        return {pattern: self.texts(f"{place}.{pattern}", given.get(pattern)) for pattern in patterns}
 
     def mapping(self, place: str, value: Any, keys: set[str] | None = None) -> Mapping[str, Any]:
         if not isinstance(value, Mapping):

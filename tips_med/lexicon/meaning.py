@@ -27,10 +27,10 @@ class Match:
         start: Index of the first character in the text as typed.
         end: Index after the last one.
         term: The term they name.
-        manner: Of a negation or hedge: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or ``exclusion``; of
-            a function word: ``filler`` or nothing.
+        pattern: How a negation or hedge is written: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
+            ``exclusion``; of a function word: ``filler`` or nothing.
         attribute: What they mean beside another finding.
-        size_mm: Of a measurement.
+        size_mm: Size of a measurement.
     """
 
     role: Role
@@ -38,7 +38,7 @@ class Match:
     start: int
     end: int
     term: Term | None = None
-    manner: str = ""
+    pattern: str = ""
     attribute: Term | None = None
     size_mm: float | None = None
 
@@ -78,7 +78,7 @@ def resolve(query: Query, matches: Sequence[Match], terms: Mapping[str, Term]) -
         locations=locations,
         attributes=_terms(matches, "attribute"),
         negated=negated,
-        hedged=any(match.role == "hedge" or match.manner == "hedged" for match in matches),
+        hedged=any(match.role == "hedge" or match.pattern == "hedged" for match in matches),
         measurement_mm=_size(text, matches),
     )
 
@@ -202,9 +202,9 @@ def _negated(text: str, matches: Sequence[Match]) -> bool:
     if not negations:
         return False
     at = negations[0]
-    manner, after = matches[at].manner, _next(matches, at, _MEANT)
-    if manner == "exclusion" or (
-        manner in ("before", "bare") and after and not _of_a_subject(text, matches, at, after)
+    pattern, after = matches[at].pattern, _next(matches, at, _MEANT)
+    if pattern == "exclusion" or (
+        pattern in ("before", "bare") and after and not _of_a_subject(text, matches, at, after)
     ):
         raise QueryError(
             f"{text!r} shuts out {repr(text[after.start : after.end]) if after else 'something'}",
@@ -217,7 +217,7 @@ def _negated(text: str, matches: Sequence[Match]) -> bool:
 
 def _of_a_subject(text: str, matches: Sequence[Match], at: int, after: Match) -> bool:
     """Whether a negation that something follows is of what is looked for: not so in "mass without spiculation"."""
-    if after.role in _QUALIFIERS and matches[at].manner == "bare":
+    if after.role in _QUALIFIERS and matches[at].pattern == "bare":
         return False
     if any(match.role in _SUBJECTS for match in matches[:at]):
         return False

@@ -54,18 +54,18 @@ class Entry:
     Attributes:
         role: What it does in a query.
         term: The term it names, if it names one.
-        manner: Of a negation or hedge: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or ``exclusion``; of
-            a function word: ``filler`` if it is left out of the phrase.
+        pattern: How a negation or hedge is written: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
+            ``exclusion``; of a function word: ``filler`` if it is left out of the phrase.
     """
 
     role: Role
     term: Term | None
-    manner: str = ""
+    pattern: str = ""
 
     @property
     def in_phrase(self) -> bool:
         """Whether the words are among those that a text tower gets."""
-        return self.role not in _MUTE and self.manner != "filler"
+        return self.role not in _MUTE and self.pattern != "filler"
 
 
 class Parser:
@@ -109,7 +109,7 @@ class Parser:
         words = tuple(
             PhraseWord(word, span_of[index])
             for index, match in enumerate(matches)
-            if match.role not in _MUTE and match.manner != "filler"
+            if match.role not in _MUTE and match.pattern != "filler"
             for word in (match.words if as_written else _said(match))
         )
         return resolve(Query(text, spans=spans, words=words, suggestions=suggestions), matches, self._terms)
@@ -149,7 +149,7 @@ class Parser:
                         start,
                         end,
                         term=first.term,
-                        manner=first.manner,
+                        pattern=first.pattern,
                         attribute=next((entry.term for entry in others if entry.role == "attribute"), None),
                     )
                 )

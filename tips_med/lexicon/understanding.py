@@ -61,7 +61,7 @@ class Query:
         text: As typed.
         finding: What is looked for; None when only a structure is.
         structure: The organ or part of the body it is looked for in, stated or implied ("lower lobe" implies lung).
-        side: Of the patient.
+        side: Side of the patient.
         locations: Parts of the structure.
         attributes: What the finding is like.
         negated: Whether the text says that it is not there.

@@ -1,6 +1,6 @@
 """Manifests: which phrase is true of which scan, and where; read, checked, and made from public layouts."""
 
-from tips_med.manifest.check import CheckReport, Problem, check_rows
+from tips_med.manifest.check import CheckReport, ManifestProblem, check_rows
 from tips_med.manifest.masks import read_mask
 from tips_med.manifest.phrases import OTHER_FINDINGS, other_finding, other_level, other_side
 from tips_med.manifest.rows import ManifestError, Row, read_manifest, write_manifest
@@ -9,7 +9,7 @@ __all__ = [
     "OTHER_FINDINGS",
     "CheckReport",
     "ManifestError",
-    "Problem",
+    "ManifestProblem",
     "Row",
     "check_rows",
     "other_finding",

@@ -16,11 +16,11 @@ from tips_med.scan import Scan
 
 
 @dataclass(frozen=True)
-class Problem:
+class ManifestProblem:
     """Something wrong with a row, or with several.
 
     Attributes:
-        line: Of the manifest.
+        line: Line of the manifest.
         code: A short stable name: ``other-grid``, ``empty-mask``, ``two-splits``.
         text: In words.
         fatal: Whether training and evaluation would be wrong with it; others are worth knowing.
@@ -45,7 +45,7 @@ class CheckReport:
         patients: Likewise.
     """
 
-    problems: tuple[Problem, ...]
+    problems: tuple[ManifestProblem, ...]
     counts: dict[tuple[str, str, str], int] = field(default_factory=dict)
     rows: int = 0
     scans: int = 0
@@ -98,7 +98,7 @@ def check_rows(
     """Reads every scan and mask and every phrase.
 
     Args:
-        rows: Of one manifest, all splits.
+        rows: Rows of one manifest, all splits.
         lexicon: The language of the model.
         progress: Called with (scans done, scans in all).
     """
@@ -111,7 +111,7 @@ def check_rows(
         try:
             scan = read_scan(path)
         except TipsMedError as error:
-            problems += [Problem(row.line, error.code, str(error)) for row in own]
+            problems += [ManifestProblem(row.line, error.code, str(error)) for row in own]
             scan = None
         for row in own:
             found, label, term = _phrase(row, lexicon)
@@ -128,61 +128,69 @@ def check_rows(
         dict(counts),
         len(rows),
         len(by_scan),
-        len({row.who for row in rows}),
+        len({row.patient_key for row in rows}),
     )
 
 
-def _phrase(row: Row, lexicon: Lexicon) -> tuple[list[Problem], str, str]:
+def _phrase(row: Row, lexicon: Lexicon) -> tuple[list[ManifestProblem], str, str]:
     try:
         query = lexicon.parse(row.phrase)
     except QueryError as error:
-        return [Problem(row.line, error.code, str(error))], row.label or "unknown", ""
+        return [ManifestProblem(row.line, error.code, str(error))], row.label or "unknown", ""
     problems = []
     if query.unknown_words:
         text = f"{row.phrase!r}: not known, and left out: {', '.join(query.unknown_words)}"
-        problems.append(Problem(row.line, "unknown-words", text, fatal=False))
-    asked = query.finding or query.structure
-    return problems, row.resolved(query.negated), asked.id if asked else ""
+        problems.append(ManifestProblem(row.line, "unknown-words", text, fatal=False))
+    term = query.finding or query.structure
+    return problems, row.resolved(query.negated), term.id if term else ""
 
 
-def _mask(row: Row, scan: Scan, label: str) -> list[Problem]:
+def _mask(row: Row, scan: Scan, label: str) -> list[ManifestProblem]:
     assert row.mask is not None
     try:
         mask = read_mask(row.mask, scan, row.part)
     except TipsMedError as error:
-        return [Problem(row.line, error.code, str(error))]
+        return [ManifestProblem(row.line, error.code, str(error))]
     if label == "present" and not mask.any():
-        return [Problem(row.line, "empty-mask", f"{row.mask}: the mask is empty, but {row.phrase!r} is marked present")]
+        return [
+            ManifestProblem(
+                row.line, "empty-mask", f"{row.mask}: the mask is empty, but {row.phrase!r} is marked present"
+            )
+        ]
     if label == "absent" and mask.any():
         text = f"{row.mask}: {int(mask.sum())} voxels are marked, but {row.phrase!r} is marked absent"
-        return [Problem(row.line, "mask-of-absent", text)]
+        return [ManifestProblem(row.line, "mask-of-absent", text)]
     return []
 
 
-def _patients_in_two_splits(rows: Sequence[Row]) -> list[Problem]:
+def _patients_in_two_splits(rows: Sequence[Row]) -> list[ManifestProblem]:
     splits: dict[str, set[str]] = defaultdict(set)
     by_scan: dict[Path, set[str]] = defaultdict(set)
     for row in rows:
-        splits[row.who].add(row.split)
-        by_scan[row.scan].add(row.who)
+        splits[row.patient_key].add(row.split)
+        by_scan[row.scan].add(row.patient_key)
     problems = []
     for row in rows:
-        if len(splits[row.who]) > 1:
-            named = ", ".join(sorted(splits[row.who]))
-            problems.append(Problem(row.line, "two-splits", f"patient {row.who} is in the splits {named}"))
+        if len(splits[row.patient_key]) > 1:
+            named = ", ".join(sorted(splits[row.patient_key]))
+            problems.append(
+                ManifestProblem(row.line, "two-splits", f"patient {row.patient_key} is in the splits {named}")
+            )
         if len(by_scan[row.scan]) > 1:
-            problems.append(Problem(row.line, "two-patients", f"{row.scan} is of {len(by_scan[row.scan])} patients"))
+            problems.append(
+                ManifestProblem(row.line, "two-patients", f"{row.scan} is of {len(by_scan[row.scan])} patients")
+            )
     return problems
 
 
-def _twice(rows: Sequence[Row]) -> list[Problem]:
+def _twice(rows: Sequence[Row]) -> list[ManifestProblem]:
     seen: dict[tuple[Path, str, Path | None, str | None], Row] = {}
     problems = []
     for row in rows:
         first = seen.setdefault((row.scan, row.phrase.lower(), row.mask, row.part), row)
         if first is not row:
             text = f"the same pair as in line {first.line}"
-            problems.append(Problem(row.line, "twice", text, fatal=first.label != row.label))
+            problems.append(ManifestProblem(row.line, "twice", text, fatal=first.label != row.label))
     return problems
 
 

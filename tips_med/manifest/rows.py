@@ -39,7 +39,7 @@ class Row:
             the phrase says (a negated phrase says ``absent``), which ``resolved`` fills in.
         patient: Never in two splits, and drawn as one for intervals; the scan's own path when left out.
         split: ``train``, ``val``, ``test`` or any other name.
-        line: Of the manifest, for messages; 0 when made in Python.
+        line: Line of the manifest, for messages; 0 when made in Python.
     """
 
     scan: Path
@@ -52,7 +52,7 @@ class Row:
     line: int = 0
 
     @property
-    def who(self) -> str:
+    def patient_key(self) -> str:
         """The patient, or the scan that stands for one."""
         return self.patient or str(self.scan)
 

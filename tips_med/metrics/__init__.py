@@ -7,7 +7,7 @@ tensor(1.)
 """
 
 from tips_med.metrics.base import CaseMetric, Interval
-from tips_med.metrics.instances import InstanceDetection, count_instances, find_pieces
+from tips_med.metrics.instances import InstanceDetection, count_instances, find_components
 from tips_med.metrics.localization import ContrastToNoise, PointingGame, ThresholdIoU
 from tips_med.metrics.overlap import GlobalDice, HitRate, SurfaceDice, dice, surface_dice
 from tips_med.metrics.presence import FalsePositiveVolume, PresenceDetection
@@ -29,6 +29,6 @@ __all__ = [
     "ThresholdIoU",
     "count_instances",
     "dice",
-    "find_pieces",
+    "find_components",
     "surface_dice",
 ]

@@ -18,7 +18,7 @@ class Interval:
     """A value with its percentile bootstrap interval; NaN where it is not defined.
 
     Attributes:
-        value: Of all cases.
+        value: Value of all cases.
         low: Lower end.
         high: Upper end.
     """
@@ -110,7 +110,7 @@ def mean_of(column: Tensor) -> Tensor:
 
 
 def share(part: Tensor, whole: Tensor) -> Tensor:
-    """A ratio, NaN when the whole is nought."""
+    """A ratio, NaN when the whole is zero."""
     return (part / whole).float() if float(whole) else torch.tensor(torch.nan)
 
 

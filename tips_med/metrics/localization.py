@@ -57,7 +57,7 @@ class ThresholdIoU(CaseMetric):
     Cases whose truth is empty are left out: ``FalsePositiveVolume`` is for them.
 
     Args:
-        thresholds: Of the map.
+        thresholds: Thresholds of the map.
     """
 
     higher_is_better = True

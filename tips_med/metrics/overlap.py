@@ -35,7 +35,7 @@ def surface_dice(mask: Mask, truth: Mask, spacing_mm: tuple[float, float, float]
     Args:
         mask: Predicted, [k j i].
         truth: On the same grid.
-        spacing_mm: Of the grid, in its axis order.
+        spacing_mm: Spacing of the grid, in its axis order.
         tolerance_mm: How far is near enough.
 
     Returns:
@@ -79,19 +79,19 @@ class HitRate(CaseMetric):
     Cases without a truth are left out: that set has none, and an empty mask is no hit.
 
     Args:
-        least_dice: What counts as a hit.
+        min_dice: What counts as a hit.
     """
 
     higher_is_better = True
 
-    def __init__(self, least_dice: float = 0.1) -> None:
+    def __init__(self, min_dice: float = 0.1) -> None:
         super().__init__()
-        self.least_dice = least_dice
+        self.min_dice = min_dice
 
     def update(self, mask: Mask, truth: Mask, *, patient: str | None = None) -> None:
         """Adds a case; both masks [k j i] on one grid."""
         if truth.any():
-            self._add([float(dice(mask, truth) >= self.least_dice)], patient)
+            self._add([float(dice(mask, truth) >= self.min_dice)], patient)
 
     def summarise(self, rows: Tensor) -> dict[str, Tensor]:
         """See CaseMetric."""

@@ -23,7 +23,7 @@ class PresenceDetection(CaseMetric):
 
     Args:
         specificity: At which sensitivity is told.
-        bins: Of the calibration error.
+        bins: Bins of the calibration error.
     """
 
     def __init__(self, specificity: float = 0.95, bins: int = 10) -> None:

@@ -44,8 +44,8 @@ def plan(
     check_frames(volume.frames, chosen.folder, chosen.modality)
     stack = build_stack(list(volume.frames), pixel_hash=reader.digest, fill_gaps=fill_gaps, untilt=untilt)
     if phase is not None and volume.label:
-        said = {"phase": phase, "count": len(volumes), "label": volume.label}
-        notes.append(Note("Volume {phase} of {count} in the series: {label}.", code="one-of-several", **said))
+        values = {"phase": phase, "count": len(volumes), "label": volume.label}
+        notes.append(Note("Volume {phase} of {count} in the series: {label}.", code="one-of-several", **values))
     return stack, notes
 
 

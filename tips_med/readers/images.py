@@ -18,7 +18,7 @@ import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 from nibabel.arrayproxy import ArrayProxy
 
 from tips_med.errors import ReadError
-from tips_med.geometry import RAS_FROM_LPS, grid_corners, spacing_mm
+from tips_med.geometry import KJI_FROM_IJK, grid_corners, lps_affine_kji, spacing_mm
 from tips_med.scan import Provenance, Scan
 from tips_med.shapes import Affine
 
@@ -99,7 +99,7 @@ def _read_nifti(path: Path, phase: int | None) -> Scan:
                 voxels = np.ascontiguousarray(np.asarray(data[(..., *volumes)]).T, dtype=np.float32)
         except (OSError, ValueError) as error:  # nibabel's words for fewer bytes than the header promises
             raise ReadError("is cut short", path=path, code="truncated-file", remedy="copy it again") from error
-    lps_from_kji = RAS_FROM_LPS @ ras_from_ijk @ np.eye(4)[[2, 1, 0, 3]]
+    lps_from_kji = lps_affine_kji(ras_from_ijk)
     if phase is not None and len(shape) > 3:
         notes.append(f"Volume {phase} of {int(np.prod(shape[3:]))} in the file.")
     return _scan(path, voxels, lps_from_kji, "nifti", notes)
@@ -303,7 +303,7 @@ def _read_itk(path: Path, kind: str, phase: int | None) -> Scan:
         voxels = np.ascontiguousarray(sitk.GetArrayViewFromImage(image), dtype=np.float32)
     notes = [*own.notes, *_tiny(affine)]
     notes += [f"Volume {phase} of {int(np.prod(size[3:]))} in the file."] if phase and len(size) > 3 else []
-    return _scan(path, voxels, affine @ np.eye(4)[[2, 1, 0, 3]], kind, notes)
+    return _scan(path, voxels, affine @ KJI_FROM_IJK, kind, notes)
 
 
 def _item_bytes(pixel_id: int) -> int:

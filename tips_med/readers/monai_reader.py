@@ -19,12 +19,10 @@ from monai.data.image_reader import ImageReader
 from monai.utils.enums import MetaKeys, SpaceKeys
 
 from tips_med.errors import ReadError, TipsMedError
-from tips_med.geometry import RAS_FROM_LPS
+from tips_med.geometry import ras_affine_ijk
 from tips_med.readers.reading import read_scan
 from tips_med.readers.sources import image_format
 from tips_med.scan import Scan
-
-_KJI_FROM_IJK = np.eye(4)[[2, 1, 0, 3]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +88,7 @@ class ScanReader(ImageReader):
         """
         if isinstance(img, Refusal):
             raise img.error
-        ras_from_ijk = RAS_FROM_LPS @ img.lps_from_kji @ _KJI_FROM_IJK
+        ras_from_ijk = ras_affine_ijk(img.lps_from_kji)
         array = img.voxels.transpose(2, 1, 0)
         meta: dict[str, Any] = {
             MetaKeys.AFFINE: ras_from_ijk,

@@ -18,7 +18,7 @@ class Bounds:
     """How much is taken in.
 
     Attributes:
-        max_instance_bytes: Of one object; larger ones are refused while they come.
+        max_instance_bytes: Max instance of one object; larger ones are refused while they come.
         min_free_bytes: That stay free on the disk.
     """
 

@@ -7,7 +7,7 @@ import re
 import ssl
 from pathlib import Path
 
-from tips_med.errors import ConfigError
+from tips_med.errors import ConfigError, MissingExtraError
 from tips_med.serving.archive import Archive, ArchiveError, MoveDestination
 
 _DIMSE = re.compile(r"dicom://(?P<title>[^@/]{1,16})@(?P<host>\[[0-9a-fA-F:]+\]|[^:/@]+):(?P<port>\d{1,5})/?")
@@ -56,11 +56,7 @@ def open_archive(
             )
         from tips_med.serving.dimse import DimseArchive, Peer
     except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"{error.name} is not installed",
-            remedy='install it with pip install "tips_med[pacs]"',
-            code="missing-extra",
-        ) from error
+        raise MissingExtraError("archives", str(error.name), "pacs") from error
     parts = _DIMSE.fullmatch(address)
     if parts is None or not 0 < int(parts["port"]) < 65536:
         raise ArchiveError(

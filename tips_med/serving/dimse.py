@@ -92,10 +92,15 @@ class DimseArchive(Archive):
 
     def series(self, study_uid: str) -> list[SeriesFound]:
         """See ``Archive``."""
-        asked = ("SeriesInstanceUID", "Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances")
-        found = self._find("SERIES", {"StudyInstanceUID": study_uid} | dict.fromkeys(asked, ""))
+        keys_wanted = ("SeriesInstanceUID", "Modality", "SeriesDescription", "NumberOfSeriesRelatedInstances")
+        found = self._find("SERIES", {"StudyInstanceUID": study_uid} | dict.fromkeys(keys_wanted, ""))
         return [
-            SeriesFound(_text(item, asked[0]), _text(item, asked[1]), _text(item, asked[2]), _number(item, asked[3]))
+            SeriesFound(
+                _text(item, keys_wanted[0]),
+                _text(item, keys_wanted[1]),
+                _text(item, keys_wanted[2]),
+                _number(item, keys_wanted[3]),
+            )
             for item in found
         ]
 

@@ -114,8 +114,8 @@ class Retrieval:
 
     def _note_caller(self, event: Any) -> None:
         if event.assoc.is_acceptor:
-            asked = event.assoc.requestor.primitive
-            self.turned_away.append((str(asked.calling_ae_title).strip(), str(asked.called_ae_title).strip()))
+            request = event.assoc.requestor.primitive
+            self.turned_away.append((str(request.calling_ae_title).strip(), str(request.called_ae_title).strip()))
 
     def _store(self, event: Any) -> int:
         try:

@@ -97,13 +97,13 @@ class Spool(BytesIO):
 
     def _beginning(self) -> bytes:
         """Preamble and file meta information (PS3.10)."""
-        said = self._message.command_set
+        command = self._message.command_set
         context = next(c for c in self._association.accepted_contexts if c.context_id == self._message.context_id)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about UIDs that are none; the object's own are checked later
             meta = create_file_meta(
-                sop_class_uid=said.AffectedSOPClassUID,
-                sop_instance_uid=said.AffectedSOPInstanceUID,
+                sop_class_uid=command.AffectedSOPClassUID,
+                sop_instance_uid=command.AffectedSOPInstanceUID,
                 transfer_syntax=context.transfer_syntax[0],
             )
             return bytes(128) + b"DICM" + encode_file_meta(meta)

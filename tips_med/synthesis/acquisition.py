@@ -19,7 +19,7 @@ class AcquisitionSpec:
 
     Attributes:
         thick: Slices of another thickness: averaged over their profile.
-        thickness_mm: Of those slices, from and to.
+        thickness_mm: Thickness of those slices, from and to.
         cut: The field of view ends inside the body at one or more of its sides, or follows the patient too closely.
         deep: It ends far inside the body: half of it is shown, one lung, or a window of 100 to 220 mm.
         circle: Nothing is reconstructed outside a circle, which may cut the body.

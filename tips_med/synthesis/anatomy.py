@@ -12,10 +12,11 @@ from safetensors.numpy import load_file, save_file
 from scipy import ndimage
 
 from tips_med.body import find_body
+from tips_med.geometry import LEFT, RIGHT
+from tips_med.resampling import resample
 from tips_med.scan import Scan
-from tips_med.slabs import SlabSpec, resample, working_grid
+from tips_med.slabs import SlabSpec, working_grid
 
-RIGHT, LEFT = 1, 2
 """Labels of the lungs, and of the sides of a body everywhere in this package."""
 
 

@@ -1,4 +1,4 @@
-"""A piece of an anatomy, deformed: another body, another habitus, another breath, perhaps mirrored."""
+"""A crop of an anatomy, deformed: another body, another habitus, another breath, perhaps mirrored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from tips_med.synthesis.anatomy import LEFT, RIGHT, Anatomy
+from tips_med.geometry import LEFT, RIGHT
+from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.findings import fill_air
 from tips_med.synthesis.noise import smooth_noise
 from tips_med.synthesis.organs import swapped
@@ -35,8 +36,8 @@ class Deformation:
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
-    """A deformed piece of an anatomy; all arrays are [slab y x].
+class DeformedCrop:
+    """A deformed crop of an anatomy; all arrays are [slab y x].
 
     Attributes:
         volume_hu: float32.
@@ -55,14 +56,14 @@ class Piece:
     offset_mm: tuple[float, float]
 
 
-def cut(
+def sample_deformed_crop(
     anatomy: Anatomy, shape: tuple[int, int, int] | None, deformation: Deformation, rng: np.random.Generator
-) -> Piece:
-    """Cuts and deforms a piece.
+) -> DeformedCrop:
+    """Cuts and deforms a crop.
 
     Args:
         anatomy: Where from.
-        shape: Of the piece, (slab, y, x); the whole anatomy when None.
+        shape: Shape of the crop, (slab, y, x); the whole anatomy when None.
         deformation: How strongly.
         rng: The only source of chance.
     """
@@ -105,27 +106,27 @@ def cut(
     if anatomy.organs is not None:
         organs = swapped(labels(anatomy.organs)) if mirror else labels(anatomy.organs)
     offset_mm = -at * np.array(anatomy.spacing_mm[1:]) + rng.normal(0, 8 if rng.random() < 0.75 else 22, 2)
-    piece = Piece(volume, lungs, lesions, ignored, organs, (float(offset_mm[0]), float(offset_mm[1])))
-    return _breathe(piece, anatomy.spacing_mm, deformation, rng)
+    crop = DeformedCrop(volume, lungs, lesions, ignored, organs, (float(offset_mm[0]), float(offset_mm[1])))
+    return _breathe(crop, anatomy.spacing_mm, deformation, rng)
 
 
 def _breathe(
-    piece: Piece, spacing_mm: tuple[float, float, float], deformation: Deformation, rng: np.random.Generator
-) -> Piece:
+    crop: DeformedCrop, spacing_mm: tuple[float, float, float], deformation: Deformation, rng: np.random.Generator
+) -> DeformedCrop:
     """Takes air from the lungs: evenly, as in a shallow breath, and towards the back, as gravity does.
 
     None of this is a finding: what is hazy everywhere or a little at the back must not be taken for ground glass.
     """
-    if piece.lungs is None or not piece.lungs.any():
-        return piece
+    if crop.lungs is None or not crop.lungs.any():
+        return crop
     even = rng.uniform(0, deformation.breath) * (rng.random() < 0.5)
     back = rng.uniform(0, deformation.dependent) * (rng.random() < 0.6)
-    rows = np.flatnonzero((piece.lungs > 0).any(axis=(0, 2)))
-    low = (np.arange(piece.lungs.shape[1]) - rows[0]) / max(1, np.ptp(rows))
-    taken = even * (1 + 0.15 * smooth_noise(piece.lungs.shape, 32.0, spacing_mm, rng))
+    rows = np.flatnonzero((crop.lungs > 0).any(axis=(0, 2)))
+    low = (np.arange(crop.lungs.shape[1]) - rows[0]) / max(1, np.ptp(rows))
+    taken = even * (1 + 0.15 * smooth_noise(crop.lungs.shape, 32.0, spacing_mm, rng))
     taken = taken + back * np.clip(low, 0, 1)[None, :, None] ** 2
-    inside = ndimage.uniform_filter((piece.lungs > 0).astype(np.float32), 3)
-    return replace(piece, volume_hu=fill_air(piece.volume_hu, np.clip(taken, 0, 0.4) * inside, 20.0).astype(np.float32))
+    inside = ndimage.uniform_filter((crop.lungs > 0).astype(np.float32), 3)
+    return replace(crop, volume_hu=fill_air(crop.volume_hu, np.clip(taken, 0, 0.4) * inside, 20.0).astype(np.float32))
 
 
 def _bend(

@@ -29,9 +29,9 @@ def smooth_noise(
     """A cut of a smooth random field of unit variance.
 
     Args:
-        shape: Of the cut, [slab y x]; larger than the stored field, it repeats.
+        shape: Shape of the cut, [slab y x]; larger than the stored field, it repeats.
         scale_mm: Width of its details (full width at half maximum of the kernel).
-        spacing_mm: Of the grid.
+        spacing_mm: Spacing of the grid.
         rng: Chooses the place and the mirroring of the cut.
     """
     field = _field(scale_mm, spacing_mm)

@@ -1,4 +1,4 @@
-"""Scenes: a piece of an anatomy, deformed, with findings painted in and scanned anew, and the truth about it."""
+"""Scenes: a crop of an anatomy, deformed, with findings painted in and scanned anew, and the truth about it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from tips_med.synthesis.acquisition import AcquisitionSpec, acquire, limit_view
 from tips_med.synthesis.anatomy import Anatomy
-from tips_med.synthesis.deform import Deformation, Piece, cut
+from tips_med.synthesis.deform import Deformation, DeformedCrop, sample_deformed_crop
 from tips_med.synthesis.findings import PAINTERS, SIDES, Canvas, Painted
 
 MASS_FROM_MM, NODULE_TO_MM = 22.0, 34.0
@@ -42,12 +42,12 @@ class SceneSpec:
     """How scenes are made.
 
     Attributes:
-        shape: Of a scene, (slab, y, x); a whole anatomy when None.
+        shape: Shape of a scene, (slab, y, x); a whole anatomy when None.
         weights: How often each finding is painted.
         empty: How many scenes have no painted finding at all, 0 to 1.
         most: Findings painted at most; few are likelier than many.
-        deformation: Of the body.
-        strength: Of the acquisition's randomness.
+        deformation: Deformation of the body.
+        strength: Strength of the acquisition's randomness.
         acquisition: What else may differ between scanners; nothing when None.
     """
 
@@ -87,7 +87,7 @@ class Scene:
         findings: Painted, or real and outlined.
         ignored: Where nobody knows, [slab y x].
         offset_mm: Where the first pixel's centre lies from the middle of the body, (y, x), in mm.
-        spacing_mm: Of the grid.
+        spacing_mm: Spacing of the grid.
         thin: Where lung was so thin before anything was painted that it may be emphysema, [slab y x].
         hemithorax: 1 right, 2 left, [slab y x]: the lungs as they were before anything was painted, and so with all
             fluid, air and airless lung that took their place; None where the anatomy's lungs are not labelled.
@@ -157,23 +157,23 @@ def make_scene(anatomy: Anatomy, spec: SceneSpec, rng: np.random.Generator, firs
         rng: The only source of chance.
         first: A finding that is painted in any case, if there is room for it.
     """
-    piece = cut(anatomy, spec.shape, spec.deformation, rng)
-    volume, lungs = piece.volume_hu, piece.lungs
-    findings = _real(anatomy, piece)
+    crop = sample_deformed_crop(anatomy, spec.shape, spec.deformation, rng)
+    volume, lungs = crop.volume_hu, crop.lungs
+    findings = _real(anatomy, crop)
     thin, hemithorax = None, None if lungs is None else lungs.copy()
     if lungs is not None:
         smooth = ndimage.uniform_filter(volume, 3, axes=(1, 2))
         thin = (smooth < EMPHYSEMA_HU) & (lungs > 0)
         if first is not None or rng.random() >= spec.empty:
-            taken = (piece.lesions > 0) | piece.ignored
-            canvas = Canvas(volume, lungs, anatomy.spacing_mm, rng, taken, piece.organs, _gravity(rng))
+            taken = (crop.lesions > 0) | crop.ignored
+            canvas = Canvas(volume, lungs, anatomy.spacing_mm, rng, taken, crop.organs, _gravity(rng))
             findings += _paint(canvas, spec, rng, first)
     volume = acquire(volume, anatomy.spacing_mm, rng, spec.strength, spec.acquisition)
-    ignored, unseen = piece.ignored, None
+    ignored, unseen = crop.ignored, None
     if spec.acquisition is not None:
         volume, unseen = limit_view(volume, anatomy.spacing_mm, rng, spec.acquisition)
         ignored = ignored | unseen
-    return Scene(volume, lungs, tuple(findings), ignored, piece.offset_mm, anatomy.spacing_mm, thin, hemithorax, unseen)
+    return Scene(volume, lungs, tuple(findings), ignored, crop.offset_mm, anatomy.spacing_mm, thin, hemithorax, unseen)
 
 
 def _gravity(rng: np.random.Generator) -> tuple[float, float]:
@@ -197,13 +197,13 @@ def _paint(canvas: Canvas, spec: SceneSpec, rng: np.random.Generator, first: str
     return [one for painted in made if painted is not None for one in painted.everything]
 
 
-def _real(anatomy: Anatomy, piece: Piece) -> list[Painted]:
+def _real(anatomy: Anatomy, crop: DeformedCrop) -> list[Painted]:
     found = []
     for number, size_mm in enumerate(anatomy.lesion_mm, start=1):
-        mask = piece.lesions == number
+        mask = crop.lesions == number
         if mask.sum() < 3:
             continue
-        near = ndimage.grey_dilation(piece.lungs, (1, 5, 5))[mask] if piece.lungs is not None else np.zeros(1, np.uint8)
+        near = ndimage.grey_dilation(crop.lungs, (1, 5, 5))[mask] if crop.lungs is not None else np.zeros(1, np.uint8)
         sides = np.bincount(near, minlength=3)
         side = SIDES[int(sides[1:].argmax()) + 1]
         found.append(Painted("mass" if size_mm > 30 else "nodule", side, mask, (), size_mm))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tips_med.slabs import SlabSpec, stack_channels
 from tips_med.training.contrast import relations
-from tips_med.training.studies import Statement
+from tips_med.training.studies import PhraseLabel
 
 
 @dataclass(eq=False)
@@ -48,7 +48,7 @@ class PhraseBatch:
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class PhraseTarget:
     """One phrase of a crop; see PhraseBatch."""
 
     phrase: str
@@ -74,15 +74,15 @@ class Crop:
 
     volume_hu: np.ndarray
     offset_mm: tuple[float, float]
-    asked: list[Asked]
-    statements: tuple[Statement, ...]
+    targets: list[PhraseTarget]
+    statements: tuple[PhraseLabel, ...]
     whole: bool
     teacher: tuple[Tensor, Tensor] | None = None
 
 
-def collate(crops: Sequence[Crop], slabs: SlabSpec, questions: int) -> PhraseBatch:
+def collate_crops(crops: Sequence[Crop], slabs: SlabSpec, questions: int) -> PhraseBatch:
     """Puts crops of one shape together; each has at least one phrase, and gets ``questions`` by repeating the last."""
-    filled = [crop.asked + [crop.asked[-1]] * (questions - len(crop.asked)) for crop in crops]
+    filled = [crop.targets + [crop.targets[-1]] * (questions - len(crop.targets)) for crop in crops]
     volumes = torch.stack([torch.from_numpy(np.ascontiguousarray(crop.volume_hu)) for crop in crops])
     taught = [crop.teacher for crop in crops if crop.teacher is not None]
     return PhraseBatch(
@@ -94,7 +94,7 @@ def collate(crops: Sequence[Crop], slabs: SlabSpec, questions: int) -> PhraseBat
         presence=torch.tensor([[one.presence for one in asked] for asked in filled], dtype=torch.float32),
         word=torch.tensor([[one.word for one in asked] for asked in filled]),
         alone=torch.tensor([[float(one.alone) for one in asked] for asked in filled]),
-        used=torch.tensor([[float(n < len(crop.asked)) for n in range(questions)] for crop in crops]),
+        used=torch.tensor([[float(n < len(crop.targets)) for n in range(questions)] for crop in crops]),
         relation=relations(
             [(crop.statements, crop.whole) for crop in crops], [[one.phrase for one in asked] for asked in filled]
         ),

@@ -16,48 +16,57 @@ from scipy.optimize import minimize
 
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ConfigError, QueryError
-from tips_med.geometry import voxel_volume_mm3
+from tips_med.geometry import CONNECTIVITY_18, voxel_volume_mm3
 from tips_med.grounding.evidence import evidence_map
-from tips_med.grounding.ground import LEAST_ML, Looked, encode, encode_slabs, lexicon_named, look, term_of, understand
-from tips_med.grounding.instances import CONNECTIVITY_18
+from tips_med.grounding.ground import (
+    MIN_VOLUME_ML,
+    Assessment,
+    assess,
+    encode,
+    encode_slabs,
+    load_lexicon,
+    parse_query,
+    query_term,
+)
 from tips_med.manifest import Row, read_mask
 from tips_med.model import Calibration, GroundingModel, ModelCard
 from tips_med.query import Side
 from tips_med.readers import read_scan
+from tips_med.resampling import resample
 from tips_med.scan import Scan
-from tips_med.slabs import resample, slabs_of
+from tips_med.slabs import slabs_of
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene, SceneSpec, make_scene
-from tips_med.training.questions import answer
+from tips_med.training.questions import answer_mask
 
 log = logging.getLogger(__name__)
 
 THRESHOLDS = (0.5, 0.65, 0.8)
 """Where a map may be cut."""
 
-PIECES_FROM = (None, *np.arange(0.5, 7.1, 0.5).tolist())
-"""Evidence that pieces beside the surest one may have to have."""
+SECONDARY_LOGITS = (None, *np.arange(0.5, 7.1, 0.5).tolist())
+"""Evidence that components beside the surest one may have to have."""
 
-LEAST_TO_CUT = 6
-"""Queries about what is there, below which nothing is fitted about masks and pieces."""
+MIN_POSITIVES = 6
+"""Queries about what is there, below which nothing is fitted about masks and components."""
 
-PARTS = 3
+FOLDS = 3
 """Into how many parts painted scans are divided, each of which is judged by what all else fits."""
 
 REAL_WEIGHT = 10.0
 """How much a real scan counts in a fit beside a painted one, which is only as real as its painter."""
 
-MISSED, FALSE = 0.05, 0.15
+MAX_MISSED_FRACTION, MAX_FALSE_FRACTION = 0.05, 0.15
 """The share of findings that are there that may be called absent, and of those that are not there, present."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class Component:
     """A connected part of a map cut at a threshold.
 
     Attributes:
-        threshold: Of the map's probability.
+        threshold: Threshold of the map's probability.
         evidence: At its highest, in logits.
         ml: Its volume.
         in_truth_ml: How much of it is right.
@@ -81,11 +90,11 @@ class Observation:
         evidence: From the map, in logits.
         truth_ml: How much of it there is.
         mask_ml: Volume of the map at a half.
-        dice: Of the map at a half with the truth; 1 when both are empty.
+        dice: Dice of the map at a half with the truth; 1 when both are empty.
         hit: Whether the peak lies in the truth.
         truth_pieces: Connected parts of what is there.
-        pieces: Of the map at every one of ``THRESHOLDS``, the surest first; none where nothing is there.
-        patient: Of a real scan; empty for a painted one.
+        components: Components of the map at every one of ``THRESHOLDS``, the surest first; none where nothing is there.
+        patient: Patient of a real scan; empty for a painted one.
         outlined: Whether it is known where it is, so that masks and peaks can be judged.
     """
 
@@ -98,8 +107,8 @@ class Observation:
     mask_ml: float
     dice: float
     hit: bool
-    truth_pieces: int = 0
-    pieces: tuple[Piece, ...] = ()
+    truth_components: int = 0
+    components: tuple[Component, ...] = ()
     patient: str = ""
     outlined: bool = True
 
@@ -129,11 +138,11 @@ def observe(
         model: To be calibrated.
         anatomies: With labelled lungs, none of them trained on; taken in turn.
         scenes: How to paint; ``shape`` must be None.
-        numbers: Of the scans; what one of them shows does not hang on the others.
-        seed: Of everything.
+        numbers: Numbers of the scans; what one of them shows does not depend on the others.
+        seed: Random seed.
         held_out: Use the synonyms that training never saw.
     """
-    lexicon = lexicon_named(model.card.lexicon)
+    lexicon = load_lexicon(model.card.lexicon)
     for number in numbers:
         rng = np.random.default_rng([seed, number])
         scene = make_scene(anatomies[number % len(anatomies)], scenes, rng, scenes.in_turn(number))
@@ -147,8 +156,8 @@ def observe(
                 slots = Slots(finding=finding, side=side)
                 text = describe(slots, rng, lexicon, held_out=held_out)
                 query = lexicon.parse(text, as_written=held_out)
-                heat = look(study, query, model).heat
-                target, unknown = answer(scene, slots)
+                heat = assess(study, query, model).heat
+                target, unknown = answer_mask(scene, slots)
                 yield measure(number, finding, side, heat, target, unknown, ml)
 
 
@@ -162,29 +171,29 @@ def observe_manifest(
 
     Args:
         model: To be calibrated.
-        rows: Of a manifest.
+        rows: Rows of a manifest.
         progress: Called with (scans done, scans in all).
     """
     by_scan: dict[Path, list[Row]] = defaultdict(list)
     for row in rows:
         by_scan[row.scan].append(row)
-    lexicon = lexicon_named(model.card.lexicon)
+    lexicon = load_lexicon(model.card.lexicon)
     for done, (path, own) in enumerate(by_scan.items(), start=1):
         study = encode(read_scan(path), model)
         for row in own:
             try:
-                query = understand(lexicon.parse(row.phrase), model)
+                query = parse_query(lexicon.parse(row.phrase), model)
             except QueryError as error:
                 log.warning("line %d left out: %s", row.line, error)
                 continue
             label = row.resolved(query.negated)
-            found = look(study, query, model)
-            unseen = found.thorax is not None and not found.regions["asked"].coverage.whole
+            found = assess(study, query, model)
+            unseen = found.thorax is not None and not found.regions["searched"].coverage.whole
             if label == "unknown" or (label == "absent" and unseen):
                 continue
             side = query.side if query.side in ("left", "right") else None
             truth = None if row.mask is None else read_mask(row.mask, study.scan, row.part)
-            yield _measure_real(row, term_of(query), side, label == "present", found, truth, study.scan)
+            yield _measure_real(row, query_term(query), side, label == "present", found, truth, study.scan)
         if progress:
             progress(done, len(by_scan))
 
@@ -194,20 +203,20 @@ def _measure_real(
     term: str,
     side: str | None,
     there: bool,
-    found: Looked,
+    found: Assessment,
     truth: np.ndarray | None,
     scan: Scan,
 ) -> Observation:
     """What a map says about a row of a manifest, on the grid of the map."""
     if truth is None:
         return Observation(
-            row.line, term, side, there, found.logit, 0.0, 0.0, 0.0, False, patient=row.who, outlined=False
+            row.line, term, side, there, found.logit, 0.0, 0.0, 0.0, False, patient=row.patient_key, outlined=False
         )
     slab, y, x = found.heat.shape
     cover = resample(truth.astype(np.float32), scan.lps_from_kji, found.lps_from_heat, (slab, y, x))
     ml = voxel_volume_mm3(found.lps_from_heat) / 1000
     seen = measure(row.line, term, side, found.heat, np.nan_to_num(cover) >= 0.5, np.isnan(found.heat), ml)
-    return replace(seen, there=there, evidence=found.logit, patient=row.who)
+    return replace(seen, there=there, evidence=found.logit, patient=row.patient_key)
 
 
 def measure(
@@ -225,8 +234,8 @@ def measure(
         ml: Volume of a cell.
     """
     heat = np.where(unknown, 0, heat)
-    sure = evidence_map(heat)
-    peak = np.unravel_index(int(sure.argmax()), sure.shape)
+    logits = evidence_map(heat)
+    peak = np.unravel_index(int(logits.argmax()), logits.shape)
     mask = heat >= 0.5
     total = int(mask.sum()) + int(target.sum())
     there = bool(target.sum() * ml >= 0.03)
@@ -235,17 +244,19 @@ def measure(
         finding=finding,
         side=side,
         there=there,
-        evidence=float(sure[peak]),
+        evidence=float(logits[peak]),
         truth_ml=float(target.sum() * ml),
         mask_ml=float(mask.sum() * ml),
         dice=float(2 * (mask & target).sum() / total) if total else 1.0,
         hit=bool(target[peak]),
-        truth_pieces=int(ndimage.label(target, CONNECTIVITY_18)[1]) if there else 0,  # type: ignore[index]
-        pieces=tuple(_pieces(heat, sure, target, ml)) if there else (),
+        truth_components=int(ndimage.label(target, CONNECTIVITY_18)[1]) if there else 0,  # type: ignore[index]
+        components=tuple(_components(heat, logits, target, ml)) if there else (),
     )
 
 
-def _pieces(heat: np.ndarray, sure: np.ndarray, target: np.ndarray, ml: float, most: int = 20) -> Iterator[Piece]:
+def _components(
+    heat: np.ndarray, logits: np.ndarray, target: np.ndarray, ml: float, max_components: int = 20
+) -> Iterator[Component]:
     hot = np.argwhere(heat >= min(THRESHOLDS))
     if not len(hot):
         return
@@ -257,54 +268,56 @@ def _pieces(heat: np.ndarray, sure: np.ndarray, target: np.ndarray, ml: float, m
         volume_ml = ml * np.bincount(number, minlength=count)
         right_ml = ml * np.bincount(number, weights=target[box][where], minlength=count)
         surest = np.full(count, -np.inf)
-        np.maximum.at(surest, number, sure[box][where])
-        large = np.flatnonzero(volume_ml >= LEAST_ML)
-        for n in large[np.argsort(-surest[large])][:most]:
-            yield Piece(threshold, float(surest[n]), float(volume_ml[n]), float(right_ml[n]))
+        np.maximum.at(surest, number, logits[box][where])
+        large = np.flatnonzero(volume_ml >= MIN_VOLUME_ML)
+        for n in large[np.argsort(-surest[large])][:max_components]:
+            yield Component(threshold, float(surest[n]), float(volume_ml[n]), float(right_ml[n]))
 
 
-def kept(observation: Observation, threshold: float, min_secondary_logit: float | None) -> list[Piece]:
-    """The pieces of an answer: the surest one, and those that are sure enough to stand beside it."""
-    pieces = [piece for piece in observation.pieces if piece.threshold == threshold]
-    return pieces[:1] + [one for one in pieces[1:] if min_secondary_logit is None or one.evidence >= min_secondary_logit]
+def kept_components(observation: Observation, threshold: float, min_logit: float | None) -> list[Component]:
+    """The components of an answer: the surest one, and those that are sure enough to stand beside it."""
+    components = [component for component in observation.components if component.threshold == threshold]
+    return components[:1] + [one for one in components[1:] if min_logit is None or one.evidence >= min_logit]
 
 
-def dice_of(observation: Observation, pieces: Sequence[Piece]) -> float:
-    """Dice of these pieces with what is there."""
-    total = sum(piece.ml for piece in pieces) + observation.truth_ml
-    return 2 * sum(piece.in_truth_ml for piece in pieces) / total if total else 1.0
+def dice_of(observation: Observation, components: Sequence[Component]) -> float:
+    """Dice of these components with what is there."""
+    total = sum(component.ml for component in components) + observation.truth_ml
+    return 2 * sum(component.in_truth_ml for component in components) / total if total else 1.0
 
 
-def f1_of(observation: Observation, pieces: Sequence[Piece]) -> float:
-    """F1 of these pieces; one is right when half of it is."""
-    right = min(sum(piece.in_truth_ml >= 0.5 * piece.ml for piece in pieces), observation.truth_pieces)
-    total = len(pieces) + observation.truth_pieces
+def f1_of(observation: Observation, components: Sequence[Component]) -> float:
+    """F1 of these components; one is right when half of it is."""
+    right = min(
+        sum(component.in_truth_ml >= 0.5 * component.ml for component in components), observation.truth_components
+    )
+    total = len(components) + observation.truth_components
     return 2 * right / total if total else 1.0
 
 
-def cut(observations: Sequence[Observation]) -> tuple[float, float | None]:
-    """Where to cut maps, and which pieces to keep: what does best by the mean of Dice and F1, where something is there.
+def fit_threshold(observations: Sequence[Observation]) -> tuple[float, float | None]:
+    """Threshold of maps, and which components to keep: the best mean of Dice and F1, where something is there.
 
     Returns:
-        ``threshold`` and ``min_secondary_logit`` of a ``Calibration``; its defaults when there is too little to go by.
+        ``threshold`` and ``min_logit`` of a ``Calibration``; its defaults when there is too little to go by.
     """
     there = [o for o in observations if o.there and o.outlined]
-    if len(there) < LEAST_TO_CUT or not any(o.pieces for o in there):
+    if len(there) < MIN_POSITIVES or not any(o.components for o in there):
         return Calibration.threshold, Calibration.min_secondary_logit
 
     def good(choice: tuple[float, float | None]) -> float:
-        return sum(dice_of(o, kept(o, *choice)) + f1_of(o, kept(o, *choice)) for o in there)
+        return sum(dice_of(o, kept_components(o, *choice)) + f1_of(o, kept_components(o, *choice)) for o in there)
 
-    return max(((threshold, least) for threshold in THRESHOLDS for least in PIECES_FROM), key=good)
+    return max(((threshold, logit) for threshold in THRESHOLDS for logit in SECONDARY_LOGITS), key=good)
 
 
-def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration:
+def fit_calibration(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration:
     """Platt's sigmoid by maximum likelihood, with his smoothed targets and a slope that is never negative.
 
     Both classes weigh the same, whatever their numbers: how often a finding is there is the hospital's to know. A real
-    scan weighs as much as ``REAL_WEIGHT`` painted ones. An answer is absent below the probability that ``MISSED`` of
-    what is there lies under, and present above the one that ``FALSE`` of what is not there lies over; what lies between
-    is unsure.
+    scan weighs as much as ``REAL_WEIGHT`` painted ones. An answer is absent below the probability that
+    ``MAX_MISSED_FRACTION`` of what is there lies under, and present above the one that ``MAX_FALSE_FRACTION`` of what
+    is not there lies over; what lies between is unsure.
     """
     x = np.array([o.evidence for o in observations])
     there = np.array([o.there for o in observations])
@@ -321,9 +334,9 @@ def fit(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration
 
     theta = minimize(loss, np.zeros(2), method="Nelder-Mead").x
     fitted = Calibration(slope=float(np.exp(theta[0])), intercept=float(theta[1]))
-    missed = fitted.probability(_quantile(x[there], weight[there], MISSED))
-    false = fitted.probability(_quantile(x[~there], weight[~there], 1 - FALSE))
-    threshold, min_secondary_logit = cut(observations)
+    missed = fitted.probability(_quantile(x[there], weight[there], MAX_MISSED_FRACTION))
+    false = fitted.probability(_quantile(x[~there], weight[~there], 1 - MAX_FALSE_FRACTION))
+    threshold, min_secondary_logit = fit_threshold(observations)
     return replace(
         fitted,
         absent_below=min(missed, 0.5),
@@ -340,13 +353,13 @@ def _quantile(values: np.ndarray, weight: np.ndarray, share: float) -> float:
     return float(np.interp(share, below / weight.sum(), values[order]))
 
 
-def calibrated(card: ModelCard, observations: Sequence[Observation]) -> dict[str, Calibration]:
+def fit_all(card: ModelCard, observations: Sequence[Observation]) -> dict[str, Calibration]:
     """A calibration for every term that was observed both there and not there, and for the structures."""
     fitted = {}
     for term in dict.fromkeys(o.finding for o in observations):
         own = [o for o in observations if o.finding == term]
         if any(o.there for o in own) and not all(o.there for o in own):
-            fitted[term] = fit(own)
+            fitted[term] = fit_calibration(own)
     # A structure such as a lung is present whenever a plain half of its map says so.
     for structure in card.structures:
         fitted.setdefault(structure, Calibration())
@@ -361,7 +374,7 @@ def summary(
     ``dice`` is of the whole map at a half, ``answered_dice`` and ``answered_f1`` are of what an answer keeps of it.
 
     Args:
-        observations: Of all findings.
+        observations: Observations of all findings.
         calibration_of: By which calibration an observation is judged.
     """
     from torchmetrics.functional.classification import binary_auroc
@@ -374,7 +387,7 @@ def summary(
         # An absent answer marks nothing, whatever its map.
         marked = [0.0 if is_absent(o, calibration_of(o)) else o.mask_ml for o in absent]
         outlined = [o for o in there if o.outlined]
-        answers = [answer_of(o, calibration_of(o)) for o in outlined]
+        answers = [answered_components(o, calibration_of(o)) for o in outlined]
         probability = torch.tensor([o.evidence for o in own], dtype=torch.float64).sigmoid()
         rows.append(
             {
@@ -418,11 +431,11 @@ def is_absent(observation: Observation, calibration: Calibration) -> bool:
     return calibration.probability(observation.evidence) < calibration.absent_below
 
 
-def answer_of(observation: Observation, calibration: Calibration) -> list[Piece]:
-    """The pieces of the answer: none where it is "absent"."""
+def answered_components(observation: Observation, calibration: Calibration) -> list[Component]:
+    """The components of the answer: none where it is "absent"."""
     if is_absent(observation, calibration):
         return []
-    return kept(observation, calibration.threshold, calibration.min_secondary_logit)
+    return kept_components(observation, calibration.threshold, calibration.min_secondary_logit)
 
 
 @dataclass(frozen=True)
@@ -443,28 +456,28 @@ class CalibrationReport:
     real_rows: list[dict[str, object]]
 
 
-def decide(
+def calibrate_model(
     card: ModelCard,
     observations: Sequence[Observation],
     scans: int,
     findings: Sequence[str] | None = None,
-    least_auroc: float = 0.0,
+    min_auroc: float = 0.0,
 ) -> CalibrationReport:
     """Fits on all scans, and reports how each third of the painted ones and each real patient does without itself.
 
     Args:
-        card: Of the model that was observed.
+        card: Card of the model that was observed.
         observations: On ``scans`` painted scans, and on any number of real ones.
         scans: How many painted scans there were.
         findings: What it may answer; all that it was trained on when None.
-        least_auroc: What is told apart worse than this is refused.
+        min_auroc: What is told apart worse than this is refused.
     """
 
     def part(observation: Observation) -> str | int:
-        return observation.patient or observation.scene * PARTS // scans
+        return observation.patient or observation.scene * FOLDS // scans
 
     without = {
-        left_out: calibrated(card, [o for o in observations if part(o) != left_out])
+        left_out: fit_all(card, [o for o in observations if part(o) != left_out])
         for left_out in dict.fromkeys(part(o) for o in observations)
     }
 
@@ -476,7 +489,7 @@ def decide(
 
     def answered(row: dict[str, object]) -> bool:
         auroc = row["auroc"]
-        good = least_auroc <= 0 or (isinstance(auroc, float) and auroc >= least_auroc)
+        good = min_auroc <= 0 or (isinstance(auroc, float) and auroc >= min_auroc)
         return good and (findings is None or row["finding"] in findings)
 
     # What nobody asked about is neither calibrated nor refused.
@@ -484,9 +497,9 @@ def decide(
     kept = {row["finding"] for row in (rows or real_rows) if answered(row)} | (unseen if findings is None else set())
     answers = tuple(finding for finding in card.findings if finding in kept)
     refused = set(card.findings) - set(answers)
-    fitted = {term: value for term, value in calibrated(card, observations).items() if term not in refused}
-    told = [[{**row, "answered": row["finding"] in kept} for row in each] for each in (rows, real_rows)]
-    return CalibrationReport(fitted, answers, told[0], told[1])
+    fitted = {term: value for term, value in fit_all(card, observations).items() if term not in refused}
+    reported = [[{**row, "answered": row["finding"] in kept} for row in each] for each in (rows, real_rows)]
+    return CalibrationReport(fitted, answers, reported[0], reported[1])
 
 
 def as_rows(observations: Sequence[Observation]) -> list[dict[str, object]]:
@@ -502,7 +515,10 @@ def read_observations(path: Path) -> tuple[int, list[Observation]]:
     """
     try:
         content = json.loads(path.read_text())
-        rows = [{**row, "pieces": tuple(Piece(**piece) for piece in row["pieces"])} for row in content["observations"]]
+        rows = [
+            {**row, "components": tuple(Component(**one) for one in row["components"])}
+            for row in content["observations"]
+        ]
         return int(content["scans"]), [Observation(**row) for row in rows]
     except OSError as error:
         raise ConfigError(f"cannot be read ({error.strerror})", path=path) from error

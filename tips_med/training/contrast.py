@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tips_med.training.studies import Statement
+from tips_med.training.studies import PhraseLabel
 
 
-def relations(studies: Sequence[tuple[Sequence[Statement], bool]], phrases: Sequence[Sequence[str]]) -> Tensor:
+def relations(studies: Sequence[tuple[Sequence[PhraseLabel], bool]], phrases: Sequence[Sequence[str]]) -> Tensor:
     """How every crop stands to every phrase of a batch.
 
     A phrase counts when its study was told of it without a mask, it names a finding, and no crop before has the same;
@@ -24,7 +24,7 @@ def relations(studies: Sequence[tuple[Sequence[Statement], bool]], phrases: Sequ
     normal size*) are true of most scans, and count for none.
 
     Args:
-        studies: Of each crop, all that is known of its study, and whether the crop holds the whole of it.
+        studies: Studies of each crop, all that is known of its study, and whether the crop holds the whole of it.
         phrases: Asked of each crop; equally many, padded by repetition.
 
     Returns:
@@ -33,9 +33,9 @@ def relations(studies: Sequence[tuple[Sequence[Statement], bool]], phrases: Sequ
     """
     table = torch.zeros(len(studies), sum(map(len, phrases)))
     column, seen = 0, set()
-    for (statements, whole), asked in zip(studies, phrases):
+    for (statements, whole), own in zip(studies, phrases):
         weak = {one.phrase: one.finding for one in statements if one.label == "present" and one.mask is None}
-        for phrase in asked:
+        for phrase in own:
             if whole and weak.get(phrase) and phrase not in seen:
                 seen.add(phrase)
                 for row, (others, other_whole) in enumerate(studies):
@@ -44,7 +44,7 @@ def relations(studies: Sequence[tuple[Sequence[Statement], bool]], phrases: Sequ
     return table
 
 
-def _relation(statements: Sequence[Statement], phrase: str, finding: str) -> int:
+def _relation(statements: Sequence[PhraseLabel], phrase: str, finding: str) -> int:
     there = [one for one in statements if one.label == "present"]
     if any(one.phrase == phrase for one in there):
         return 1
@@ -70,7 +70,7 @@ def contrast_loss(scores: Tensor, relation: Tensor) -> Tensor:
     right, wrong = relation > 0, relation < 0
     total, pairs = scores.new_zeros(()), scores.new_zeros(())
     for dim in (0, 1):
-        # Not -inf: where nothing is wrong, the gradient has to be nought and not undefined.
+        # Not -inf: where nothing is wrong, the gradient has to be zero and not undefined.
         against = scores.masked_fill(~wrong, -1e4).logsumexp(dim, keepdim=True)
         weight = (right & wrong.any(dim, keepdim=True)).to(scores.dtype)
         total = total + (functional.softplus(against - scores) * weight).sum()

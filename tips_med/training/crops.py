@@ -18,8 +18,8 @@ from tips_med.manifest import OTHER_FINDINGS, ManifestError, other_finding, othe
 from tips_med.manifest.phrases import OTHER_STRUCTURES, is_mirror_safe, other_attribute, other_structure
 from tips_med.query import Lexicon
 from tips_med.slabs import SlabSpec
-from tips_med.training.batches import Asked, Crop, PhraseBatch, collate
-from tips_med.training.studies import PreparedStudy, Statement
+from tips_med.training.batches import Crop, PhraseBatch, PhraseTarget, collate_crops
+from tips_med.training.studies import PhraseLabel, PreparedStudy
 from tips_med.training.teacher import read_embeddings, width_of
 
 log = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ class StudyCrops(IterableDataset[PhraseBatch]):
     def make(self, step: int) -> PhraseBatch:
         """The batch of one step, whatever came before it."""
         first = (step * self.world + self.rank) * self.spec.batch
-        return collate([self.crop(first + n) for n in range(self.spec.batch)], self.slabs, self.spec.questions)
+        return collate_crops([self.crop(first + n) for n in range(self.spec.batch)], self.slabs, self.spec.questions)
 
     def crop(self, number: int) -> Crop:
         """The n-th crop."""
@@ -187,36 +187,36 @@ class StudyCrops(IterableDataset[PhraseBatch]):
 
     def _asked(
         self, study: PreparedStudy, box: tuple[slice, ...], inside: np.ndarray, whole: bool, rng: np.random.Generator
-    ) -> list[Asked]:
+    ) -> list[PhraseTarget]:
         nothing = np.zeros(inside.shape, np.float32)
         seen = inside.astype(np.float32)
-        found: list[Asked] = []
-        swapped: list[Asked] = []
+        found: list[PhraseTarget] = []
+        swapped: list[PhraseTarget] = []
         for one in study.statements:
             word, alone = self._word(one.phrase)
             if one.mask is not None:
                 target = _cut(study.covers[one.mask], box, 0).astype(np.float32) / 255
-                found.append(Asked(one.phrase, target, seen, np.nan, word, alone))
+                found.append(PhraseTarget(one.phrase, target, seen, np.nan, word, alone))
                 if self.augment and rng.random() < self.spec.negatives and (wrong := self._swap(one, rng)) is not None:
                     # Not true of what the right phrase names; of the rest of the body nobody said anything.
                     marked = (target > 0.5).astype(np.float32)
                     if marked.any():
-                        swapped.append(Asked(wrong, nothing, marked, np.nan, *self._word(wrong)))
+                        swapped.append(PhraseTarget(wrong, nothing, marked, np.nan, *self._word(wrong)))
             elif one.label == "absent":
-                found.append(Asked(one.phrase, nothing, seen, np.nan, word, alone))
+                found.append(PhraseTarget(one.phrase, nothing, seen, np.nan, word, alone))
             elif whole:
                 # A sentence of a report is of the whole study: a crop may not hold what it speaks of.
-                found.append(Asked(one.phrase, nothing, nothing, 1.0, word, alone))
+                found.append(PhraseTarget(one.phrase, nothing, nothing, 1.0, word, alone))
         if self.augment:
             found = [found[n] for n in rng.permutation(len(found))]
             found.sort(key=lambda asked: -float(asked.target.any()))
         if not found:  # of weak pairs only, in a crop that may not hold what they speak of: nothing to learn here
             one = study.statements[0]
-            found.append(Asked(one.phrase, nothing, nothing, np.nan, *self._word(one.phrase)))
+            found.append(PhraseTarget(one.phrase, nothing, nothing, np.nan, *self._word(one.phrase)))
         keep = max(1, self.spec.questions - len(swapped))
         return (found[:keep] + swapped)[: self.spec.questions]
 
-    def _swap(self, one: Statement, rng: np.random.Generator) -> str | None:
+    def _swap(self, one: PhraseLabel, rng: np.random.Generator) -> str | None:
         """The phrase with its side, level, attribute, finding or organ swapped."""
         query = self.lexicon.parse(one.text)
         ways: list[Callable[[], str | None]] = [

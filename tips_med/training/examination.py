@@ -10,9 +10,9 @@ import numpy as np
 from tips_med.query import Lexicon, Side
 from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene
-from tips_med.training.questions import answer
+from tips_med.training.questions import answer_mask
 
-LEAST_ML = 0.1
+MIN_VOLUME_ML = 0.1
 """A finding smaller than this is neither asked for nor said not to be there."""
 
 _UNKNOWN_ML = 0.05
@@ -41,7 +41,7 @@ def examine(
 ) -> Iterator[Examination]:
     """Asks a scene for each lung, for all that is there, for the same on the side where it is not, and for the rest.
 
-    What nobody can know is not asked: whether thin lung is emphysema, whether haze beside a consolidation is ground
+    What nobody can know is not sides: whether thin lung is emphysema, whether haze beside a consolidation is ground
     glass.
 
     Args:
@@ -55,18 +55,18 @@ def examine(
     if scene.lungs is not None:
         for side in _SIDES:
             slots = Slots(structure="lung", side=side)
-            yield Examination("lung", side, describe(slots, rng, lexicon), answer(scene, slots)[0])
+            yield Examination("lung", side, describe(slots, rng, lexicon), answer_mask(scene, slots)[0])
     for finding in findings:
         if scene.unknown(finding).sum() * ml >= _UNKNOWN_ML:
             continue
         volume_ml = {side: scene.where(finding, side).sum() * ml for side in _SIDES}
         if max(volume_ml.values()) == 0:
-            asked: list[Side | None] = [(None, *_SIDES)[int(rng.integers(3))]]
+            sides: list[Side | None] = [(None, *_SIDES)[int(rng.integers(3))]]
         else:
-            asked = [None, *_SIDES]
-        for side in asked:
+            sides = [None, *_SIDES]
+        for side in sides:
             there_ml = sum(volume_ml.values()) if side is None else volume_ml[side]
-            if 0 < there_ml < LEAST_ML:
+            if 0 < there_ml < MIN_VOLUME_ML:
                 continue
             slots = Slots(finding=finding, side=side)
             phrase = describe(slots, rng, lexicon, held_out=held_out)

@@ -15,21 +15,21 @@ from tips_med.query import Lexicon
 from tips_med.training.batches import PhraseBatch
 from tips_med.training.contrast import contrast_loss, pooled_scores
 from tips_med.training.losses import map_loss, patch_loss
-from tips_med.training.matching import by_crop, find_loss, match_loss, weak_loss
-from tips_med.training.optimizing import Recipe, adamw_with_cosine
-from tips_med.training.towers import TrainableTowers, Tuning, towers_of
+from tips_med.training.matching import mean_over_crops, patch_to_text_loss, text_to_patch_loss, weak_loss
+from tips_med.training.optimizer import OptimizerConfig, adamw_with_cosine
+from tips_med.training.towers import TrainableTowers, Tuning, trainable_towers
 
 
 @dataclass(frozen=True)
-class FinetuneRecipe(Recipe):
+class FinetuneConfig(OptimizerConfig):
     """How to fine-tune; see Recipe.
 
     Attributes:
-        weak_weight: Of weak pairs, beside dense ones.
-        match_weight: Of patches that have to find their phrase among the phrases asked, and of phrases and words that
-            have to find their patches among those of the crop.
-        contrast_weight: Of weak pairs against the other studies of a batch.
-        distil_weight: Of a teacher's patches, where there is a teacher.
+        weak_weight: Weight of weak pairs, beside dense ones.
+        match_weight: Weight of the two contrastive losses: each patch finds its phrase among those of the crop, each
+            phrase and word finds its patches among those of the crop.
+        contrast_weight: Weight of weak pairs against the other studies of a batch.
+        distil_weight: Weight of a teacher's patches, where there is a teacher.
         pool_share: The share of a map's highest cells that a weak pair is judged by.
         checkpointing: Activations are computed again in the backward pass: longer, with less memory.
     """
@@ -53,14 +53,14 @@ class FinetuneTask(lightning.LightningModule):
     what one process with two crops does; but for the contrast of weak pairs, which is within a process's batch.
 
     Args:
-        towers: That learn; see ``towers_of``.
-        recipe: How to optimise.
+        towers: That learn; see ``trainable_towers``.
+        config: Steps, learning rate and weights of the losses.
         teacher_width: Embedding size of a teacher's patches that are to be distilled; 0 for none.
     """
 
-    def __init__(self, towers: TrainableTowers, recipe: FinetuneRecipe | None = None, teacher_width: int = 0) -> None:
+    def __init__(self, towers: TrainableTowers, config: FinetuneConfig | None = None, teacher_width: int = 0) -> None:
         super().__init__()
-        self.towers, self.recipe = towers, recipe or FinetuneRecipe()
+        self.towers, self.config = towers, config or FinetuneConfig()
         self.to_teacher = nn.Linear(towers.patch_width, teacher_width) if teacher_width else None
 
     @classmethod
@@ -68,7 +68,7 @@ class FinetuneTask(lightning.LightningModule):
         cls,
         model: GroundingModel,
         lexicon: Lexicon,
-        recipe: FinetuneRecipe | None = None,
+        config: FinetuneConfig | None = None,
         tuning: Tuning | None = None,
         teacher_width: int = 0,
     ) -> FinetuneTask:
@@ -77,14 +77,14 @@ class FinetuneTask(lightning.LightningModule):
         Raises:
             ConfigError: Nothing is known of how the model's towers learn, or not in that way.
         """
-        recipe = recipe or FinetuneRecipe()
-        return cls(towers_of(model, lexicon, tuning, recipe.checkpointing), recipe, teacher_width)
+        config = config or FinetuneConfig()
+        return cls(trainable_towers(model, lexicon, tuning, config.checkpointing), config, teacher_width)
 
     def training_step(self, batch: PhraseBatch, _: int) -> Tensor:
         """One loss over all phrases of all crops."""
         crops, questions = batch.used.shape
-        patches, fine = self.towers.look(batch.pixels, batch.offset_mm)
-        tokens, pooled = self.towers.read(batch.phrases)
+        patches, fine = self.towers.encode_images(batch.pixels, batch.offset_mm)
+        tokens, pooled = self.towers.encode_phrases(batch.phrases)
         word = tokens[torch.arange(len(tokens), device=self.device), batch.word.flatten()]
         text = torch.cat([pooled.unflatten(0, (crops, questions)), word.unflatten(0, (crops, questions))], dim=1)
         logits = self.towers.head.fine_scores(text, patches, fine).float()
@@ -94,27 +94,27 @@ class FinetuneTask(lightning.LightningModule):
         target = torch.cat([batch.target, batch.target], dim=1)
         of_word = torch.maximum((batch.target > 0).float(), batch.alone[..., None, None, None])
         known = torch.cat([batch.known, batch.known * of_word], dim=1)
-        weight = torch.cat([batch.used, self.recipe.word_weight * batch.used], dim=1)
+        weight = torch.cat([batch.used, self.config.word_weight * batch.used], dim=1)
         weight = weight * (known.flatten(2).amax(2) > 0)
         flat = (logits.flatten(0, 1), coarse.flatten(0, 1), target.flatten(0, 1), known.flatten(0, 1))
         dense = map_loss(flat[0], flat[2], flat[3]).unflatten(0, weight.shape)
         patch = patch_loss(flat[1], flat[2], flat[3]).unflatten(0, weight.shape)
-        dense_loss, patch_term = by_crop(dense, weight), by_crop(patch, weight)
-        weak = weak_loss(logits[:, :questions], batch.presence, batch.used, self.recipe.pool_share)
-        match = match_loss(coarse[:, :questions], batch.target, batch.known, batch.used)
-        find = find_loss(coarse, target, known, weight)
-        recipe = self.recipe
+        dense_loss, patch_term = mean_over_crops(dense, weight), mean_over_crops(patch, weight)
+        weak = weak_loss(logits[:, :questions], batch.presence, batch.used, self.config.pool_share)
+        match = patch_to_text_loss(coarse[:, :questions], batch.target, batch.known, batch.used)
+        find = text_to_patch_loss(coarse, target, known, weight)
+        config = self.config
         terms = {
             "dense": (dense_loss, 1.0),
-            "patch": (patch_term, recipe.patch_weight),
-            "weak": (weak, recipe.weak_weight),
-            "match": (match, recipe.match_weight),
-            "find": (find, recipe.match_weight),
-            "contrast": (self._contrast(text[:, :questions], patches, batch), recipe.contrast_weight),
+            "patch": (patch_term, config.patch_weight),
+            "weak": (weak, config.weak_weight),
+            "match": (match, config.match_weight),
+            "find": (find, config.match_weight),
+            "contrast": (self._contrast(text[:, :questions], patches, batch), config.contrast_weight),
         }
         if self.to_teacher is not None and batch.teacher is not None and batch.taught is not None:
             distance = patch_distance(self.to_teacher(patches), batch.teacher, batch.taught).mean()
-            terms["distil"] = (distance, recipe.distil_weight)
+            terms["distil"] = (distance, config.distil_weight)
         loss = torch.stack([weight * value for value, weight in terms.values()]).sum()
         for name, (value, _weight) in (*terms.items(), ("loss", (loss, 1.0))):
             self.log(name, value, prog_bar=name == "dense", batch_size=crops)
@@ -125,15 +125,15 @@ class FinetuneTask(lightning.LightningModule):
         counting = batch.relation.any(0)
         if not counting.any():
             return patches.new_zeros(())
-        asked = text.flatten(0, 1)[counting]
-        scores = self.towers.head.patch_scores(asked.expand(len(patches), -1, -1), patches).float()
+        texts = text.flatten(0, 1)[counting]
+        scores = self.towers.head.patch_scores(texts.expand(len(patches), -1, -1), patches).float()
         return contrast_loss(pooled_scores(scores), batch.relation[:, counting])
 
     def validation_step(self, batch: PhraseBatch, n: int) -> None:
         """Dice of the outlined phrases at a half, and the volume share that is marked for absent ones."""
         crops, questions = batch.used.shape
-        patches, fine = self.towers.look(batch.pixels, batch.offset_mm)
-        _, pooled = self.towers.read(batch.phrases)
+        patches, fine = self.towers.encode_images(batch.pixels, batch.offset_mm)
+        _, pooled = self.towers.encode_phrases(batch.phrases)
         chance = self.towers.head.fine_scores(pooled.unflatten(0, (crops, questions)), patches, fine).float().sigmoid()
         mask = (chance >= 0.5) & (batch.known > 0)
         truth = batch.target >= 0.5
@@ -167,7 +167,7 @@ class FinetuneTask(lightning.LightningModule):
             register_fsdp_forward_method(self, step)
 
     def configure_optimizers(self):  # noqa: D102 (Lightning's own signature)
-        return adamw_with_cosine(self.parameters(), self.recipe)
+        return adamw_with_cosine(self.parameters(), self.config)
 
     def _picture(self, batch: PhraseBatch, chance: Tensor, truth: Tensor) -> None:
         """The first validation map beside its truth, for loggers that take pictures."""

@@ -21,13 +21,13 @@ from tips_med.encoders.compact import has_fast_bfloat16
 from tips_med.errors import ConfigError, OutputError
 from tips_med.model import GroundingModel, ModelCard
 from tips_med.query import Lexicon
-from tips_med.training.finetune import FinetuneRecipe, FinetuneTask
+from tips_med.training.finetune import FinetuneConfig, FinetuneTask
 from tips_med.training.manifest_data import ManifestData
-from tips_med.training.studies import said_of
+from tips_med.training.studies import read_study_header
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "last.ckpt"
-_BESIDE_THE_POINT = (
+_IGNORED_WARNINGS = (
     "You're using the WeightAveraging callback with a model that overrides",  # but shards only with fsdp, and not both
     "Checkpoint directory .* exists and is not empty",  # which is how a run goes on
     ".*isinstance.treespec, LeafSpec.* is deprecated",  # Lightning's own matter
@@ -50,7 +50,7 @@ class TrainerSpec:
         checkpoint_every: Steps between checkpoints.
         validate_every: Steps between validations.
         patience: Validations without a better Dice after which training stops; 0 for never.
-        threads: Of every process on a CPU; 0 for torch's own choice.
+        threads: Threads of every process on a CPU; 0 for torch's own choice.
     """
 
     accelerator: str = "auto"
@@ -88,7 +88,7 @@ def step_of(out: Path) -> int:
         ) from error
 
 
-class Told(Callback):
+class ProgressLogger(Callback):
     """Tells how far training is: every step to a bar, and every validation to the log.
 
     Args:
@@ -110,7 +110,7 @@ class Told(Callback):
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
+class FitResult:
     """A training that has ended.
 
     Attributes:
@@ -134,14 +134,14 @@ class Fitted:
         return towers.save(out, card) if self.trainer.is_global_zero else out
 
 
-def fit(
+def fit_task(
     task: FinetuneTask,
     data: ManifestData,
     out: Path,
     spec: TrainerSpec,
     callbacks: Sequence[Callback] = (),
-) -> Fitted:
-    """Trains until the recipe's last step, from the folder's last checkpoint if there is one.
+) -> FitResult:
+    """Trains until the last step, from the folder's last checkpoint if there is one.
 
     Args:
         task: To be trained; holds the averaged weights afterwards, where there are any.
@@ -168,7 +168,7 @@ def fit(
         strategy=_sharding(spec) if sharded else spec.strategy,
         precision=precision_of(spec.precision, spec.accelerator),  # type: ignore[arg-type]
         accumulate_grad_batches=spec.accumulate,
-        max_steps=task.recipe.steps,
+        max_steps=task.config.steps,
         gradient_clip_val=1.0,
         use_distributed_sampler=False,  # crops are told apart by their rank
         val_check_interval=spec.validate_every * spec.accumulate,
@@ -183,7 +183,7 @@ def fit(
     )
     try:
         with warnings.catch_warnings():
-            for beside_the_point in _BESIDE_THE_POINT:
+            for beside_the_point in _IGNORED_WARNINGS:
                 warnings.filterwarnings("ignore", beside_the_point)
             trainer.fit(
                 task, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True
@@ -194,7 +194,7 @@ def fit(
             path=out,
             remedy="make room and run it again: it goes on from the last checkpoint",
         ) from error
-    return Fitted(trainer, task, whole)
+    return FitResult(trainer, task, whole)
 
 
 def _sharding(spec: TrainerSpec) -> ModelParallelStrategy:
@@ -217,7 +217,7 @@ def card_after(
     lexicon: str | None,
     name: str,
     licence: str,
-    recipe: FinetuneRecipe,
+    config: FinetuneConfig,
     seed: int,
 ) -> ModelCard:
     """The card of a fine-tuned model: the old one, with the terms, the data and the hash of what it was trained on.
@@ -229,12 +229,12 @@ def card_after(
     findings, structures = list(base.card.findings), list(base.card.structures)
     calibration = {term: fitted for term, fitted in base.card.calibration.items() if term in structures}
     places = {term: list(taught) for term, taught in base.card.places.items()}
-    said = [one for file in data.files["train"] for one in said_of(file).statements]
-    for text in dict.fromkeys(one.text for one in said if one.label == "present"):
+    labels = [one for file in data.files["train"] for one in read_study_header(file).statements]
+    for text in dict.fromkeys(one.text for one in labels if one.label == "present"):
         query = language.parse(text)
-        asked, known = (query.finding, findings) if query.finding else (query.structure, structures)
-        if asked is not None and asked.id not in known:
-            known.append(asked.id)
+        term, known = (query.finding, findings) if query.finding else (query.structure, structures)
+        if term is not None and term.id not in known:
+            known.append(term.id)
         if query.finding is not None:
             chest = ["lung"] if query.finding.id in base.card.findings else []
             taught = places.setdefault(query.finding.id, chest)
@@ -244,7 +244,7 @@ def card_after(
     trained: dict[str, Any] = {
         **base.card.trained,
         "fine_tuned_from": base.sha256,
-        "fine_tuning_steps": recipe.steps,
+        "fine_tuning_steps": config.steps,
         "fine_tuning_seed": seed,
         "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
         "studies_sha256": hashlib.sha256("".join(file.name for file in data.files["train"]).encode()).hexdigest(),

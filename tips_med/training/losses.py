@@ -34,7 +34,7 @@ def map_loss(logits: Tensor, target: Tensor, known: Tensor, hardest: float = 0.0
 
 
 def presence_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
-    """Cross-entropy of the two cells that an answer of present or absent hangs on.
+    """Cross-entropy of the two cells that an answer of present or absent depends on.
 
     The surest place inside what is there should say yes, the surest place outside of it no. "Sure" is a mean over
     three slabs and 4 x 4 cells, much as ``tips_med.grounding.presence`` takes it. What is smaller than that is inside
@@ -55,7 +55,7 @@ def presence_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     outside = sure.masked_fill((there > 0) | ~counted, -torch.inf).amax(1)
     most = there.amax(1, keepdim=True)
     inside = sure.masked_fill((there < (0.7 * most).clamp(max=0.3)) | (most <= 0), -torch.inf).amax(1)
-    # softplus(-inf) is nought: a map without an outside has nothing to deny.
+    # softplus(-inf) is zero: a map without an outside has nothing to deny.
     denied = functional.softplus(outside)
     found = torch.where(inside.isinf(), torch.zeros_like(inside), functional.softplus(-inside.clamp(min=-1e4)))
     return denied + found

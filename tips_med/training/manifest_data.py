@@ -15,7 +15,7 @@ from tips_med.model import GroundingModel
 from tips_med.query import Lexicon
 from tips_med.training.batches import PhraseBatch
 from tips_med.training.crops import DataSpec, StudyCrops
-from tips_med.training.studies import Said, Skipped, is_whole, prepare, said_of
+from tips_med.training.studies import Skipped, StudyHeader, is_whole, prepare_studies, read_study_header
 from tips_med.training.teacher import teacher_file, width_of
 
 log = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class ManifestData(lightning.LightningDataModule):
         for name in ("train", "val"):
             rows = self.split(name)
             files, skipped = (
-                prepare(rows, self.model, self.lexicon, self.cache, strict=self.spec.strict, progress=progress)
+                prepare_studies(rows, self.model, self.lexicon, self.cache, strict=self.spec.strict, progress=progress)
                 if rows
                 else ([], [])
             )
@@ -88,8 +88,8 @@ class ManifestData(lightning.LightningDataModule):
             self.skipped += skipped
         if not self.files["train"]:
             raise ManifestError("holds no usable row of the split 'train'", path=self.spec.manifest, code="no-rows")
-        said = {file: said_of(file) for file in self.files["train"]}
-        self._scans = {file: said_of(file).scan for files in self.files.values() for file in files}
+        said = {file: read_study_header(file) for file in self.files["train"]}
+        self._scans = {file: read_study_header(file).scan for files in self.files.values() for file in files}
         if self.spec.teacher is not None:
             self._find_teachers(self.spec.teacher, {file: one.scan for file, one in said.items()})
         self._warn_of_weak_pairs(list(said.values()))
@@ -120,7 +120,7 @@ class ManifestData(lightning.LightningDataModule):
         if lacking:
             log.warning("%d of %d studies have no teacher: they are not distilled", len(lacking), len(scans))
 
-    def _warn_of_weak_pairs(self, said: Sequence[Said]) -> None:
+    def _warn_of_weak_pairs(self, said: Sequence[StudyHeader]) -> None:
         """A sentence is of the whole study: where no crop holds one, it would teach nothing, and nobody would know."""
         weak = [any(s.mask is None and s.label == "present" for s in one.statements) for one in said]
         small = [all(a <= b for a, b in zip(one.shape, self.spec.shape)) for one in said]
@@ -129,7 +129,7 @@ class ManifestData(lightning.LightningDataModule):
             largest = [max(one.shape[n] for one, is_weak in zip(said, weak) if is_weak) for n in range(3)]
             log.warning(
                 "the sentences without a mask of %d studies teach nothing, for they are larger than a crop of %s; "
-                "the largest is %s: raise --data.shape, with --recipe.checkpointing true if memory is short",
+                "the largest is %s: raise --data.shape, with --optimizer.checkpointing true if memory is short",
                 lost, self.spec.shape, tuple(largest),
             )  # fmt: skip
 

@@ -17,16 +17,18 @@ def weak_loss(logits: Tensor, presence: Tensor, used: Tensor, pool_share: float 
         logits: [crop phrase slab y x].
         presence: 1 or 0 for weak pairs, NaN for others, [crop phrase].
         used: 0 for padding, [crop phrase].
-        pool_share: Of the cells, how many are averaged.
+        pool_share: Pool share of the cells, how many are averaged.
     """
     weight = used * presence.isfinite()
     cells = logits.flatten(2)
     pooled = cells.topk(max(1, int(pool_share * cells.shape[2])), dim=2).values.mean(2)
     loss = functional.binary_cross_entropy_with_logits(pooled, presence.nan_to_num(), reduction="none")
-    return by_crop(loss, weight)
+    return mean_over_crops(loss, weight)
 
 
-def match_loss(patch_logits: Tensor, target: Tensor, known: Tensor, used: Tensor, least: float = 0.5) -> Tensor:
+def patch_to_text_loss(
+    patch_logits: Tensor, target: Tensor, known: Tensor, used: Tensor, min_cover: float = 0.5
+) -> Tensor:
     """Every patch that a phrase covers well has to find it among the phrases asked of its study.
 
     Several phrases that cover a patch are all right (multi-positive); a phrase of which nobody knows whether it is
@@ -37,15 +39,16 @@ def match_loss(patch_logits: Tensor, target: Tensor, known: Tensor, used: Tensor
         target: On the fine grid, [crop phrase slab y x].
         known: Likewise.
         used: 0 for padding, [crop phrase].
-        least: Of a patch that has to be covered, as a share of the phrase's best one: most nodules fill no patch.
+        min_cover: Fraction of the phrase's best covered patch that a patch must reach to count as covered, 0 to 1: most
+            nodules fill no patch.
     """
     size = target.shape[-1] // patch_logits.shape[-1]
     cover = functional.avg_pool2d(target.flatten(0, 1), size).unflatten(0, used.shape)
     seen = functional.avg_pool2d(known.flatten(0, 1), size).unflatten(0, used.shape)
-    asked = (used > 0)[:, :, None, None, None]
+    valid = (used > 0)[:, :, None, None, None]
     best = cover.flatten(2).amax(2)[:, :, None, None, None]
-    right = asked & (cover >= least * best) & (best > 0.02)
-    wrong = asked & (seen >= least) & (cover < 0.05 * best.clamp(min=0.02))
+    right = valid & (cover >= min_cover * best) & (best > 0.02)
+    wrong = valid & (seen >= min_cover) & (cover < 0.05 * best.clamp(min=0.02))
     there = right.any(1)
     everything = patch_logits.masked_fill(~(right | wrong), -torch.inf)
     fitting = patch_logits.masked_fill(~right, -torch.inf)
@@ -56,18 +59,20 @@ def match_loss(patch_logits: Tensor, target: Tensor, known: Tensor, used: Tensor
     return ((loss.flatten(1) * weight).sum(1) / weight.sum(1).clamp(min=1)).mean()
 
 
-def find_loss(patch_logits: Tensor, target: Tensor, known: Tensor, weight: Tensor, least: float = 0.5) -> Tensor:
+def text_to_patch_loss(
+    patch_logits: Tensor, target: Tensor, known: Tensor, weight: Tensor, min_cover: float = 0.5
+) -> Tensor:
     """Every phrase, and the word that names what it is about, has to find its patches among those of the crop.
 
-    The other direction of ``match_loss``. All patches that it covers well are right; patches of which nobody knows are
-    left out of the choice.
+    The other direction of ``patch_to_text_loss``. All patches that it covers well are right; patches of which nobody
+    knows are left out of the choice.
 
     Args:
         patch_logits: [crop text slab row col]; texts are phrases and words.
         target: On the fine grid, [crop text slab y x].
         known: Likewise.
-        weight: Of each text; 0 for padding, [crop text].
-        least: Of a patch that has to be found, as in ``match_loss``.
+        weight: Weight of each text; 0 for padding, [crop text].
+        min_cover: As in ``patch_to_text_loss``.
     """
     size = target.shape[-1] // patch_logits.shape[-1]
     cover, seen = (
@@ -75,16 +80,16 @@ def find_loss(patch_logits: Tensor, target: Tensor, known: Tensor, weight: Tenso
         for grid in (target * known, known)
     )
     best = cover.amax(2, keepdim=True)
-    right = (cover >= least * best) & (best > 0.02)
-    wrong = (seen >= least) & (cover < 0.05 * best)
+    right = (cover >= min_cover * best) & (best > 0.02)
+    wrong = (seen >= min_cover) & (cover < 0.05 * best)
     scores = patch_logits.flatten(2)
-    # Not -inf: where nothing is right or wrong, the gradient has to be nought and not undefined.
+    # Not -inf: where nothing is right or wrong, the gradient has to be zero and not undefined.
     fitting = scores.masked_fill(~right, -1e4).logsumexp(2)
     against = scores.masked_fill(~wrong, -1e4).logsumexp(2)
     counts = weight * right.any(2) * wrong.any(2)
-    return by_crop(functional.softplus(against - fitting), counts)
+    return mean_over_crops(functional.softplus(against - fitting), counts)
 
 
-def by_crop(values: Tensor, weight: Tensor) -> Tensor:
+def mean_over_crops(values: Tensor, weight: Tensor) -> Tensor:
     """The weighted mean of each crop's phrases, then the mean over crops."""
     return ((values * weight).sum(1) / weight.sum(1).clamp(min=1e-6)).mean()

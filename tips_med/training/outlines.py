@@ -6,18 +6,19 @@ import numpy as np
 from scipy import ndimage
 
 from tips_med.encoders.compact import DEPTH
-from tips_med.grounding.ground import probability_of
+from tips_med.geometry import LEFT, RIGHT
+from tips_med.grounding.ground import probability_map
 from tips_med.model import GroundingModel
-from tips_med.synthesis.anatomy import LEFT, RIGHT, Anatomy
+from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.scene import Scene
 from tips_med.training.calibration import study_of
 
-LEAST_ML = 20.0
+MIN_LUNG_ML = 20.0
 """What is smaller than this is bowel gas."""
 
 
 def outline_lungs(anatomy: Anatomy, model: GroundingModel) -> np.ndarray | None:
-    """Outlines both lungs, the largest piece of each.
+    """Outlines both lungs, the largest component of each.
 
     Args:
         anatomy: On the model's working grid.
@@ -33,14 +34,14 @@ def outline_lungs(anatomy: Anatomy, model: GroundingModel) -> np.ndarray | None:
     scene = Scene(volume, None, (), np.zeros(volume.shape, bool), (offset_mm[0], offset_mm[1]), anatomy.spacing_mm)
     study = study_of(scene, model)
     right, left = (
-        probability_of(study, text.pooled, model)[:, :rows, :columns]
+        probability_map(study, text.pooled, model)[:, :rows, :columns]
         for text in model.text.embed(["right lung", "left lung"])
     )
     ml = float(np.prod(anatomy.spacing_mm)) / 1000
     lungs = np.zeros(anatomy.volume_hu.shape, np.uint8)
     for label, mask in ((RIGHT, (right > 0.5) & (right > left)), (LEFT, (left > 0.5) & (left >= right))):
-        pieces, count = ndimage.label(mask)  # pyright: ignore[reportGeneralTypeIssues]
-        sizes = np.bincount(pieces.ravel())[1:]
-        if count and sizes.max() * ml >= LEAST_ML:
-            lungs[pieces == sizes.argmax() + 1] = label
+        components, count = ndimage.label(mask)  # pyright: ignore[reportGeneralTypeIssues]
+        sizes = np.bincount(components.ravel())[1:]
+        if count and sizes.max() * ml >= MIN_LUNG_ML:
+            lungs[components == sizes.argmax() + 1] = label
     return lungs if lungs.any() else None

@@ -14,16 +14,16 @@ from tips_med.query import Lexicon
 from tips_med.slabs import SlabSpec, stack_channels
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.scene import Scene, SceneSpec, make_scene, pick_anatomy
-from tips_med.training.questions import Question, ask
+from tips_med.training.questions import Question, draw_questions
 
 
 @dataclass(eq=False)
-class Batch:
+class PaintedBatch:
     """Scenes with their questions.
 
     Attributes:
         pixels: [scene slab channel y x].
-        offset_mm: Of the first pixel from the middle of the body, (y, x), [scene 2].
+        offset_mm: Offset of the first pixel from the middle of the body, (y, x), [scene 2].
         phrases: Every question's phrase, scene after scene, ``questions`` a scene.
         target: [scene map slab y x], uint8; the maps of the phrases, then those of one word of each of the first.
         known: 1 where the target counts, like ``target``.
@@ -38,7 +38,7 @@ class Batch:
     word: Tensor
 
 
-class PaintedScenes(IterableDataset[Batch]):
+class PaintedScenes(IterableDataset[PaintedBatch]):
     """Batches of painted scenes, deterministic from a seed for a given number of workers.
 
     Args:
@@ -49,7 +49,7 @@ class PaintedScenes(IterableDataset[Batch]):
         lexicon: The language.
         batch: Scenes a batch.
         questions: Questions a scene.
-        seed: Of everything.
+        seed: Random seed.
         start: Batches to leave out, for resuming.
         weights: How often a finding is asked for; 1 where nothing is said.
         phantoms: More bodies to paint into.
@@ -87,7 +87,7 @@ class PaintedScenes(IterableDataset[Batch]):
         self.structures = tuple(structures)
         self.words = questions if words is None else min(words, questions)
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[PaintedBatch]:
         worker = get_worker_info()
         step, count = (worker.id, worker.num_workers) if worker is not None else (0, 1)
         step += self.start
@@ -95,21 +95,25 @@ class PaintedScenes(IterableDataset[Batch]):
             yield self.make(step)
             step += count
 
-    def make(self, step: int) -> Batch:
+    def make(self, step: int) -> PaintedBatch:
         """The batch of one step, whatever came before it."""
         rng = np.random.default_rng([self.seed, step])
         made = []
         for _ in range(self.batch):
             phantom = bool(self.phantoms) and rng.random() < self.phantom_share
             scene = make_scene(pick_anatomy(self.phantoms if phantom else self.anatomies, rng), self.scenes, rng)
-            questions = ask(scene, self.findings, self.lexicon, rng, self.questions, self.weights, self.structures)
+            questions = draw_questions(
+                scene, self.findings, self.lexicon, rng, self.questions, self.weights, self.structures
+            )
             if self.words < self.questions:
                 questions = [questions[n] for n in rng.permutation(len(questions))]
             made.append((scene, questions))
-        return collate(made, self.slabs, self.words, self.margin)
+        return collate_scenes(made, self.slabs, self.words, self.margin)
 
 
-def collate(made: Sequence[tuple[Scene, list[Question]]], slabs: SlabSpec, asked_words: int, margin: int = 0) -> Batch:
+def collate_scenes(
+    made: Sequence[tuple[Scene, list[Question]]], slabs: SlabSpec, asked_words: int, margin: int = 0
+) -> PaintedBatch:
     """Puts scenes of one shape, with equally many questions each, into a batch.
 
     Args:
@@ -129,7 +133,7 @@ def collate(made: Sequence[tuple[Scene, list[Question]]], slabs: SlabSpec, asked
         ]
         targets.append(np.stack([q.target[kept] for q in questions] + [target[kept] for target, _ in words]))
         known.append(~np.stack([q.unknown[kept] for q in questions] + [unknown[kept] for _, unknown in words]))
-    return Batch(
+    return PaintedBatch(
         stack_channels(volumes, slabs)[:, kept].contiguous(),
         torch.tensor([scene.offset_mm for scene, _ in made], dtype=torch.float32),
         [question.phrase for _, questions in made for question in questions],

@@ -8,8 +8,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from tips_med.geometry import LEFT, RIGHT
 from tips_med.query import Lexicon, Query, Side
-from tips_med.synthesis.anatomy import LEFT, RIGHT
 from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene, names
 
@@ -18,7 +18,7 @@ SIDED: tuple[Side | None, ...] = (None, "left", "right")
 STRUCTURES = ("lung", "hemithorax")
 """Structures that a scene knows."""
 
-CONFUSED = {
+LOOKALIKES = {
     "nodule": ("mass", "ground_glass_opacity", "cavity"),
     "mass": ("consolidation", "nodule", "atelectasis", "pleural_effusion"),
     "lesion": ("consolidation", "ground_glass_opacity"),
@@ -34,7 +34,7 @@ CONFUSED = {
 }
 """What a finding is mistaken for: asked for where the finding is, to be told apart from it."""
 
-ATTRIBUTED = ("solid", "part_solid", "ground_glass", "spiculated", "cavitary")
+VISIBLE_ATTRIBUTES = ("solid", "part_solid", "ground_glass", "spiculated", "cavitary")
 """Attributes that the painters know to be true or false of a nodule or mass."""
 
 
@@ -59,7 +59,7 @@ class Question:
     word_unknown: np.ndarray | None = None
 
 
-def ask(
+def draw_questions(
     scene: Scene,
     findings: tuple[str, ...],
     lexicon: Lexicon,
@@ -79,12 +79,12 @@ def ask(
         rng: The only source of chance.
         n: How many.
         weights: How often a finding is asked for; 1 where nothing is said.
-        structures: Of ``STRUCTURES``; the first question is about one of them.
+        structures: Structures of ``STRUCTURES``; the first question is about one of them.
     """
     weights = weights or {}
     there = [(name, painted) for painted in scene.findings for name in sorted(names(painted)) if name in findings]
     questions: list[Question] = []
-    asked: set[str] = set()
+    drawn: set[str] = set()
     for turn in range(n):
         if turn == 0 and scene.lungs is not None:
             structure = structures[int(rng.integers(len(structures)))]
@@ -101,14 +101,14 @@ def ask(
             slots = _finding_slots(name, side, _attribute(name, painted, rng), rng)
         else:
             # Mostly absent: a scan has nearly none of all the findings that one may ask for.
-            left = [finding for finding in findings if finding not in asked and weights.get(finding, 1.0) > 0]
+            left = [finding for finding in findings if finding not in drawn and weights.get(finding, 1.0) > 0]
             left = left or list(findings)
-            mistaken = [other for name, _ in there for other in CONFUSED.get(name, ()) if other in left]
+            mistaken = [other for name, _ in there for other in LOOKALIKES.get(name, ()) if other in left]
             alike = bool(mistaken) and rng.random() < 0.5
             finding = _drawn(mistaken if alike else left, weights, rng)
             slots = _finding_slots(finding, SIDED[int(rng.integers(3))], None, rng)
         if slots.finding is not None:
-            asked.add(slots.finding)
+            drawn.add(slots.finding)
         questions.append(_question(scene, slots, lexicon, rng))
     return questions
 
@@ -121,8 +121,8 @@ def _drawn(findings: Sequence[str], weights: Mapping[str, float], rng: np.random
 
 
 def _attribute(name: str, painted: object, rng: np.random.Generator) -> str | None:
-    told = [a for a in getattr(painted, "attributes", ()) if a in ATTRIBUTED and name in ("nodule", "mass")]
-    return str(rng.choice(told)) if told and rng.random() < 0.3 else None
+    visible = [a for a in getattr(painted, "attributes", ()) if a in VISIBLE_ATTRIBUTES and name in ("nodule", "mass")]
+    return str(rng.choice(visible)) if visible and rng.random() < 0.3 else None
 
 
 def _finding_slots(finding: str, side: Side | None, attribute: str | None, rng: np.random.Generator) -> Slots:
@@ -143,15 +143,15 @@ def _parse(lexicon: Lexicon, text: str) -> Query:
 
 def _question(scene: Scene, slots: Slots, lexicon: Lexicon, rng: np.random.Generator) -> Question:
     query = _parse(lexicon, describe(slots, rng, lexicon))
-    target, unknown = answer(scene, slots)
+    target, unknown = answer_mask(scene, slots)
     word = int(rng.integers(len(query.words)))
     span = query.spans[query.words[word].span]
-    meaning = meaning_of(scene, span.role, span.term_id)
+    meaning = word_mask(scene, span.role, span.term_id)
     word_target, word_unknown = meaning if meaning is not None else (None, None)
     return Question(query.phrase, target, unknown, word, word_target, word_unknown)
 
 
-def answer(scene: Scene, slots: Slots) -> tuple[np.ndarray, np.ndarray]:
+def answer_mask(scene: Scene, slots: Slots) -> tuple[np.ndarray, np.ndarray]:
     """Where what is asked for is, and where nobody knows."""
     if slots.finding is None:
         labels = _labels(scene, slots.structure)
@@ -169,7 +169,7 @@ def answer(scene: Scene, slots: Slots) -> tuple[np.ndarray, np.ndarray]:
     return scene.where(slots.finding, side, attribute) & ~unknown, unknown
 
 
-def meaning_of(scene: Scene, role: str, term: str | None) -> tuple[np.ndarray, np.ndarray] | None:
+def word_mask(scene: Scene, role: str, term: str | None) -> tuple[np.ndarray, np.ndarray] | None:
     """Where a single word's own meaning is in a scene; None when a word has no place, or nobody knows it."""
     if role == "finding" and term is not None:
         return scene.where(term), scene.unknown(term)

@@ -20,19 +20,20 @@ from safetensors.torch import save_file
 
 from tips_med.errors import OutputError, TipsMedError
 from tips_med.folders import whole_file
-from tips_med.grounding.ground import as_known_modality
+from tips_med.grounding.ground import ensure_known_modality
 from tips_med.manifest import ManifestError, Row, read_mask
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon
 from tips_med.readers import read_scan
-from tips_med.slabs import SlabSpec, crop_to_body, make_slabs, resample
+from tips_med.resampling import resample
+from tips_med.slabs import SlabSpec, crop_to_body, make_slabs
 
 log = logging.getLogger(__name__)
 FORMAT = "tips_med-prepared-2"
 
 
 @dataclass(frozen=True)
-class Statement:
+class PhraseLabel:
     """What is known of one phrase in one study; rows with the same phrase are merged.
 
     Attributes:
@@ -67,7 +68,7 @@ class PreparedStudy:
         volume_hu: [slab y x]; air where the scan measured nothing.
         seen: Where it measured something, [slab y x].
         covers: How much of each cell every mask covers, 0 to 255, uint8 [mask slab y x].
-        offset_mm: Of the first pixel from the middle of the body, (y, x).
+        offset_mm: Offset of the first pixel from the middle of the body, (y, x).
         spacing_mm: Between slabs, rows and columns.
         lps_from_pixel: Maps (slab, y, x, 1) to LPS in mm, for what else is known of the same place.
         scan: Path of the scan.
@@ -82,7 +83,7 @@ class PreparedStudy:
     spacing_mm: tuple[float, float, float]
     lps_from_pixel: np.ndarray
     scan: str
-    statements: tuple[Statement, ...]
+    statements: tuple[PhraseLabel, ...]
     skipped: tuple[Skipped, ...] = ()
 
     def save(self, path: Path) -> None:
@@ -137,22 +138,22 @@ class PreparedStudy:
             (float(slab), float(row), float(column)),
             np.array(about["lps_from_pixel"], dtype=np.float64),
             about["scan"],
-            tuple(Statement(**one) for one in about["statements"]),
+            tuple(PhraseLabel(**one) for one in about["statements"]),
             tuple(Skipped(**one) for one in about["skipped"]),
         )
 
 
 @dataclass(frozen=True)
-class Said:
+class StudyHeader:
     """What a prepared study says of itself, without its arrays; see PreparedStudy."""
 
-    statements: tuple[Statement, ...]
+    statements: tuple[PhraseLabel, ...]
     skipped: tuple[Skipped, ...]
     scan: Path
     shape: tuple[int, int, int]
 
 
-def said_of(file: Path) -> Said:
+def read_study_header(file: Path) -> StudyHeader:
     """What is known of a prepared study; its arrays are not read.
 
     Raises:
@@ -162,8 +163,8 @@ def said_of(file: Path) -> Said:
         with safe_open(file, "numpy") as opened:
             about = json.loads(opened.metadata()["about"])
             slab, y, x = opened.get_slice("volume_hu").get_shape()
-        return Said(
-            tuple(Statement(**one) for one in about["statements"]),
+        return StudyHeader(
+            tuple(PhraseLabel(**one) for one in about["statements"]),
             tuple(Skipped(**one) for one in about["skipped"]),
             Path(about["scan"]),
             (int(slab), int(y), int(x)),
@@ -172,7 +173,7 @@ def said_of(file: Path) -> Said:
         raise ManifestError(f"is a damaged part of the cache ({error})", path=file, code="cache") from error
 
 
-def prepare(
+def prepare_studies(
     rows: Sequence[Row],
     model: GroundingModel,
     lexicon: Lexicon,
@@ -184,9 +185,9 @@ def prepare(
     """Prepares every study of some rows; those that the cache has are not read again.
 
     Args:
-        rows: Of a manifest.
+        rows: Rows of a manifest.
         model: That is to be trained: its slabs and its modalities.
-        lexicon: Of the phrases.
+        lexicon: Lexicon of the phrases.
         cache: Folder of prepared studies.
         strict: Stop at what cannot be used instead of leaving it out.
         progress: Called with (scans done, scans in all).
@@ -205,9 +206,9 @@ def prepare(
     for done, (scan, own) in enumerate(by_scan.items(), start=1):
         file = cache / f"{_key(scan, own, model.image.slab_spec, lexicon)}.safetensors"
         try:
-            if not is_whole(file) or (strict and said_of(file).skipped):
+            if not is_whole(file) or (strict and read_study_header(file).skipped):
                 _prepare_one(scan, own, model, lexicon, strict).save(file)
-            skipped += said_of(file).skipped
+            skipped += read_study_header(file).skipped
             files.append(file)
         except OutputError:
             raise
@@ -224,7 +225,7 @@ def prepare(
 def _prepare_one(
     path: Path, rows: Sequence[Row], model: GroundingModel, lexicon: Lexicon, strict: bool
 ) -> PreparedStudy:
-    scan = as_known_modality(read_scan(path), model)
+    scan = ensure_known_modality(read_scan(path), model)
     slabs = crop_to_body(make_slabs(scan, model.image.slab_spec))
     slab, y, x = (int(n) for n in slabs.seen.shape)
     volume = resample(scan.voxels, scan.lps_from_kji, slabs.lps_from_pixel, (slab, y, x))
@@ -258,7 +259,7 @@ def _prepare_one(
             skipped.append(Skipped(row.line, error.code, str(error)))
     order = list(covers)
     statements = tuple(
-        Statement(phrase, text, label, order.index(phrase) if phrase in covers else None, finding)
+        PhraseLabel(phrase, text, label, order.index(phrase) if phrase in covers else None, finding)
         for phrase, (text, label, finding) in labels.items()
     )
     if not statements:

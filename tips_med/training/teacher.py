@@ -36,7 +36,7 @@ def teacher_file(folder: Path, scan: Path, base: Path) -> Path:
     """The file of a scan's embeddings: named by the scan's path from the manifest's folder, so that both may move.
 
     Args:
-        folder: Of the embeddings.
+        folder: Folder of the embeddings.
         scan: A DICOM folder or a file.
         base: The manifest's folder.
     """
@@ -98,7 +98,7 @@ def write_embeddings(path: Path, features: ImageFeatures, encoder: str) -> Path:
 
     Args:
         path: To write, ending in .safetensors.
-        features: Of an image tower; its fine features are not stored.
+        features: Features of an image tower; its fine features are not stored.
         encoder: Name of the tower.
 
     Raises:
@@ -135,7 +135,7 @@ def read_embeddings(path: Path, lps_from_patch: Affine, shape: tuple[int, int, i
     """Stored patches at the patch centres of a crop; only the slabs near it are read.
 
     Args:
-        path: Of the study.
+        path: Path of the study.
         lps_from_patch: Patch centres of the crop, from (slab, row, col, 1).
         shape: Slabs, rows and columns of the crop, in patches.
 

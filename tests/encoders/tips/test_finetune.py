@@ -11,7 +11,7 @@ from tips_med.encoders.tips.finetune import FineTuning, count, has_lora, merge_l
 from tips_med.encoders.tips.image import TipsEncoder
 from tips_med.encoders.tips.text import TipsTextTower
 from tips_med.encoders.tips.weights import TipsTowers, load_tips, save_tips
-from tips_med.errors import ConfigError, WeightsError
+from tips_med.errors import ConfigError, MissingExtraError, WeightsError
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_more_blocks_than_there_are_is_refused(towers: TipsTowers) -> None:
 
 def test_lora_without_peft_is_one_clear_line(towers: TipsTowers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "peft", None)
-    with pytest.raises(ConfigError, match=r"pip install 'tips-med\[tips\]'") as caught:
+    with pytest.raises(MissingExtraError, match=r"pip install 'tips-med\[tips\]'") as caught:
         prepare_finetuning(towers.image, "lora")
     assert caught.value.code == "missing-extra"
     assert prepare_finetuning(towers.image, "full")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from tips_med.encoders.tips.convert import read_npz
 from tips_med.encoders.tips.layout import HEADS
 from tips_med.encoders.tips.weights import load_tips, save_tips
-from tips_med.errors import ConfigError, OutputError, WeightsError
+from tips_med.errors import MissingExtraError, OutputError, WeightsError
 
 
 @pytest.fixture
@@ -201,7 +201,7 @@ def test_a_missing_or_old_extra_is_one_clear_line(
         monkeypatch.setitem(sys.modules, "transformers", None)
     else:
         monkeypatch.setattr("transformers.__version__", found)
-    with pytest.raises(ConfigError, match=r"pip install 'tips-med\[tips\]'") as caught:
+    with pytest.raises(MissingExtraError, match=r"pip install 'tips-med\[tips\]'") as caught:
         load_tips(tips_folder)
     assert caught.value.code == "missing-extra"
     assert "\n" not in str(caught.value)

@@ -149,7 +149,7 @@ def test_killed_at_each_fetch_it_is_set_aside_in_the_end(tmp_path: Path) -> None
             desk.poller.step()
         desk.restart()
     desk.work(looks=2)
-    assert desk.seen == [] and '"aside"' in desk.said
+    assert desk.seen == [] and '"quarantined"' in desk.said
 
 
 def test_killed_between_moving_and_entering_it_is_fetched_again(
@@ -228,7 +228,7 @@ def test_what_cannot_be_fetched_is_tried_a_few_times_and_set_aside(
     desk.work(looks=3)
     assert desk.seen == []
     assert desk.said.count(f'"reason": "{reason}"') == 3
-    assert desk.said.count('"aside"') == 1
+    assert desk.said.count('"quarantined"') == 1
     assert desk.files("fetched") == desk.files("incoming") == []
 
 
@@ -243,13 +243,13 @@ def test_a_full_disk_and_an_archive_that_is_down_are_waited_for(tmp_path: Path) 
     for _ in range(6):
         desk.look()
         desk.poller.step()
-    assert desk.said.count('"no-room"') == 6 and '"aside"' not in desk.said
+    assert desk.said.count('"no-room"') == 6 and '"quarantined"' not in desk.said
     desk.poller.bounds = Bounds(min_free_bytes=0)
     desk.archive.failing = DOWN
     for _ in range(6):
         desk.look()
         desk.poller.step()
-    assert desk.said.count('"not-polled"') == 6 and '"aside"' not in desk.said
+    assert desk.said.count('"not-polled"') == 6 and '"quarantined"' not in desk.said
     desk.archive.failing = REFUSES
     desk.look()
     desk.archive.failing = None
@@ -263,7 +263,7 @@ def test_an_archive_that_does_not_accept_the_way_is_no_fault_of_a_study(tmp_path
     desk.archive.failing = ArchiveError("does not accept C-GET", code="not-accepted")
     for _ in range(6):
         assert desk.poller.step()
-    assert desk.said.count('"reason": "not-accepted"') == 6 and '"aside"' not in desk.said
+    assert desk.said.count('"reason": "not-accepted"') == 6 and '"quarantined"' not in desk.said
     desk.archive.failing = None
     desk.work()
     assert desk.seen == [3]
@@ -294,8 +294,8 @@ def test_told_to_stop_it_leaves_a_study_for_the_next_time(tmp_path: Path) -> Non
 def test_the_ledger_forgets_what_was_finished_long_ago(tmp_path: Path) -> None:
     desk = Desk(tmp_path, MemoryArchive([*study(1), *study(2)]))
     desk.work()
-    assert desk.ledger.forget(before=0.0) == 0
-    assert desk.ledger.forget(before=float("inf")) == 2
+    assert desk.ledger.purge(before=0.0) == 0
+    assert desk.ledger.purge(before=float("inf")) == 2
     assert desk.ledger.counts()["done"] == 0
     desk.work()
     assert len(desk.archive.stored) == 2, "the reports in the archive tell"

@@ -64,7 +64,7 @@ def test_a_study_is_answered_once_and_its_files_go(tmp_path: Path) -> None:
     desk.bring(study(2))
     desk.work()
     assert len(desk.archive.stored) == 2
-    assert desk.ledger.counts() == {"receiving": 0, "sending": 0, "done": 2, "aside": 0}
+    assert desk.ledger.counts() == {"receiving": 0, "sending": 0, "done": 2, "quarantined": 0}
     assert desk.files("incoming") == desk.files("results") == []
     assert not desk.worker.step()
     desk.restart()
@@ -104,7 +104,7 @@ def test_an_archive_that_refuses_is_asked_a_few_times(tmp_path: Path) -> None:
     desk.bring(study(1))
     desk.archive.failing = REFUSES
     desk.work()
-    assert desk.ledger.counts()["aside"] == 1
+    assert desk.ledger.counts()["quarantined"] == 1
     desk.restart()
     assert [file.name for file in desk.files("results")] == ["sr.dcm"], "results are kept for a person to look at"
 
@@ -121,7 +121,7 @@ def test_a_study_that_cannot_be_read_is_set_aside_with_its_images(tmp_path: Path
     desk.work()
     desk.restart()
     assert len(tries) == 3
-    assert desk.ledger.counts()["aside"] == 1
+    assert desk.ledger.counts()["quarantined"] == 1
     assert len(desk.files("incoming")) == 3
     audit = (tmp_path / "audit.jsonl").read_text()
     assert "missing-slice" in audit
@@ -145,7 +145,7 @@ def test_killed_while_answering_it_is_answered_again_and_in_the_end_set_aside(tm
         desk.restart()
         assert desk.files("results") == []
     desk.work()
-    assert desk.ledger.counts()["aside"] == 1
+    assert desk.ledger.counts()["quarantined"] == 1
 
 
 @pytest.mark.parametrize("arrived", [True, False])

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.synthesis.findings.toy import LUNG_HU, VESSEL_HU, canvas, labelled
+from tips_med.geometry import LEFT, RIGHT
 from tips_med.lexicon import Lexicon
-from tips_med.synthesis.anatomy import LEFT, RIGHT
 from tips_med.synthesis.findings import PAINTERS, Painted
 from tips_med.synthesis.findings.canvas import depth_mm
 from tips_med.synthesis.findings.pleura import KINDS, paint_effusion

@@ -26,7 +26,7 @@ from tips_med.encoders.tips.layout import (
     vision_layout,
     vision_tensors,
 )
-from tips_med.errors import OutputError, TipsMedError, WeightsError
+from tips_med.errors import MissingExtraError, OutputError, TipsMedError, WeightsError
 
 if TYPE_CHECKING:
     from transformers.models.tipsv2 import Tipsv2Model
@@ -59,7 +59,7 @@ def convert_npz(
     Raises:
         WeightsError: For files that are missing, damaged, of another model, or do not belong together.
         OutputError: When the folder cannot be written, or holds something already.
-        ConfigError: ``missing-extra``.
+        MissingExtraError: The extra is not installed.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -201,12 +201,7 @@ def _check_sentencepiece(file: Path, path: Path) -> None:
         SentencePieceProcessor(model_file=str(file))
     except ImportError:
         tipsv2()
-        raise WeightsError(
-            "sentencepiece is not installed",
-            path=path,
-            remedy="run: pip install 'tips-med[tips]'",
-            code="missing-extra",
-        ) from None
+        raise MissingExtraError("tokenizers", "sentencepiece", "tips") from None
     except (RuntimeError, OSError) as error:
         raise WeightsError(
             "it is truncated, or not a SentencePiece model",

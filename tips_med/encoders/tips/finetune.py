@@ -27,7 +27,7 @@ class FineTuning:
 
     Attributes:
         mode: ``freeze`` trains nothing of the tower, ``lora`` low-rank additions to its attention, ``full`` all of it.
-        rank: Of the additions.
+        rank: Rank of the additions.
         alpha: Their scale is alpha / rank.
         dropout: Before the additions, while training.
         last_blocks: Only the last so many blocks learn (``lora`` and ``full``); None for all.
@@ -72,7 +72,8 @@ def prepare_finetuning(tower: Tower, how: FineTuning | FineTuningMode) -> list[n
         The parameters for the optimiser; empty for ``freeze``.
 
     Raises:
-        ConfigError: ``missing-extra`` without peft; or when LoRA was added before, or there are too few blocks.
+        ConfigError: LoRA was added before, or there are too few blocks.
+        MissingExtraError: peft is not installed.
     """
     how = how if isinstance(how, FineTuning) else FineTuning(how)
     net = tower.net

@@ -54,7 +54,7 @@ class TipsEncoder(ImageTower):
 
     Args:
         net: The tower, on the device to run on.
-        name: Of the weights, and of the mode: a study is never asked with the text of another.
+        name: Name of the weights, and of the mode: a study is never asked with the text of another.
         mode: Which patch embeddings to give.
         slab_spec: The slabs to take: three channels, patches of the model's size.
         modalities: DICOM modality codes to accept. TIPS was trained on photographs and knows no modality, but the

@@ -177,7 +177,7 @@ def tips_config(vision: VisionLayout, text: TextLayout, temperature: float) -> T
 
     Raises:
         WeightsError: When the towers do not belong together, or the temperature is not positive.
-        ConfigError: ``missing-extra``.
+        MissingExtraError: The extra is not installed.
     """
     if vision.width != text.width:
         raise WeightsError(

@@ -41,7 +41,7 @@ class TipsTextTower(TextTower):
     Args:
         net: The tower, on the device to run on.
         tokenizer: Its tokenizer.
-        name: Of the weights; the same as the image tower's.
+        name: Name of the weights; the same as the image tower's.
         temperature: What cosines are divided by, from the checkpoint.
         templates: Sentences with one ``{}``; a phrase is put into each and the embeddings are averaged.
 

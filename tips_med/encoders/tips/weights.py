@@ -60,14 +60,15 @@ def load_tips(
             download one into the hub's cache, which is the only case in which the network is used.
         mode: Which patch embeddings the image tower gives.
         device: Where to run.
-        dtype: Of the weights while running; bfloat16 halves the memory, at some loss of precision.
+        dtype: Dtype of the weights while running; bfloat16 halves the memory, at some loss of precision.
         revision: Commit of a hub model; better pinned.
         image: More arguments of ``TipsEncoder``.
         text: More arguments of ``TipsTextTower``.
 
     Raises:
         WeightsError: For a folder that is missing, is not one of a TIPS model, or is damaged.
-        ConfigError: ``missing-extra`` without ``tips-med[tips]``; or for arguments that do not fit.
+        ConfigError: Arguments that do not fit.
+        MissingExtraError: ``tips-med[tips]`` is not installed.
     """
     tipsv2()
     folder = _download(str(path)[len(HUB) :], revision) if str(path).startswith(HUB) else Path(path)

@@ -74,7 +74,7 @@ class SeriesPlan:
 
     Attributes:
         uids: Series Instance UID by modality (``SEG``, ``SR``, ``SC``, ``KO``, ``PM``).
-        instance_number: Of the answer among those about the same scan, from 1.
+        instance_number: Instance number of the answer among those about the same scan, from 1.
     """
 
     uids: dict[str, str]

@@ -21,7 +21,7 @@ class Tracked:
 
     Attributes:
         instance: What was found.
-        number: Of its segment, from 1.
+        number: Number of its segment, from 1.
         identifier: Tracking Identifier (0062,0020).
         uid: Tracking Unique Identifier (0062,0021).
     """

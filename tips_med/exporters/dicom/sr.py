@@ -84,7 +84,9 @@ def _presence(
 ) -> sr.MeasurementsAndQualitativeEvaluations:
     query, decision = grounding.query, grounding.presence
     group = sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(uid=hd.UID(), identifier=f"query: {words.asked(grounding)}"[:64]),
+        tracking_identifier=sr.TrackingIdentifier(
+            uid=hd.UID(), identifier=f"query: {words.query_subject(grounding)}"[:64]
+        ),
         finding_type=codes.sought(query),
         finding_category=codes.category(query),
         finding_sites=_sites(grounding, query.side),
@@ -102,7 +104,7 @@ def _presence(
             *(sr.QualitativeEvaluation(codes.REASON, codes.reason(reason)) for reason in decision.reasons),
         ],
     )
-    _comment(group, f"{words.sentence(grounding, source)} Query: {words.asked(grounding)}. {NOTICE}.")
+    _comment(group, f"{words.sentence(grounding, source)} Query: {words.query_subject(grounding)}. {NOTICE}.")
     return group
 
 

@@ -24,7 +24,7 @@ def fitting(keyword: str, value: Any) -> Any:
     """A value that an object may hold.
 
     Args:
-        keyword: Of the attribute.
+        keyword: Keyword of the attribute.
         value: As the source has it, None where it has none.
 
     Returns:

@@ -19,7 +19,7 @@ def subject(grounding: Grounding) -> str:
     return subject_of(grounding.query)
 
 
-def asked(grounding: Grounding) -> str:
+def query_subject(grounding: Grounding) -> str:
     """The query as it was typed; in the lexicon's words where results are to hold no identity."""
     return subject(grounding) if grounding.scan.provenance.deidentified else grounding.query.text
 

@@ -23,17 +23,17 @@ CREATE TABLE IF NOT EXISTS polled (
     attempts INTEGER NOT NULL DEFAULT 0, state TEXT NOT NULL DEFAULT 'seen');
 """
 
-STATES = ("receiving", "sending", "done", "aside")
+STATES = ("receiving", "sending", "done", "quarantined")
 
 
 @dataclass(frozen=True)
-class Study:
+class LedgerStudy:
     """A study in the ledger.
 
     Attributes:
         key: Its safe name on disk.
         uid: Study Instance UID.
-        state: ``receiving`` (images arrive, or it waits its turn), ``sending``, ``done`` or ``aside``.
+        state: ``receiving`` (images arrive, or it waits its turn), ``sending``, ``done`` or ``quarantined``.
         changed: When its last new image came, or it was finished; seconds since 1970.
         attempts: How often its present state was tried.
     """
@@ -62,7 +62,7 @@ class Polled:
     Attributes:
         key: Its safe name on disk.
         uid: Study Instance UID.
-        fingerprint: Of its series and how many images each has.
+        fingerprint: Fingerprint of its series and how many images each has.
         attempts: How often it was tried to fetch it as it is now.
     """
 
@@ -85,6 +85,8 @@ class Ledger:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
         self._db.executescript(_SCHEMA)
+        for table in ("studies", "polled"):  # ledgers written before 0.2 name this state otherwise
+            self._db.execute(f"UPDATE {table} SET state = 'quarantined' WHERE state = 'aside'")  # noqa: S608
 
     def knows(self, name: str) -> bool:
         """Whether an instance has been taken in before."""
@@ -105,7 +107,7 @@ class Ledger:
                 (key, uid, now),
             )
 
-    def next(self, quiet_s: float) -> Study | None:
+    def next(self, quiet_s: float) -> LedgerStudy | None:
         """The study to work on: results to be sent first, then the one that has been quiet longest."""
         now = time.time()
         rows = self._run(
@@ -114,14 +116,14 @@ class Ledger:
             now,
             now - quiet_s,
         )
-        return Study(*rows[0]) if rows else None
+        return LedgerStudy(*rows[0]) if rows else None
 
     def pending(self, key: str) -> set[str]:
         """Names of a study's instances that no answer is about yet."""
         return {row[0] for row in self._run("SELECT name FROM instances WHERE key = ? AND pending = 1", key)}
 
-    def try_again(self, key: str, due: float, reason: str, *, counted: bool = True) -> None:
-        """Puts a study off; a counted attempt brings it nearer to being set aside."""
+    def postpone(self, key: str, due: float, reason: str, *, counted: bool = True) -> None:
+        """Puts a study off; a counted attempt brings it nearer to quarantine."""
         self._run(
             "UPDATE studies SET due = ?, reason = ?, attempts = attempts + ? WHERE key = ?", due, reason, counted, key
         )
@@ -148,7 +150,7 @@ class Ledger:
         """Notes that a result is being tried, or has been sent."""
         self._run("UPDATE outbox SET state = ? WHERE path = ?", state, str(path))
 
-    def finish(self, key: str, state: str, reason: str = "", taken: set[str] | None = None) -> None:
+    def mark_finished(self, key: str, state: str, reason: str = "", taken: set[str] | None = None) -> None:
         """Ends work on a study; one that has got new images meanwhile waits for its turn again."""
         with self._lock, self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -185,15 +187,15 @@ class Ledger:
         )
         return Polled(*rows[0]) if rows else None
 
-    def put_off_polled(self, key: str, due: float, attempts: int) -> None:
+    def postpone_polled(self, key: str, due: float, attempts: int) -> None:
         """Fetches a study later; ``attempts`` is added to those counted."""
         self._run("UPDATE polled SET due = ?, attempts = attempts + ? WHERE key = ?", due, attempts, key)
 
-    def settle(self, key: str, state: str) -> None:
-        """Leaves a study of an archive alone until it changes: ``taken`` or ``aside``."""
+    def mark_polled(self, key: str, state: str) -> None:
+        """Leaves a study of an archive alone until it changes: ``taken`` or ``quarantined``."""
         self._run("UPDATE polled SET state = ? WHERE key = ?", state, key)
 
-    def take_in(self, key: str, uid: str, names: Sequence[str]) -> None:
+    def enqueue(self, key: str, uid: str, names: Sequence[str]) -> None:
         """Takes in a fetched study whole, to be asked at once; all of it is asked, also what was asked before."""
         with self._lock, self._db:
             self._db.execute("BEGIN IMMEDIATE")
@@ -215,7 +217,7 @@ class Ledger:
         """Whether a study has been taken in before."""
         return bool(self._run("SELECT 1 FROM studies WHERE key = ?", key))
 
-    def forget(self, before: float) -> int:
+    def purge(self, before: float) -> int:
         """Drops what is known of studies that were finished before a time, so that the ledger does not grow for ever.
 
         Images of such a study that come again are new to the node.

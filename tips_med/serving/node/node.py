@@ -44,7 +44,7 @@ class NodeSettings:
         port: For DICOM.
         status_port: For health and metrics, always on loopback.
         quiet_s: A study is asked when no image has come for this long.
-        attempts: A study that fails this often is set aside.
+        attempts: A study that fails this often is quarantined.
         pause_s: Before the second attempt; it doubles with each.
         max_instance_mb: Larger objects are refused.
         min_free_mb: Nothing is taken in when less is free on the disk.
@@ -194,7 +194,7 @@ class Node:
         try:
             if time.time() >= self._forget_at:
                 self._forget_at = time.time() + _DAY_S
-                self.ledger.forget(time.time() - self._keep_days * _DAY_S)
+                self.ledger.purge(time.time() - self._keep_days * _DAY_S)
             return self.worker.step() or (self.poller is not None and self.poller.step())
         except (OSError, sqlite3.Error) as error:
             logger.error("the node's folder cannot be written to (%s); trying again", type(error).__name__)

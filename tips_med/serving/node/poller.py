@@ -64,7 +64,7 @@ class Poller:
         answers: Where results go.
         result_study: The study that results about a study go into.
         quiet_s: How long a study must stay the same.
-        attempts: A study that cannot be fetched so often is set aside.
+        attempts: A study that cannot be fetched so often is quarantined.
         pause_s: Before the second attempt; it doubles with each.
         bounds: How much is taken in; a study with a larger object is not.
         stopped: Whether to end, asked between two images; the study is then fetched from the start next time.
@@ -150,14 +150,14 @@ class Poller:
     def _try_to_fetch(self, study: Polled) -> bool:
         """Fetches a study, or puts it off."""
         if study.attempts >= self.attempts:
-            self._set_aside(study, "it could not be fetched")
+            self._quarantine(study, "it could not be fetched")
             return True
         # Counted before, so that a study which kills the process comes to an end too.
-        self.ledger.put_off_polled(study.key, 0.0, 1)
+        self.ledger.postpone_polled(study.key, 0.0, 1)
         try:
             self._fetch(study)
         except Stopped:
-            self.ledger.put_off_polled(study.key, 0.0, -1)
+            self.ledger.postpone_polled(study.key, 0.0, -1)
         except TipsMedError as error:
             self._put_off(study, error.code)
         except OSError as error:
@@ -171,17 +171,17 @@ class Poller:
     def _put_off(self, study: Polled, reason: str) -> None:
         waits = reason in _WAITED_FOR
         if study.attempts + 1 >= self.attempts and not waits:
-            self._set_aside(study, reason)
+            self._quarantine(study, reason)
             return
         pause = min(self.pause_s * 2**study.attempts, _LONGEST_PAUSE_S)
-        self.ledger.put_off_polled(study.key, time.time() + pause, -1 if waits else 0)
+        self.ledger.postpone_polled(study.key, time.time() + pause, -1 if waits else 0)
         self.audit.note("not-fetched", study.uid, reason=reason, attempt=study.attempts + 1)
         logger.warning("study %s not fetched: %s; again in %.0f s", self.audit.hashed(study.uid), reason, pause)
 
-    def _set_aside(self, study: Polled, reason: str) -> None:
-        self.ledger.settle(study.key, "aside")
-        self.audit.note("aside", study.uid, reason=reason, state="polled")
-        logger.error("study %s set aside: %s", self.audit.hashed(study.uid), reason)
+    def _quarantine(self, study: Polled, reason: str) -> None:
+        self.ledger.mark_polled(study.key, "quarantined")
+        self.audit.note("quarantined", study.uid, reason=reason, state="polled")
+        logger.error("study %s quarantined: %s", self.audit.hashed(study.uid), reason)
 
     def _fetch(self, study: Polled) -> None:
         series = self._images(study.uid)
@@ -190,7 +190,7 @@ class Poller:
             self.ledger.see(study.key, study.uid, fingerprint, time.time())
             return
         if not series or (not self.ledger.has_study(study.key) and self._was_answered(study.uid)):
-            self.ledger.settle(study.key, "taken")
+            self.ledger.mark_polled(study.key, "taken")
             self.audit.note("answered-before" if series else "no-images", study.uid)
             return
         folder = self.fetched / study.key
@@ -212,7 +212,7 @@ class Poller:
         for name in names:
             (folder / name).replace(place / name)
         sync_folder(place)
-        self.ledger.take_in(study.key, study.uid, names)
+        self.ledger.enqueue(study.key, study.uid, names)
         self.audit.note("fetched", study.uid, images=len(names))
 
     def _images(self, study_uid: str) -> list[SeriesFound]:

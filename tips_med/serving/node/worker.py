@@ -1,4 +1,4 @@
-"""Works off the ledger: answers quiet studies, sends the answers, tries again, sets aside."""
+"""Works off the ledger: answers quiet studies, sends the answers, tries again, quarantines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pydicom
 from tips_med.errors import TipsMedError
 from tips_med.serving.archive import Archive, dicom_objects
 from tips_med.serving.node.audit import Audit
-from tips_med.serving.node.ledger import Ledger, Outgoing, Study
+from tips_med.serving.node.ledger import Ledger, LedgerStudy, Outgoing
 from tips_med.serving.node.receiver import sync_folder
 from tips_med.serving.node.rules import Rule, plan, series_in
 
@@ -41,7 +41,7 @@ class Worker:
         answerer: Who answers.
         audit: What was done.
         quiet_s: A study is asked when no image has come for this long.
-        attempts: A study that fails this often is set aside.
+        attempts: A study that fails this often is quarantined.
         pause_s: Before the second attempt; it doubles with each.
         beat: Called whenever something was done.
     """
@@ -76,7 +76,7 @@ class Worker:
             if not known:
                 folder.rmdir()
         for folder in self.results.iterdir():
-            if states.get(folder.name) not in ("sending", "aside"):
+            if states.get(folder.name) not in ("sending", "quarantined"):
                 shutil.rmtree(folder)
 
     def step(self) -> bool:
@@ -90,7 +90,7 @@ class Worker:
             return False
         if study.attempts >= self.attempts:
             # Counted before each attempt, so that a study which kills the process comes to an end too.
-            self._set_aside(study, "the process ended during each attempt")
+            self._quarantine(study, "the process ended during each attempt")
             return True
         try:
             (self._send if study.state == "sending" else self._answer)(study)
@@ -100,27 +100,27 @@ class Worker:
             self._put_off(study, type(error).__name__)
         return True
 
-    def _put_off(self, study: Study, reason: str) -> None:
-        """Tries a study again later, or sets it aside; an archive that is down is waited for as long as it takes."""
+    def _put_off(self, study: LedgerStudy, reason: str) -> None:
+        """Tries a study again later, or quarantines it; an archive that is down is waited for as long as it takes."""
         waits = study.state == "sending" and reason == "unreachable"
         if study.attempts + 1 >= self.attempts and not waits:
-            self._set_aside(study, reason)
+            self._quarantine(study, reason)
             return
         pause = min(self.pause_s * 2**study.attempts, _LONGEST_PAUSE_S)
         # An attempt to answer was counted when it began.
         counted = study.state == "sending" and not waits
-        self.ledger.try_again(study.key, time.time() + pause, reason, counted=counted)
+        self.ledger.postpone(study.key, time.time() + pause, reason, counted=counted)
         self.audit.note("failed", study.uid, reason=reason, attempt=study.attempts + 1)
         logger.warning("study %s: %s; again in %.0f s", self.audit.hashed(study.uid), reason, pause)
 
-    def _set_aside(self, study: Study, reason: str) -> None:
+    def _quarantine(self, study: LedgerStudy, reason: str) -> None:
         """Keeps images and results on disk for a person to look at; new images of the study bring it back."""
-        self.ledger.finish(study.key, "aside", reason)
-        self.audit.note("aside", study.uid, reason=reason, state=study.state)
-        logger.error("study %s set aside: %s", self.audit.hashed(study.uid), reason)
+        self.ledger.mark_finished(study.key, "quarantined", reason)
+        self.audit.note("quarantined", study.uid, reason=reason, state=study.state)
+        logger.error("study %s quarantined: %s", self.audit.hashed(study.uid), reason)
 
-    def _answer(self, study: Study) -> None:
-        self.ledger.try_again(study.key, 0.0, "being answered")
+    def _answer(self, study: LedgerStudy) -> None:
+        self.ledger.postpone(study.key, 0.0, "being answered")
         taken = self.ledger.pending(study.key)
         planned = plan(self.rules, series_in(self.incoming / study.key))
         if not planned:
@@ -138,7 +138,7 @@ class Worker:
                 self.answerer(self.incoming / study.key, series_uid, queries, made / f"{n:03d}")
             if self.ledger.pending(study.key) != taken:
                 # More has come in while the answer was made, so it is about an incomplete study.
-                self.ledger.try_again(study.key, 0.0, "more images", counted=False)
+                self.ledger.postpone(study.key, 0.0, "more images", counted=False)
                 shutil.rmtree(made)
                 return
             _sync_tree(made)
@@ -149,7 +149,7 @@ class Worker:
         self.ledger.to_send(study.key, taken, [_outgoing(file) for file in dicom_objects([place])])
         self.audit.note("answered", study.uid, series=len(planned), images=len(taken))
 
-    def _send(self, study: Study) -> None:
+    def _send(self, study: LedgerStudy) -> None:
         for one in self.ledger.outgoing(study.key):
             self.beat()
             if one.state == "sent":
@@ -164,9 +164,9 @@ class Worker:
         self.audit.note("sent", study.uid, objects=count)
         self._forget(study, set())
 
-    def _forget(self, study: Study, taken: set[str]) -> None:
+    def _forget(self, study: LedgerStudy, taken: set[str]) -> None:
         """Ends a study and frees its place; images that have come meanwhile stay."""
-        self.ledger.finish(study.key, "done", taken=taken)
+        self.ledger.mark_finished(study.key, "done", taken=taken)
         shutil.rmtree(self.results / study.key, ignore_errors=True)
         kept = self.ledger.pending(study.key)
         for file in (self.incoming / study.key).iterdir():

@@ -55,7 +55,7 @@ def paint_consolidation(canvas: Canvas, side: int | None = None) -> Painted | No
 
 
 def _bronchi(canvas: Canvas, box: Box) -> np.ndarray:
-    """Open airways through a box, 0 to 1: the thin set on which two smooth fields are both near nought."""
+    """Open airways through a box, 0 to 1: the thin set on which two smooth fields are both near zero."""
     scale_mm = float(canvas.rng.choice([8.0, 16.0]))
     first, second = canvas.noise(box, scale_mm), canvas.noise(box, scale_mm)
     # As thick in millimetres on either scale, and thick enough for a grid of 2 mm to show them.

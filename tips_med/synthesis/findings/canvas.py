@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import ndimage
 
-from tips_med.synthesis.anatomy import LEFT, RIGHT
+from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.noise import smooth_noise
 
 SIDES = {RIGHT: "right", LEFT: "left"}

@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 from scipy import ndimage
 
-from tips_med.synthesis.anatomy import LEFT, RIGHT
+from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.findings.canvas import Box, Canvas, Painted, bounds, fill_air, painted, ramp, together
 from tips_med.synthesis.findings.subpleural import rim
 

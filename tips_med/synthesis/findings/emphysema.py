@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import ndimage
 
-from tips_med.synthesis.anatomy import LEFT, RIGHT
+from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.findings.canvas import SIDES, Box, Canvas, Painted, bounds, empty_air, fill_air, ramp, together
 from tips_med.synthesis.findings.subpleural import cells, rim
 

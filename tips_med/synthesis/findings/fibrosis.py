@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from tips_med.synthesis.anatomy import LEFT, RIGHT
+from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.findings.canvas import Canvas, Painted, empty_air, fill_air, painted, ramp, together
 from tips_med.synthesis.findings.subpleural import cells, rim
 

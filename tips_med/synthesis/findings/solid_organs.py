@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tips_med.synthesis.anatomy import LEFT, RIGHT
+from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.findings.canvas import SIDES, Canvas, Painted, blob, soft
 from tips_med.synthesis.organs import LABELS
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.spatial import KDTree
 
-from tips_med.synthesis.anatomy import LEFT
+from tips_med.geometry import LEFT
 from tips_med.synthesis.findings.canvas import Box, Canvas, ramp
 
 
@@ -20,7 +20,7 @@ def rim(
 
     Args:
         canvas: What to look at.
-        side: Of which lung.
+        side: Side of which lung.
         reach_mm: How far it stretches along the pleura from its middle.
         degrees: Where its middle may be, seen from the middle of the lung: 0 lateral, 90 at the back, -90 in front.
         band_mm: How far it reaches into the lung.

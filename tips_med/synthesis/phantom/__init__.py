@@ -37,7 +37,7 @@ def make_phantom(
     Args:
         seed: The same seed gives the same body.
         spacing_mm: Between slabs, rows and columns.
-        habitus: Of which kind; drawn when None.
+        habitus: Habitus of which kind; drawn when None.
         below_mm: How far it goes below the top of the diaphragm.
         above_mm: And how far above the apices of the lungs.
 

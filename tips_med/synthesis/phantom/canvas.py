@@ -23,9 +23,9 @@ class Build:
         volume_hu: float32 [slab y x].
         lungs: 1 right, 2 left, [slab y x].
         organs: Labels, [slab y x].
-        x_mm: Of each column, in the average adult's mm.
-        y_mm: Of each row.
-        z_mm: Of each slab.
+        x_mm: X of each column, in the average adult's mm.
+        y_mm: Y of each row.
+        z_mm: Z of each slab.
         spacing_mm: Between slabs, rows and columns, in the patient's own mm.
         rng: The only source of chance.
     """

@@ -19,7 +19,7 @@ class Tree:
 
     Attributes:
         points: [point xyz], in mm.
-        radii_mm: Of each of them.
+        radii_mm: Radii of each of them.
     """
 
     points: np.ndarray

@@ -24,7 +24,7 @@ class Habitus:
         fat_mm: Under the skin, at the side of the chest.
         muscle_mm: Around the rib cage.
         breast_mm: Radius of the breasts; 0 for none.
-        blood_hu: Of the large vessels: 40 without contrast agent.
+        blood_hu: Blood of the large vessels: 40 without contrast agent.
         calcium: How dense the bones are, about 1.
         arms: Whether they lie beside the trunk.
     """

@@ -41,7 +41,7 @@ class TrainableTowers(nn.Module, ABC):
     patch_width: int
 
     @abstractmethod
-    def look(self, pixels: Tensor, offset_mm: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_images(self, pixels: Tensor, offset_mm: Tensor) -> tuple[Tensor, Tensor]:
         """What the image tower makes of crops.
 
         Args:
@@ -54,7 +54,7 @@ class TrainableTowers(nn.Module, ABC):
         """
 
     @abstractmethod
-    def read(self, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def encode_phrases(self, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
         """What the text tower makes of phrases: words [phrase word embedding], padded, and phrases [phrase embedding].
 
         Both are what ``TextTower.embed`` gives of the same phrases.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tips_med.encoders.compact import CompactImageTower
+from tips_med.encoders.compact_text import CompactTextTower
 from tips_med.encoders.tips import TipsEncoder, TipsTextTower
-from tips_med.encoders.words import CompactTextTower
 from tips_med.errors import ConfigError
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon
@@ -13,7 +13,7 @@ from tips_med.training.towers.compact import TrainableCompact
 from tips_med.training.towers.tips import TrainableTips
 
 
-def towers_of(
+def trainable_towers(
     model: GroundingModel, lexicon: Lexicon, tuning: Tuning | None = None, checkpointing: bool = False
 ) -> TrainableTowers:
     """A model's towers, made to learn. Towers of your own: subclass TrainableTowers and give them to FinetuneTask.

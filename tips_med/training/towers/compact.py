@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import DEPTH, CompactImageTower, CompactNet
+from tips_med.encoders.compact_text import CompactTextNet, CompactTextTower
 from tips_med.encoders.tips.finetune import FineTuning
-from tips_med.encoders.words import CompactTextNet, CompactTextTower
 from tips_med.errors import ConfigError
 from tips_med.model import ModelCard, save_model
 from tips_med.training.towers.base import TrainableTowers, Tuning
@@ -68,11 +68,11 @@ class TrainableCompact(TrainableTowers):
             checkpointing = checkpointing or how.checkpointing
         self.image.checkpointing = checkpointing
 
-    def look(self, pixels: Tensor, offset_mm: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_images(self, pixels: Tensor, offset_mm: Tensor) -> tuple[Tensor, Tensor]:
         """See TrainableTowers."""
         return self.image(pixels, offset_mm)
 
-    def read(self, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def encode_phrases(self, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
         """See TrainableTowers."""
         return self.text(self.text.indices(phrases).to(self.head.bias.weight.device))
 

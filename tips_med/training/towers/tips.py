@@ -33,7 +33,8 @@ class TrainableTips(TrainableTowers):
         checkpointing: Computes activations again in the backward pass, which takes longer and needs less memory.
 
     Raises:
-        ConfigError: ``missing-extra`` for LoRA without peft; or there are too few blocks.
+        ConfigError: There are too few blocks.
+        MissingExtraError: LoRA without peft.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class TrainableTips(TrainableTowers):
         checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        self.encoder, self.reader = image, text
+        self.image_tower, self.text_tower = image, text
         tuning = tuning or Tuning()
         for tower, how in (
             (image, tuning.image or FineTuning("lora")),
@@ -63,28 +64,28 @@ class TrainableTips(TrainableTowers):
 
     def _leave_out_unused(self) -> None:
         """Parts that no patch or phrase depends on: DDP would wait for their gradients."""
-        vision: Any = self.encoder.net
+        vision: Any = self.image_tower.net
         unused: list[Any] = [vision.embeddings.mask_token]
-        if self.encoder.mode == "value":  # the last block passes values on without mixing them
+        if self.image_tower.mode == "value":  # the last block passes values on without mixing them
             last = vision.encoder.layer[-1].attention
             unused += [last.q_proj, last.k_proj]
         for part in unused:
             part.requires_grad_(False)
 
-    def look(self, pixels: Tensor, offset_mm: Tensor) -> tuple[Tensor, Tensor]:
+    def encode_images(self, pixels: Tensor, offset_mm: Tensor) -> tuple[Tensor, Tensor]:
         """See TrainableTowers. Slices are resized, and covered by windows, as they are when they are asked."""
         del offset_mm
-        patches = self.encoder.embed_slabs(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
+        patches = self.image_tower.embed_slabs(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
         return patches, pixels.new_zeros(*pixels.shape[:2], *pixels.shape[3:], 1)
 
-    def read(self, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
+    def encode_phrases(self, phrases: Sequence[str]) -> tuple[Tensor, Tensor]:
         """See TrainableTowers."""
-        words, pooled = zip(*self.reader.features(phrases))
+        words, pooled = zip(*self.text_tower.features(phrases))
         return nn.utils.rnn.pad_sequence(list(words), batch_first=True), torch.cat(list(pooled))
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """See TrainableTowers."""
-        patch, side = self.encoder.patch, self.encoder.side
+        patch, side = self.image_tower.patch, self.image_tower.side
         rows, columns = fitted_grid(shape[1], shape[2], side, patch)
         # One number of pixels along both edges of a patch, and a whole one.
         if min(shape) < 1 or shape[1] % rows or shape[2] % columns or shape[1] // rows != shape[2] // columns:
@@ -97,11 +98,11 @@ class TrainableTips(TrainableTowers):
 
     def layers(self) -> Sequence[nn.Module]:
         """See TrainableTowers."""
-        return [*blocks_of(self.encoder.net), *blocks_of(self.reader.net)]
+        return [*blocks_of(self.image_tower.net), *blocks_of(self.text_tower.net)]
 
     def save(self, out: Path, card: ModelCard) -> Path:
         """See TrainableTowers. What LoRA learnt is added to the weights; the towers are plain ones afterwards."""
-        merge_lora(self.encoder)
-        merge_lora(self.reader)
-        towers = TipsTowers(self.encoder, self.reader, self.reader.temperature, weights_sha256="")
+        merge_lora(self.image_tower)
+        merge_lora(self.text_tower)
+        towers = TipsTowers(self.image_tower, self.text_tower, self.text_tower.temperature, weights_sha256="")
         return save_tuned_tips(out / "model", towers, self.head, card)

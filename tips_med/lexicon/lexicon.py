@@ -117,8 +117,8 @@ def _entries(content: Content) -> Mapping[tuple[str, ...], tuple[Entry, ...]]:
     """The meanings of every known sequence of words; of several, the first is preferred."""
     found: dict[tuple[str, ...], list[Entry]] = {}
 
-    def add(text: str, role: Role, manner: str = "") -> None:
-        found.setdefault(words_of(text), []).append(Entry(role, None, manner))
+    def add(text: str, role: Role, pattern: str = "") -> None:
+        found.setdefault(words_of(text), []).append(Entry(role, None, pattern))
 
     for text in content.not_understood:
         add(text, "unknown")
@@ -128,12 +128,12 @@ def _entries(content: Content) -> Mapping[tuple[str, ...], tuple[Entry, ...]]:
             if any(entry.role == term.kind and entry.term != term for entry in others):
                 raise ConfigError(f"{form.text!r} stands for two terms of kind {term.kind}", code="lexicon")
             others.append(Entry(term.kind, term))
-    for manner, texts in content.negation.items():
+    for pattern, texts in content.negation.items():
         for text in texts:
-            add(text, "negation", manner)
-    for manner, texts in content.hedge.items():
+            add(text, "negation", pattern)
+    for pattern, texts in content.hedge.items():
         for text in texts:
-            add(text, "hedge", manner)
+            add(text, "hedge", pattern)
     for text in content.function:
         add(text, "function")
     for text in content.filler:

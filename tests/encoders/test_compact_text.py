@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_nets
-from tips_med.encoders.words import CompactTextTower
+from tips_med.encoders.compact_text import CompactTextTower
 from tips_med.errors import QueryError
 
 
