@@ -14,13 +14,13 @@ from tips_med.exporters.figure import write_figure
 from tips_med.geometry import RIGHT
 from tips_med.grounding import encode, ground
 from tips_med.grounding.ground import find_thorax_of
-from tips_med.models import open_model
+from tips_med.loading import open_model
 from tips_med.readers import read_scan
 from tips_med.resampling import resample
 from tips_med.sample import sample_path
 from tips_med.slabs import crop_to_body, make_slabs
 from tips_med.synthesis.anatomy import Anatomy
-from tips_med.synthesis.findings import PAINTERS, Canvas
+from tips_med.synthesis.findings import Canvas, known_findings
 from tips_med.synthesis.phantom import make_phantom
 
 IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
@@ -41,7 +41,7 @@ COLORS = ("#ffb000", "#00d0ff", "#ff60ff", "#60ff60")
 def painted(scan: Anatomy, phantom: Anatomy, path: Path) -> None:
     """Every finding that can be painted: those of the lungs in a scan, those of labelled organs in a phantom."""
     figure = Figure(figsize=(12, 14.5), layout="constrained")
-    for n, (name, paint) in enumerate(PAINTERS.items()):
+    for n, (name, paint) in enumerate((f.term, f.paint) for f in known_findings().values()):
         body = phantom if name in SOFT_TISSUE else scan
         # The scan has a mass of its own in the left lower lobe, which isn't to be painted over.
         side = RIGHT if name in ONE_SIDE else None

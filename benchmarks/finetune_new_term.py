@@ -23,8 +23,8 @@ import torch
 from scipy import ndimage
 
 from tips_med.geometry import ras_affine_ijk, voxel_volume_mm3
+from tips_med.loading import open_model
 from tips_med.manifest import Row, write_manifest
-from tips_med.models import open_model
 from tips_med.query import Lexicon
 from tips_med.readers import read_scan
 from tips_med.scan import Scan

@@ -30,10 +30,11 @@ import yaml
 from torch import Tensor, nn
 
 from tips_med.alignment import AlignmentHead
+from tips_med.card import Calibration
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
 from tips_med.encoders.compact_text import CompactTextConfig, CompactTextNet
 from tips_med.geometry import voxel_volume_mm3
-from tips_med.model import Calibration, load_model
+from tips_med.model import load_model
 from tips_med.query import Lexicon, Query, Side
 from tips_med.slabs import slabs_of
 from tips_med.synthesis.acquisition import AcquisitionSpec

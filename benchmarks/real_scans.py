@@ -24,8 +24,8 @@ from tips_med.geometry import transform_points, voxel_volume_mm3
 from tips_med.grounding import Grounding, encode, ground
 from tips_med.grounding.ground import load_lexicon
 from tips_med.grounding.instances import long_axis_mm
+from tips_med.loading import open_model
 from tips_med.model import GroundingModel
-from tips_med.models import open_model
 from tips_med.readers import read_scan
 
 NOT_REPORTED = (

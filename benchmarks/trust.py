@@ -30,8 +30,8 @@ from benchmarks.presence_manifest import PLEURAL, scan_of
 from tips_med.errors import TipsMedError
 from tips_med.geometry import transform_points
 from tips_med.grounding import Grounding, encode, ground
+from tips_med.loading import open_model
 from tips_med.model import GroundingModel
-from tips_med.models import open_model
 from tips_med.readers import read_scan
 from tips_med.scan import Provenance, Scan
 from tips_med.synthesis.acquisition import add_arms

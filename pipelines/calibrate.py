@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tips_med.encoders.compact import CompactImageTower
 from tips_med.errors import ConfigError
+from tips_med.loading import open_model, save_with_card
 from tips_med.manifest import read_manifest
-from tips_med.models import open_model, save_with_card
 from tips_med.progress import StepFactory, no_progress
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.phantom import make_phantom

@@ -6,8 +6,8 @@ import logging
 from pathlib import Path
 
 from tips_med.errors import TipsMedError
+from tips_med.loading import open_model
 from tips_med.manifest import ManifestError, read_manifest
-from tips_med.models import open_model
 from tips_med.progress import StepFactory, no_progress
 from tips_med.training.teacher import store_embeddings
 

@@ -9,7 +9,7 @@ from tips_med.deidentification import Deidentifier
 from tips_med.errors import OutputError
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding.ground import with_stated_modality
-from tips_med.models import open_model
+from tips_med.loading import open_model
 from tips_med.progress import StepFactory, no_progress
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path

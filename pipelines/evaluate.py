@@ -9,8 +9,8 @@ from pathlib import Path
 
 from tips_med.evaluation import Evaluation, evaluate_rows, write_evaluation
 from tips_med.evaluation.page import PICTURES, Gallery, check_place
+from tips_med.loading import open_model
 from tips_med.manifest import read_manifest
-from tips_med.models import open_model
 from tips_med.progress import StepFactory, no_progress
 
 

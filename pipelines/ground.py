@@ -11,13 +11,13 @@ from tips_med.deidentification import Deidentifier
 from tips_med.encoders.study import EncodedStudy, is_study
 from tips_med.errors import QueryError
 from tips_med.exporters.dicom import DicomExporter
-from tips_med.exporters.folder import check_writable, default_exporters, write_answers
+from tips_med.exporters.folder import check_writable, default_exporters, named_exporters, write_answers
 from tips_med.grounding import Declined, Grounding
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding import ground as answer
 from tips_med.grounding.ground import parse_query, with_stated_modality
+from tips_med.loading import open_model
 from tips_med.model import GroundingModel
-from tips_med.models import open_model
 from tips_med.progress import StepFactory, no_progress
 from tips_med.query import Query
 from tips_med.readers import read_scan
@@ -40,6 +40,7 @@ def ground(
     deidentify: bool = False,
     deidentify_key: Path | None = None,
     modality: Literal["CT", "MR"] | None = None,
+    exporter: str | None = None,
     steps: StepFactory = no_progress,
 ) -> Answers:
     """Asks a scan, and writes the answers into a folder.
@@ -61,6 +62,7 @@ def ground(
         deidentify_key: File with the secret that maps the UIDs, made if it is not there; with the same one, results fit
             the copy that the command deidentify makes. A fresh secret if left out.
         modality: What a file is that does not say so, as NIfTI does not: CT (in Hounsfield units) or MR.
+        exporter: Names of exporters that installed packages add, separated by commas; they write beside the others.
         steps: Told of progress; the command line shows a bar.
 
     Returns:
@@ -70,7 +72,7 @@ def ground(
         QueryError: None of the queries can be answered.
     """
     check_writable(out)
-    exporters = list(default_exporters())
+    exporters = [*default_exporters(), *named_exporters(exporter)]
     path = str(sample_path()) if scan == "sample" else scan
     with steps("loading the model"):
         opened = open_model(model, device)

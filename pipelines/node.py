@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tips_med.deidentification import Deidentifier
 from tips_med.exporters.dicom import DicomExporter
+from tips_med.exporters.folder import named_exporters
 from tips_med.grounding import encode, ground
 from tips_med.grounding.ground import parse_query
-from tips_med.models import open_model
+from tips_med.loading import open_model
 from tips_med.readers import read_scan
 from tips_med.serving.connect import open_archive
 from tips_med.serving.node import Heartbeat, Node, NodeSettings, Rule
@@ -27,6 +28,7 @@ def node(
     source: str | None = None,
     source_credentials: Path | None = None,
     plain_http_credentials: bool = False,
+    exporter: str | None = None,
 ) -> str:
     """Receives or fetches studies, asks them, and sends the answers to the archive, until it is stopped.
 
@@ -42,27 +44,32 @@ def node(
         source: The archive that is looked through when settings.poll says so; that of the results if left out.
         source_credentials: Credentials of the source.
         plain_http_credentials: Send credentials over plain http too, for whoever is on the way to read.
+        exporter: Names of exporters that installed packages add, separated by commas; DICOM objects that they write are
+            sent with the others.
 
     Returns:
         That it has stopped, in words.
     """
     private = Deidentifier.from_file(folder / "deidentify.key") if settings.deidentify else None
     opened = open_model(model, device)
+    added = named_exporters(exporter)
     heartbeat = Heartbeat(settings.stall_s)
     parsed = {text: parse_query(text, opened) for rule in rules for text in rule.queries}
 
     def answer(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
-        exporter = DicomExporter(images, weights_sha256=opened.sha256, deidentifier=private)
+        results = DicomExporter(images, weights_sha256=opened.sha256, deidentifier=private)
         scan = read_scan(images, series=series_uid)
         if private is not None:
             scan = private.scan(scan)
-        exporter.prepare(scan)
+        results.prepare(scan)
         study = encode(scan, opened, heartbeat.beat)
         for n, text in enumerate(queries):
             place = out / f"{n:03d}"
             place.mkdir()
             heartbeat.beat()
-            exporter.export(ground(study, parsed[text], opened), place)
+            answered = ground(study, parsed[text], opened)
+            for each in (results, *added):
+                each.export(answered, place)
 
     move = settings.poll.receive if settings.poll is not None else None
     options = {
@@ -71,14 +78,14 @@ def node(
         "receive": move,
         "plain_http_credentials": plain_http_credentials,
     }
-    results = open_archive(archive, credentials=credentials, **options)
+    archive_of_results = open_archive(archive, credentials=credentials, **options)
     looked_through = None
     if source is not None:
         looked_through = open_archive(source, credentials=source_credentials, **options)
     place = private.uid if private is not None else str
     Node(
         folder,
-        results,
+        archive_of_results,
         rules,
         answer,
         settings,

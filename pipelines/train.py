@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from tips_med.models import open_model
+from tips_med.loading import open_model
 from tips_med.progress import StepFactory, no_progress
 from tips_med.query import Lexicon
 from tips_med.training.crops import DataSpec

@@ -9,9 +9,10 @@ import torch
 from scipy import ndimage
 
 from tips_med.alignment import AlignmentHead
+from tips_med.card import Calibration, ModelCard
 from tips_med.encoders.base import ImageFeatures, ImageTower, Progress, TextFeatures, TextTower
 from tips_med.geometry import index_from_block
-from tips_med.model import Calibration, GroundingModel, ModelCard
+from tips_med.model import GroundingModel
 from tips_med.scan import Provenance, Scan
 from tips_med.slabs import SlabSpec, SlabStack
 

@@ -12,10 +12,11 @@ import pytest
 from tests.phantom import MASS, body
 from tests.tiny import tiny_nets
 from tips_med import cli
+from tips_med.card import Calibration, ModelCard
 from tips_med.geometry import RAS_FROM_LPS
 from tips_med.grounding import encode, ground
 from tips_med.manifest import Row, write_manifest
-from tips_med.model import Calibration, ModelCard, load_model, save_model
+from tips_med.model import load_model, save_model
 from tips_med.readers import read_scan
 
 FINDINGS = ("mass", "nodule")

@@ -13,9 +13,10 @@ import torch
 from tests.phantom import AFFINE, body
 from tests.tiny import CONFIG
 from tips_med import cli
+from tips_med.card import ModelCard
 from tips_med.errors import ConfigError
 from tips_med.geometry import ras_affine_ijk
-from tips_med.model import ModelCard, load_model
+from tips_med.model import load_model
 from tips_med.slabs import SlabSpec, stack_channels
 from tips_med.synthesis.scene import SceneSpec
 from tips_med.training.optimizer import OptimizerConfig

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from tips_med.configs import config_path
 from tips_med.errors import ConfigError, TipsMedError
 
 FIXABLE = 2
-PARTLY = 3
 """Exit code for what the user can put right."""
+
+PARTLY = 3
+"""Exit code when some of the queries got no answer."""
 
 _POSITIONAL = {
     "ground": ("scan", "query"),
@@ -53,15 +56,23 @@ _COMMANDS = {
 
 
 def pipeline(name: str) -> Any:
-    """A pipeline's function: from the installed package, or from beside it in a source checkout."""
+    """A pipeline's function: from the installed package, or from beside it in a source checkout.
+
+    Another top-level package that happens to be called ``pipelines`` is never imported.
+    """
     name = name.replace("-", "_")
-    try:
-        module = import_module(f"tips_med.pipelines.{name}")
-    except ModuleNotFoundError as error:
-        if error.name not in ("tips_med.pipelines", f"tips_med.pipelines.{name}"):
-            raise
-        module = import_module(f"pipelines.{name}")
-    return getattr(module, name)
+    package = "tips_med.pipelines"
+    if find_spec(package) is None:
+        package = "pipelines"
+        found, own = find_spec(package), Path(tips_med.__file__).resolve().parent.parent / "pipelines"
+        if found is None or found.origin is None or Path(found.origin).resolve().parent != own:
+            raise ConfigError(
+                "the pipelines of tips_med are not installed",
+                path=own,
+                remedy="reinstall tips_med",
+                code="installation",
+            )
+    return getattr(import_module(f"{package}.{name}"), name)
 
 
 def build_parser(command: str | None = None) -> ArgumentParser:

@@ -1,12 +1,11 @@
-"""A model: two towers, a head, and what is known of them, in one safetensors file."""
+"""A compact model: two towers, a head and a card in one safetensors file."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tips_med.alignment import AlignmentHead
+from tips_med.card import ModelCard, card_from_dict
 from tips_med.encoders.base import ImageTower, TextTower
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
 from tips_med.encoders.compact_text import CompactTextConfig, CompactTextNet, CompactTextTower
@@ -26,67 +26,6 @@ from tips_med.slabs import SlabSpec
 FORMAT = "tips_med-compact-1"
 SHIPPED = "chest_ct"
 _WEIGHTS = Path(__file__).resolve().parent / "weights"
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """From a map to a probability of presence, and to a mask.
-
-    The evidence of a map is the logit of its probability, averaged over a small ball, at its highest. Presence is
-    ``sigmoid(slope * evidence + intercept)`` (Platt 1999), fitted per finding on scenes that were not trained on.
-
-    Attributes:
-        slope: Slope of the evidence.
-        intercept: Added to it.
-        absent_below: Calibrated probability under which the answer is absent.
-        present_above: And above which it is present.
-        threshold: Threshold of the map's probability, for the mask.
-        min_secondary_logit: Evidence (logit) that a component of the mask needs, to be kept beside a stronger one; any
-            when None.
-    """
-
-    slope: float = 1.0
-    intercept: float = 0.0
-    absent_below: float = 0.35
-    present_above: float = 0.65
-    threshold: float = 0.5
-    min_secondary_logit: float | None = None
-
-    def probability(self, evidence: float) -> float:
-        """The calibrated probability of a finding, from the evidence for it."""
-        return 1 / (1 + math.exp(-max(-30.0, min(30.0, self.slope * evidence + self.intercept))))
-
-
-@dataclass(frozen=True)
-class ModelCard:
-    """What a model knows of itself; it travels in the weights' metadata.
-
-    Attributes:
-        name: Short, for reports.
-        findings: Terms of the lexicon that it was trained to find.
-        structures: And structures.
-        lexicon: Which lexicon its words come from.
-        licence: Licence of the weights.
-        data: What it was trained on, in a sentence each.
-        calibration: By finding or structure.
-        places: For every finding, the structures that it was taught in; where it is not named, the one that the lexicon
-            says it lies in, or else the lung.
-        trained: Steps, seed and the hash of the training data.
-    """
-
-    name: str
-    findings: tuple[str, ...]
-    structures: tuple[str, ...] = ("lung",)
-    lexicon: str = "chest_ct"
-    licence: str = "Apache-2.0"
-    data: tuple[str, ...] = ()
-    calibration: dict[str, Calibration] = field(default_factory=dict)
-    places: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    trained: dict[str, Any] = field(default_factory=dict)
-
-    def calibration_of(self, term: str) -> Calibration | None:
-        """The calibration of a term; None where it has none of its own: then its scores are no probabilities."""
-        return self.calibration.get(term)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,23 +111,6 @@ def load_model(path: str | Path | None = None, device: torch.device | str = "cpu
     image.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return GroundingModel(CompactImageTower(image), CompactTextTower(text.to(device)), head.eval(), card, digest)
-
-
-def card_from_dict(raw: dict[str, Any]) -> ModelCard:
-    """A card from JSON."""
-    raw = dict(raw)
-    raw["calibration"] = {term: _calibration(values) for term, values in raw.get("calibration", {}).items()}
-    raw["places"] = {term: tuple(places) for term, places in raw.get("places", {}).items()}
-    for key in ("findings", "structures", "data"):
-        raw[key] = tuple(raw.get(key, ()))
-    return ModelCard(**raw)
-
-
-def _calibration(values: dict[str, Any]) -> Calibration:
-    values = dict(values)
-    if "pieces_from" in values:  # its name in weights written before 0.2
-        values["min_secondary_logit"] = values.pop("pieces_from")
-    return Calibration(**values)
 
 
 def slab_spec_from_dict(raw: dict[str, Any]) -> SlabSpec:

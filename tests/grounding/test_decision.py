@@ -4,9 +4,9 @@ import math
 
 import pytest
 
+from tips_med.card import Calibration
 from tips_med.grounding import Coverage, Decision
 from tips_med.grounding.decision import combine_sides, decide_presence
-from tips_med.model import Calibration
 
 CALIBRATION = Calibration()
 YES, MIDDLE, NO = 3.0, 0.0, -3.0

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import ORIENTATIONS, axial_affine
+from tips_med.card import Calibration
 from tips_med.grounding.instances import find_instances, long_axis_mm
-from tips_med.model import Calibration
 from tips_med.scan import Scan
 
 

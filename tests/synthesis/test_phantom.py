@@ -7,7 +7,7 @@ import pytest
 
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.anatomy import Anatomy
-from tips_med.synthesis.findings import PAINTERS, Canvas
+from tips_med.synthesis.findings import Canvas, known_findings
 from tips_med.synthesis.organs import LABELS
 from tips_med.synthesis.phantom import make_phantom
 
@@ -96,6 +96,6 @@ def test_what_needs_organs_can_be_painted_into_a_phantom(body, finding):
         np.zeros(body.lungs.shape, bool),
         body.organs,
     )
-    painted = PAINTERS[finding](canvas)
+    painted = known_findings()[finding].paint(canvas)
     assert painted is not None
     assert -30 < np.median(canvas.volume_hu[painted.mask]) < 260

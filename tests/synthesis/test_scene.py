@@ -11,7 +11,7 @@ from tips_med.slabs import SlabSpec
 from tips_med.synthesis.acquisition import AcquisitionSpec, acquire
 from tips_med.synthesis.anatomy import Anatomy, make_anatomy
 from tips_med.synthesis.deform import Deformation
-from tips_med.synthesis.findings import PAINTERS, Canvas, fill_air
+from tips_med.synthesis.findings import Canvas, fill_air, known_findings
 from tips_med.synthesis.noise import smooth_noise
 from tips_med.synthesis.scene import SceneSpec, make_scene, names
 
@@ -43,7 +43,7 @@ def canvas(seed: int) -> Canvas:
     return Canvas(body.volume_hu.astype(np.float32), body.lungs.copy(), SPACING, rng, np.zeros(body.lungs.shape, bool))
 
 
-IN_LUNGS = [name for name in PAINTERS if name not in ("pericardial_effusion", "cyst", "lesion")]
+IN_LUNGS = [name for name in known_findings() if name not in ("pericardial_effusion", "cyst", "lesion")]
 
 
 @pytest.mark.parametrize("finding", IN_LUNGS)
@@ -51,7 +51,7 @@ IN_LUNGS = [name for name in PAINTERS if name not in ("pericardial_effusion", "c
 def test_a_finding_changes_the_lung_where_its_mask_is_and_little_elsewhere(finding, seed):
     before = canvas(seed)
     after = canvas(seed)
-    painted = PAINTERS[finding](after, side=RIGHT)
+    painted = known_findings()[finding].paint(after, side=RIGHT)
     assert painted is not None
     assert painted.side == "right"
     assert painted.mask.any()
@@ -74,7 +74,10 @@ def test_vessels_stay_visible_in_ground_glass():
 
 
 def test_fluid_lies_at_the_back_and_free_air_at_the_front():
-    fluid, air = PAINTERS["pleural_effusion"](canvas(4), side=LEFT), PAINTERS["pneumothorax"](canvas(4), side=LEFT)
+    fluid, air = (
+        known_findings()["pleural_effusion"].paint(canvas(4), side=LEFT),
+        known_findings()["pneumothorax"].paint(canvas(4), side=LEFT),
+    )
     rows = lambda mask: np.argwhere(mask)[:, 1].mean()  # noqa: E731
     lung = rows(canvas(4).lungs == LEFT)
     assert rows(air.mask) < lung < rows(fluid.mask)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tips_med.model import Calibration, ModelCard
+from tips_med.card import Calibration, ModelCard
 from tips_med.training.calibration import (
     Component,
     Observation,

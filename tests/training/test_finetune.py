@@ -19,8 +19,8 @@ from tests.tiny import tiny_nets
 from tests.training.small import RECIPE, TRAINER, affine, chest, data, tiny_model, tiny_weights, write_studies
 from tips_med.encoders.tips import FineTuning
 from tips_med.errors import ConfigError, OutputError, TipsMedError
+from tips_med.loading import open_model
 from tips_med.manifest import Row, read_manifest, write_manifest
-from tips_med.models import open_model
 from tips_med.query import Lexicon
 from tips_med.training.finetune import FinetuneConfig, FinetuneTask
 from tips_med.training.fitting import fit_task, step_of

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from tests.tiny import tiny_nets
+from tips_med.card import ModelCard
 from tips_med.encoders.base import TextFeatures, TextTower
 from tips_med.encoders.compact import CompactImageTower
 from tips_med.geometry import LEFT, RIGHT
-from tips_med.model import GroundingModel, ModelCard
+from tips_med.model import GroundingModel
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.training import outlines
 

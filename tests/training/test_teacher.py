@@ -15,8 +15,8 @@ from tests.training.test_finetune import LEXICON, logged, pytestmark  # noqa: F4
 from tips_med.cli import main
 from tips_med.encoders.base import ImageFeatures
 from tips_med.errors import OutputError, TipsMedError
+from tips_med.loading import open_model
 from tips_med.manifest import ManifestError
-from tips_med.models import open_model
 from tips_med.training.crops import StudyCrops
 from tips_med.training.finetune import FinetuneConfig
 from tips_med.training.manifest_data import ManifestData

@@ -14,7 +14,7 @@ from tests.training.test_finetune import LEXICON, logged, pytestmark  # noqa: F4
 from tips_med.cli import main
 from tips_med.encoders.tips import FineTuning
 from tips_med.errors import ConfigError, OutputError, WeightsError
-from tips_med.models import TUNED, open_model
+from tips_med.loading import TUNED, open_model
 from tips_med.training.finetune import FinetuneConfig, FinetuneTask
 from tips_med.training.fitting import fit_task, step_of
 from tips_med.training.manifest_data import ManifestData

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from inspect import getdoc
+
+from tips_med.plugins import load_plugin, plugin_names
+
 _MEANINGS = {
     "dice": "overlap of the mask with the truth, 0 to 1; both empty counts 1",
     "dice_present": "the same, of findings that are there",
@@ -37,4 +41,7 @@ def meaning_of(name: str) -> str:
     for prefix, words in _SWAPS.items():
         if name.startswith(prefix):
             return words + _MEANINGS.get(name.removeprefix(prefix), "")
+    for added in plugin_names("metrics"):
+        if name.startswith(f"{added}_"):
+            return (getdoc(load_plugin("metrics", added)) or "").partition("\n")[0]
     return _MEANINGS.get(name, "")

@@ -15,6 +15,7 @@ from tips_med.metrics import (
     ContrastToNoise,
     FalsePositiveVolume,
     GlobalDice,
+    GroundingMetric,
     HitRate,
     InstanceDetection,
     ParaphraseStability,
@@ -25,6 +26,7 @@ from tips_med.metrics import (
     ThresholdIoU,
     dice,
 )
+from tips_med.plugins import load_plugins
 from tips_med.resampling import resample
 from tips_med.shapes import Mask
 
@@ -99,10 +101,13 @@ class Suite:
         self.presence, self.false_volume = PresenceDetection(), FalsePositiveVolume()
         self.swaps = {name: SwapTest() for name in SWAPS}
         self.paraphrases = ParaphraseStability()
+        self.added: dict[str, GroundingMetric] = {name: made() for name, made in load_plugins("metrics").items()}
 
     def add(self, case: EvaluatedRow) -> None:
         """Adds an answered case to every metric that it can say something to."""
         grounding, who = case.grounding, case.patient
+        for metric in self.added.values():
+            metric.update(grounding, case.truth, case.label, patient=who)
         if case.label in ("present", "absent"):
             self.presence.update(float(grounding.probability), case.label == "present", patient=who)
         if case.truth is None:
@@ -159,4 +164,5 @@ class Suite:
         plain = [self.dice, self.nsd, self.hits, self.instances, self.pointing, self.contrast, self.iou]
         named: list[tuple[str, CaseMetric]] = [("", metric) for metric in (*plain, self.presence, self.false_volume)]
         named += [(f"swap_{name}_", metric) for name, metric in self.swaps.items()]
+        named += [(f"{name}_", metric) for name, metric in self.added.items()]
         return [*named, ("paraphrase_", self.paraphrases)]

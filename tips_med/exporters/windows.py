@@ -31,28 +31,21 @@ LUNG = Window("lung window", 1500.0, -600.0)
 SOFT_TISSUE = Window("soft-tissue window", 400.0, 40.0)
 BONE = Window("bone window", 1800.0, 400.0)
 
-_LUNG_STRUCTURES = frozenset({"lung", "airway", "trachea", "bronchus"})
-_LUNG_FINDINGS = frozenset(
-    {"nodule", "mass", "ground_glass_opacity", "consolidation", "opacity", "pneumothorax", "emphysema"}
-    | {"reticulation", "honeycombing", "atelectasis", "cavity", "pulmonary_edema", "pneumonia", "fibrosis"}
-    | {"bronchiectasis", "bronchial_wall_thickening", "tree_in_bud", "bulla", "air_trapping", "pneumomediastinum"}
-)
-_ANYWHERE_FINDINGS = frozenset({"lesion", "cyst", "metastasis", "calcification"})
-"""Found in many organs: read in the lung window when the query says lung."""
-
-_BONE_TERMS = frozenset({"bone", "rib", "spine", "vertebra", "sternum", "fracture"})
+_AROUND_THE_LUNG = (None, "thorax", "hemithorax", "pleura")
+"""Structures in which a finding of the lung is still read in the lung window."""
 
 
 def window_for(query: Query, scan: Scan) -> Window:
-    """The window that a finding is read in on CT; for any other modality, the middle 98% of the values."""
+    """The window of a finding on CT (``Term.window``); of another modality, the middle 98% of the values."""
     if scan.modality != "CT":
         return _percentile_window(scan)
-    finding = query.finding.id if query.finding else None
-    structure = query.structure.id if query.structure else None
-    if finding in _BONE_TERMS or structure in _BONE_TERMS:
+    finding = query.finding.window if query.finding else None
+    structure = query.structure.window if query.structure else None
+    if "bone" in (finding, structure):
         return BONE
-    in_lung = structure in _LUNG_STRUCTURES and (finding is None or finding in _ANYWHERE_FINDINGS | _LUNG_FINDINGS)
-    if in_lung or (structure in (None, "thorax", "hemithorax", "pleura") and finding in _LUNG_FINDINGS):
+    in_lung = structure == "lung" and (query.finding is None or finding in ("lung", "organ"))
+    name = query.structure.id if query.structure else None
+    if in_lung or (name in _AROUND_THE_LUNG and finding == "lung"):
         return LUNG
     return SOFT_TISSUE
 

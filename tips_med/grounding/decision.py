@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+from tips_med.card import Calibration
 from tips_med.grounding.answer import Coverage, Decision, Reason, State
-from tips_med.model import Calibration
 
 
 def decide_presence(

@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 import torch
 
+from tips_med.card import Calibration
 from tips_med.encoders.base import Progress
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ModalityError, QueryError, ReadError, WeightsError
@@ -21,7 +22,7 @@ from tips_med.grounding.evidence import evidence_map, peak_logit
 from tips_med.grounding.instances import filter_by_size, find_instances
 from tips_med.grounding.thorax import SIDES, Thorax, find_thorax
 from tips_med.grounding.wording import CHECKED, sentence
-from tips_med.model import Calibration, GroundingModel, load_model
+from tips_med.model import GroundingModel, load_model
 from tips_med.query import Lexicon, Query, Term
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat

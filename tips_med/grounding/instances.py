@@ -10,11 +10,11 @@ from scipy import ndimage
 from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
+from tips_med.card import Calibration
 from tips_med.geometry import CONNECTIVITY_18, grid_corners, transform_points, voxel_volume_mm3
 from tips_med.grounding.answer import Instance
 from tips_med.grounding.evidence import evidence_map
 from tips_med.grounding.thorax import Thorax, anatomical_label
-from tips_med.model import Calibration
 from tips_med.resampling import resample
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat, Labels

@@ -10,10 +10,22 @@ from typing import Any, cast, get_args
 import yaml
 
 from tips_med.errors import ConfigError
-from tips_med.lexicon.terms import Code, Form, Kind, Side, Term
+from tips_med.lexicon.terms import Code, Form, Kind, Side, Term, WindowName
 from tips_med.lexicon.tokens import words_of
 
-_TERM_KEYS = {"name", "code", "forms", "adjectives", "held_out", "paired", "within", "structures", "side", "kinds"}
+_TERM_KEYS = {
+    "name",
+    "code",
+    "forms",
+    "adjectives",
+    "held_out",
+    "paired",
+    "within",
+    "structures",
+    "side",
+    "kinds",
+    "window",
+}
 _NEGATION = ("before", "bare", "predicate", "after", "hedged", "exclusion")
 _HEDGE = ("before", "predicate", "after")
 
@@ -131,6 +143,8 @@ class _Reader:
             raise self.wrong(place, "without words", "forms or adjectives")
         if entry.get("side") not in (None, "left", "right"):
             raise self.wrong(f"{place}.side", entry["side"], "left or right")
+        if entry.get("window") not in (None, *get_args(WindowName)):
+            raise self.wrong(f"{place}.window", entry["window"], f"one of {', '.join(get_args(WindowName))}")
         if not isinstance(entry.get("paired", False), bool):
             raise self.wrong(f"{place}.paired", entry["paired"], "true or false")
         return Term(
@@ -144,6 +158,7 @@ class _Reader:
             structures=self.texts(f"{place}.structures", entry.get("structures")),
             side=entry.get("side"),
             kinds=self.texts(f"{place}.kinds", entry.get("kinds")),
+            window=entry.get("window"),
         )
 
     def code(self, place: str, entry: Any) -> Code:

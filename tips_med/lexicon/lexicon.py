@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from tips_med.configs import config_path
+from tips_med.configs import config_names, config_path
 from tips_med.errors import ConfigError
 from tips_med.lexicon.content import Content, read_content
 from tips_med.lexicon.parser import Entry, Parser
 from tips_med.lexicon.terms import Term
 from tips_med.lexicon.tokens import words_of
 from tips_med.lexicon.understanding import Query, Role
+from tips_med.plugins import load_plugin, plugin_names
 
 
 class Lexicon:
@@ -42,14 +43,18 @@ class Lexicon:
         """Loads a lexicon that ships with the package, or one's own.
 
         Args:
-            name_or_path: A name, or the path of a file that ends in ``.yaml`` or ``.yml``.
+            name_or_path: A name, of this package or of an entry point ``tips_med.lexicons`` of another one; or the path
+                of a file that ends in ``.yaml`` or ``.yml``.
 
         Raises:
             ConfigError: If there is no such lexicon, or its file is wrong.
         """
         name = str(name_or_path)
-        path = Path(name) if name.endswith((".yaml", ".yml")) else config_path("lexicons", name)
-        return cls(read_content(path))
+        if name.endswith((".yaml", ".yml")):
+            return cls(read_content(Path(name)))
+        if name not in config_names("lexicons") and name in plugin_names("lexicons"):
+            return cls(read_content(Path(load_plugin("lexicons", name))))
+        return cls(read_content(config_path("lexicons", name)))
 
     @property
     def terms(self) -> tuple[Term, ...]:

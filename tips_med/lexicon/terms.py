@@ -7,6 +7,7 @@ from typing import Literal
 
 Kind = Literal["finding", "structure", "side", "location", "attribute"]
 Side = Literal["left", "right", "both"]
+WindowName = Literal["lung", "bone", "organ"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Term:
         structures: Where a location can be; the first is meant when the query names none. Empty: anywhere.
         side: The only side that has it: the lingula is of the left lung (locations).
         kinds: Ids of the findings that are kinds of it: a mass is a lesion (findings).
+        window: Display window that it is read in on CT: ``lung``, ``bone``, or ``organ``: that of the structure that
+            the query names. Soft tissue when None.
     """
 
     id: str
@@ -71,6 +74,7 @@ class Term:
     structures: tuple[str, ...] = ()
     side: Literal["left", "right"] | None = None
     kinds: tuple[str, ...] = ()
+    window: WindowName | None = None
 
     @property
     def synonyms(self) -> tuple[str, ...]:

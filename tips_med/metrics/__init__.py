@@ -6,7 +6,7 @@
 tensor(1.)
 """
 
-from tips_med.metrics.base import CaseMetric, Interval
+from tips_med.metrics.base import CaseMetric, GroundingMetric, Interval
 from tips_med.metrics.instances import InstanceDetection, count_instances, find_components
 from tips_med.metrics.localization import ContrastToNoise, PointingGame, ThresholdIoU
 from tips_med.metrics.overlap import GlobalDice, HitRate, SurfaceDice, dice, surface_dice
@@ -18,6 +18,7 @@ __all__ = [
     "ContrastToNoise",
     "FalsePositiveVolume",
     "GlobalDice",
+    "GroundingMetric",
     "HitRate",
     "InstanceDetection",
     "Interval",

@@ -5,12 +5,17 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
+
+if TYPE_CHECKING:
+    from tips_med.grounding import Grounding
+    from tips_med.shapes import Mask
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,25 @@ class CaseMetric(Metric):
     def _add(self, row: list[float], patient: str | None) -> None:
         self.rows.append(torch.tensor([row], dtype=torch.float64, device=self.device))
         self.patients.append(torch.tensor([_number(patient)], dtype=torch.int64, device=self.device))
+
+
+class GroundingMetric(CaseMetric):
+    """A metric that is fed whole answers, so that ``evaluate`` can use it without knowing it.
+
+    A package adds one by an entry point of the group ``tips_med.metrics`` that names a subclass. Its class docstring's
+    first line stands beside its values on the page.
+    """
+
+    @abstractmethod
+    def update(self, grounding: Grounding, truth: Mask | None, label: str, *, patient: str | None = None) -> None:
+        """Adds an answered row; ends with ``_add`` where it can say something, and does nothing otherwise.
+
+        Args:
+            grounding: The answer.
+            truth: The outlined mask on the scan's grid, [k j i]; None where nobody outlined it.
+            label: ``present``, ``absent`` or ``unknown``.
+            patient: Whose scan it is.
+        """
 
 
 def mean_of(column: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from scipy import ndimage
 from tips_med.synthesis.acquisition import AcquisitionSpec, acquire, limit_view
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.deform import Deformation, DeformedCrop, sample_deformed_crop
-from tips_med.synthesis.findings import PAINTERS, SIDES, Canvas, Painted
+from tips_med.synthesis.findings import SIDES, Canvas, Painted, known_findings
 
 MASS_FROM_MM, NODULE_TO_MM = 22.0, 34.0
 """The glossary draws the line at 30 mm; between these two, readers call the same thing by either name."""
@@ -24,17 +24,6 @@ HAZY = ("ground_glass_opacity", "consolidation", "atelectasis")
 
 SOLID = ("nodule", "mass", "lesion")
 """What a consolidation in which no bronchus shows may as well be called."""
-
-ALIKE = {
-    "ground_glass_opacity": ("reticulation", "honeycombing"),
-    "reticulation": ("honeycombing",),
-    "honeycombing": ("reticulation", "emphysema"),
-    "emphysema": ("honeycombing", "cavity"),
-    "cavity": ("honeycombing", "emphysema"),
-    "consolidation": ("atelectasis",),
-    "atelectasis": ("consolidation",),
-}
-"""Findings that readers, on this grid, would not agree to tell apart: where one is, the other is unknown."""
 
 
 @dataclass(frozen=True)
@@ -117,12 +106,14 @@ class Scene:
     def unknown(self, finding: str) -> np.ndarray:
         """Where the finding can be neither claimed nor denied, [slab y x]."""
         unknown = self.ignored.copy()
+        declared = known_findings().get(finding)
+        indistinct = declared.indistinct_from if declared is not None else ()
         if finding == "emphysema" and self.thin is not None:
             unknown |= self.thin
         for painted in self.findings:
             if finding in HAZY and painted.haze is not None:
                 unknown |= painted.haze & ~painted.mask
-            if painted.finding in ALIKE.get(finding, ()):
+            if painted.finding in indistinct:
                 unknown |= painted.mask
             if finding == "ground_glass_opacity" and "part_solid" in painted.attributes:
                 unknown |= painted.mask
@@ -192,8 +183,9 @@ def _paint(canvas: Canvas, spec: SceneSpec, rng: np.random.Generator, first: str
     if first is not None:
         wanted[0] = first
     # What takes the lung's place comes before what grows in it.
-    order = sorted(wanted, key=lambda kind: kind not in ("pleural_effusion", "pneumothorax"))
-    made = [PAINTERS[str(kind)](canvas) for kind in order]
+    known = known_findings()
+    order = sorted(wanted, key=lambda kind: not known[kind].first)
+    made = [known[str(kind)].paint(canvas) for kind in order]
     return [one for painted in made if painted is not None for one in painted.everything]
 
 

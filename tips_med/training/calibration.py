@@ -14,6 +14,7 @@ import torch
 from scipy import ndimage
 from scipy.optimize import minimize
 
+from tips_med.card import Calibration, ModelCard
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ConfigError, QueryError
 from tips_med.geometry import CONNECTIVITY_18, voxel_volume_mm3
@@ -29,7 +30,7 @@ from tips_med.grounding.ground import (
     query_term,
 )
 from tips_med.manifest import Row, read_mask
-from tips_med.model import Calibration, GroundingModel, ModelCard
+from tips_med.model import GroundingModel
 from tips_med.query import Side
 from tips_med.readers import read_scan
 from tips_med.resampling import resample

@@ -17,9 +17,10 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, EMAWeightAverag
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
 
+from tips_med.card import ModelCard
 from tips_med.encoders.compact import has_fast_bfloat16
 from tips_med.errors import ConfigError, OutputError
-from tips_med.model import GroundingModel, ModelCard
+from tips_med.model import GroundingModel
 from tips_med.query import Lexicon
 from tips_med.training.finetune import FinetuneConfig, FinetuneTask
 from tips_med.training.manifest_data import ManifestData

@@ -10,6 +10,7 @@ import numpy as np
 
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.query import Lexicon, Query, Side
+from tips_med.synthesis.findings import known_findings
 from tips_med.synthesis.language import Slots, describe
 from tips_med.synthesis.scene import Scene, names
 
@@ -17,22 +18,6 @@ SIDES = {"left": LEFT, "right": RIGHT}
 SIDED: tuple[Side | None, ...] = (None, "left", "right")
 STRUCTURES = ("lung", "hemithorax")
 """Structures that a scene knows."""
-
-LOOKALIKES = {
-    "nodule": ("mass", "ground_glass_opacity", "cavity"),
-    "mass": ("consolidation", "nodule", "atelectasis", "pleural_effusion"),
-    "lesion": ("consolidation", "ground_glass_opacity"),
-    "cavity": ("emphysema", "pneumothorax", "honeycombing"),
-    "ground_glass_opacity": ("consolidation", "nodule", "reticulation"),
-    "consolidation": ("mass", "lesion", "ground_glass_opacity", "pleural_effusion"),
-    "atelectasis": ("mass", "pleural_effusion", "lesion"),
-    "emphysema": ("pneumothorax", "cavity"),
-    "reticulation": ("ground_glass_opacity", "consolidation"),
-    "honeycombing": ("emphysema", "cavity", "reticulation"),
-    "pleural_effusion": ("consolidation", "atelectasis", "mass"),
-    "pneumothorax": ("emphysema", "cavity"),
-}
-"""What a finding is mistaken for: asked for where the finding is, to be told apart from it."""
 
 VISIBLE_ATTRIBUTES = ("solid", "part_solid", "ground_glass", "spiculated", "cavitary")
 """Attributes that the painters know to be true or false of a nodule or mass."""
@@ -85,6 +70,7 @@ def draw_questions(
     there = [(name, painted) for painted in scene.findings for name in sorted(names(painted)) if name in findings]
     questions: list[Question] = []
     drawn: set[str] = set()
+    known = known_findings()
     for turn in range(n):
         if turn == 0 and scene.lungs is not None:
             structure = structures[int(rng.integers(len(structures)))]
@@ -103,7 +89,9 @@ def draw_questions(
             # Mostly absent: a scan has nearly none of all the findings that one may ask for.
             left = [finding for finding in findings if finding not in drawn and weights.get(finding, 1.0) > 0]
             left = left or list(findings)
-            mistaken = [other for name, _ in there for other in LOOKALIKES.get(name, ()) if other in left]
+            mistaken = [
+                other for name, _ in there if name in known for other in known[name].mistaken_for if other in left
+            ]
             alike = bool(mistaken) and rng.random() < 0.5
             finding = _drawn(mistaken if alike else left, weights, rng)
             slots = _finding_slots(finding, SIDED[int(rng.integers(3))], None, rng)

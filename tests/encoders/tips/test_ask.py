@@ -15,7 +15,7 @@ from tips_med.cli import main
 from tips_med.encoders.study import EncodedStudy
 from tips_med.geometry import grid_corners
 from tips_med.grounding import encode, ground
-from tips_med.models import open_model
+from tips_med.loading import open_model
 from tips_med.slabs import make_slabs
 
 

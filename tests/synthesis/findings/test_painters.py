@@ -10,7 +10,7 @@ import pytest
 from tests.synthesis.findings.toy import LUNG_HU, VESSEL_HU, canvas, labelled
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.lexicon import Lexicon
-from tips_med.synthesis.findings import PAINTERS, Painted
+from tips_med.synthesis.findings import Painted, known_findings
 from tips_med.synthesis.findings.canvas import depth_mm
 from tips_med.synthesis.findings.pleura import KINDS, paint_effusion
 from tips_med.synthesis.organs import LABELS
@@ -24,7 +24,7 @@ IN_ORGANS = ("pericardial_effusion", "cyst", "lesion")
 def paint(finding, seed, side=None):
     made = labelled(seed) if finding in IN_ORGANS else canvas(seed)
     before = made.volume_hu.copy()
-    painted = PAINTERS[finding](made, side)
+    painted = known_findings()[finding].paint(made, side)
     assert painted is not None
     return made, before, painted
 
@@ -33,7 +33,7 @@ def part(painted: Painted, finding: str) -> Painted:
     return next(one for one in painted.everything if one.finding == finding)
 
 
-@pytest.mark.parametrize("finding", list(PAINTERS))
+@pytest.mark.parametrize("finding", list(known_findings()))
 def test_what_is_painted_is_said_in_terms_of_the_lexicon_and_is_the_same_for_the_same_seed(finding):
     terms = {kind: {term.id for term in LEXICON.terms if term.kind == kind} for kind in ("finding", "attribute")}
     structures = {term.id for term in LEXICON.terms if term.kind == "structure"}
@@ -208,16 +208,16 @@ def test_only_a_kidney_has_a_side():
 @pytest.mark.parametrize("finding", IN_ORGANS)
 def test_without_labels_of_organs_nothing_is_painted_into_them(finding):
     made = canvas(1)
-    assert PAINTERS[finding](made) is None
+    assert known_findings()[finding].paint(made) is None
     assert not made.taken.any()
 
 
-@pytest.mark.parametrize("finding", [name for name in PAINTERS if name not in IN_ORGANS])
+@pytest.mark.parametrize("finding", [name for name in known_findings() if name not in IN_ORGANS])
 def test_a_canvas_without_lungs_stays_as_it_is(finding):
     made = canvas(2)
     made.lungs[...] = 0
     before = made.volume_hu.copy()
-    assert PAINTERS[finding](made) is None
+    assert known_findings()[finding].paint(made) is None
     np.testing.assert_array_equal(made.volume_hu, before)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tips_med.synthesis.findings.canvas import Box, Canvas, Painted, blob, fill_air, inside_lung, painted, soft
+from tips_med.synthesis.findings.declaration import Finding
 
 LEAST_OPEN = 0.006
 """The share of a consolidation that is open bronchi, below which nobody sees any."""
@@ -61,3 +62,18 @@ def _bronchi(canvas: Canvas, box: Box) -> np.ndarray:
     # As thick in millimetres on either scale, and thick enough for a grid of 2 mm to show them.
     width = canvas.rng.uniform(2.0, 3.5) / scale_mm
     return np.exp(-((first**2 + second**2) / width**2))
+
+
+GROUND_GLASS_OPACITY = Finding(
+    "ground_glass_opacity",
+    paint_ground_glass,
+    mistaken_for=("consolidation", "nodule", "reticulation"),
+    indistinct_from=("reticulation", "honeycombing"),
+)
+
+CONSOLIDATION = Finding(
+    "consolidation",
+    paint_consolidation,
+    mistaken_for=("mass", "lesion", "ground_glass_opacity", "pleural_effusion"),
+    indistinct_from=("atelectasis",),
+)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from tips_med.synthesis.findings.canvas import Canvas, Painted, bounds, depth_mm, within
+from tips_med.synthesis.findings.declaration import Finding
 from tips_med.synthesis.findings.nodules import paint_nodule
 
 
@@ -38,3 +39,6 @@ def paint_calcification(canvas: Canvas, side: int | None = None) -> Painted | No
         0.3 + 0.7 * inside
     )
     return within(nodule, "calcification", "calcified", box, calcium)
+
+
+CALCIFICATION = Finding("calcification", paint_calcification)

@@ -6,6 +6,7 @@ import numpy as np
 
 from tips_med.synthesis.findings.airspace import paint_consolidation
 from tips_med.synthesis.findings.canvas import Canvas, Painted, bounds, depth_mm, ramp, within
+from tips_med.synthesis.findings.declaration import Finding
 from tips_med.synthesis.findings.nodules import paint_mass, paint_nodule
 
 
@@ -55,3 +56,11 @@ def _hollow(canvas: Canvas, mother: Painted) -> Painted:
             view += (hole - gas) * (rng.uniform(0, 25) + 4 * canvas.noise(box, 6.0) - view)
     view += gas * (rng.uniform(-1000, -930) + 8 * canvas.noise(box, 4.0) - view)
     return within(mother, "cavity", "cavitary", box, gas > 0.5)
+
+
+CAVITY = Finding(
+    "cavity",
+    paint_cavity,
+    mistaken_for=("emphysema", "pneumothorax", "honeycombing"),
+    indistinct_from=("honeycombing", "emphysema"),
+)

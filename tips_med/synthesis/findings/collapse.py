@@ -9,6 +9,7 @@ from scipy import ndimage
 
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.findings.canvas import Box, Canvas, Painted, bounds, fill_air, painted, ramp, together
+from tips_med.synthesis.findings.declaration import Finding
 from tips_med.synthesis.findings.subpleural import rim
 
 
@@ -151,3 +152,11 @@ def _filled(canvas: Canvas, box: Box, alpha: np.ndarray, at: float, attributes: 
     filled = np.maximum(alpha, seam) * rng.uniform(0.93, 1.0)
     view[...] = fill_air(view, filled, rng.uniform(10, 90) + 5 * canvas.noise(box, 8.0))
     return painted(canvas, "atelectasis", box, alpha > at, attributes, None)
+
+
+ATELECTASIS = Finding(
+    "atelectasis",
+    paint_atelectasis,
+    mistaken_for=("mass", "pleural_effusion", "lesion"),
+    indistinct_from=("consolidation",),
+)

@@ -7,6 +7,7 @@ from scipy import ndimage
 
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.findings.canvas import SIDES, Box, Canvas, Painted, bounds, empty_air, fill_air, ramp, together
+from tips_med.synthesis.findings.declaration import Finding
 from tips_med.synthesis.findings.subpleural import cells, rim
 
 BRIDGED_MM = 3.0
@@ -92,3 +93,8 @@ def _entered(canvas: Canvas, side: int, box: Box, holes: np.ndarray, lung: np.nd
     mask[box] = inside
     canvas.taken |= mask
     return Painted("emphysema", SIDES[side], mask, (kind, severity))
+
+
+EMPHYSEMA = Finding(
+    "emphysema", paint_emphysema, mistaken_for=("pneumothorax", "cavity"), indistinct_from=("honeycombing", "cavity")
+)

@@ -8,6 +8,7 @@ import numpy as np
 
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.findings.canvas import Canvas, Painted, empty_air, fill_air, painted, ramp, together
+from tips_med.synthesis.findings.declaration import Finding
 from tips_med.synthesis.findings.subpleural import cells, rim
 
 WHERE_DEGREES = (-20.0, 110.0)
@@ -71,3 +72,18 @@ def _one_or_both(canvas: Canvas, side: int | None, one: Callable[[int], Painted 
     first = side or int(canvas.rng.choice([RIGHT, LEFT]))
     both = side is None and canvas.rng.random() < 0.7
     return together([one(s) for s in ((first, LEFT + RIGHT - first) if both else (first,))])
+
+
+RETICULATION = Finding(
+    "reticulation",
+    paint_reticulation,
+    mistaken_for=("ground_glass_opacity", "consolidation"),
+    indistinct_from=("honeycombing",),
+)
+
+HONEYCOMBING = Finding(
+    "honeycombing",
+    paint_honeycombing,
+    mistaken_for=("emphysema", "cavity", "reticulation"),
+    indistinct_from=("reticulation", "emphysema"),
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tips_med.synthesis.findings.canvas import Canvas, Painted, blob, fill_air, inside_lung, painted, soft, within
+from tips_med.synthesis.findings.declaration import Finding
 
 
 def paint_nodule(
@@ -74,3 +75,8 @@ def paint_mass(canvas: Canvas, side: int | None = None) -> Painted | None:
     if mass is None or cavity is None:
         return mass
     return within(mass, "cavity", "cavitary", box, cavity & (alpha > 0.5))
+
+
+NODULE = Finding("nodule", paint_nodule, mistaken_for=("mass", "ground_glass_opacity", "cavity"))
+
+MASS = Finding("mass", paint_mass, mistaken_for=("consolidation", "nodule", "atelectasis", "pleural_effusion"))

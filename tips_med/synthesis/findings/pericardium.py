@@ -6,6 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from tips_med.synthesis.findings.canvas import Canvas, Painted, bounds, ramp
+from tips_med.synthesis.findings.declaration import Finding
 from tips_med.synthesis.organs import LABELS
 
 
@@ -52,3 +53,6 @@ def _distance(canvas: Canvas, mask: np.ndarray) -> np.ndarray:
     if not mask.any():
         return np.full(mask.shape, 1e3)
     return np.asarray(ndimage.distance_transform_edt(~mask, canvas.spacing_mm))
+
+
+PERICARDIAL_EFFUSION = Finding("pericardial_effusion", paint_pericardial_effusion)

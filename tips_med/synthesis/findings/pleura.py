@@ -17,6 +17,7 @@ from tips_med.synthesis.findings.canvas import (
     fill_air,
     ramp,
 )
+from tips_med.synthesis.findings.declaration import Finding
 
 KINDS = {"free": 0.46, "loculated": 0.2, "subpulmonic": 0.14, "fissural": 0.08, "white_out": 0.12}
 """How often an effusion is of each kind; one without room is painted as free fluid."""
@@ -250,3 +251,10 @@ def _instead(canvas: Canvas, box: Box, inside: np.ndarray) -> np.ndarray:
     canvas.lungs[mask] = 0
     canvas.taken |= mask
     return mask
+
+
+PLEURAL_EFFUSION = Finding(
+    "pleural_effusion", paint_effusion, mistaken_for=("consolidation", "atelectasis", "mass"), first=True
+)
+
+PNEUMOTHORAX = Finding("pneumothorax", paint_pneumothorax, mistaken_for=("emphysema", "cavity"), first=True)

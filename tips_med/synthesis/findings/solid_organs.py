@@ -6,6 +6,7 @@ import numpy as np
 
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.findings.canvas import SIDES, Canvas, Painted, blob, soft
+from tips_med.synthesis.findings.declaration import Finding
 from tips_med.synthesis.organs import LABELS
 
 KIDNEYS = {RIGHT: LABELS["kidney_right"], LEFT: LABELS["kidney_left"]}
@@ -73,3 +74,8 @@ def _paint(
     canvas.taken |= mask
     name = SIDES[RIGHT if label == KIDNEYS[RIGHT] else LEFT] if kidney else None
     return Painted(finding, name, mask, (), diameter, structure="kidney" if kidney else "liver")
+
+
+CYST = Finding("cyst", paint_cyst)
+
+LESION = Finding("lesion", paint_lesion, mistaken_for=("consolidation", "ground_glass_opacity"))

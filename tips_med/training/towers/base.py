@@ -10,8 +10,8 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from tips_med.alignment import AlignmentHead
+from tips_med.card import ModelCard
 from tips_med.encoders.tips.finetune import FineTuning
-from tips_med.model import ModelCard
 
 
 @dataclass(frozen=True)

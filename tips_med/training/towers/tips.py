@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from tips_med.alignment import AlignmentHead
+from tips_med.card import ModelCard
 from tips_med.encoders.tips import FineTuning, TipsEncoder, TipsTextTower, TipsTowers, merge_lora, prepare_finetuning
 from tips_med.encoders.tips.finetune import blocks_of
 from tips_med.encoders.tips.windows import fitted_grid
 from tips_med.errors import ConfigError
-from tips_med.model import ModelCard
-from tips_med.models import save_tuned_tips
+from tips_med.loading import save_tuned_tips
 from tips_med.training.towers.base import TrainableTowers, Tuning
 
 

@@ -15,10 +15,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from tips_med.alignment import AlignmentHead
+from tips_med.card import ModelCard, card_from_dict
 from tips_med.encoders.compact import CompactImageTower
 from tips_med.encoders.compact_text import CompactTextTower
 from tips_med.errors import ConfigError, OutputError, WeightsError
-from tips_med.model import GroundingModel, ModelCard, card_from_dict, load_model, save_model, slab_spec_from_dict
+from tips_med.model import GroundingModel, load_model, save_model, slab_spec_from_dict
+from tips_med.plugins import load_plugin, plugin_names
 
 if TYPE_CHECKING:
     from tips_med.encoders.tips import TipsTowers
@@ -34,7 +36,9 @@ def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
 
     Args:
         name: None for the shipped weights, the path of a ``.safetensors`` file or of a folder that training wrote, or
-            ``tips:FOLDER`` for published TIPS towers (``tips:hf://owner/name`` downloads them), asked zero-shot.
+            ``tips:FOLDER`` for published TIPS towers (``tips:hf://owner/name`` downloads them), asked zero-shot; or
+            ``NAME:ARGUMENT`` for what an installed package adds as NAME to the entry points ``tips_med.encoders``: a
+            function of the argument and the ``torch.device`` that gives a ``GroundingModel``.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
@@ -42,6 +46,9 @@ def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
         ConfigError: The device is not there, or an extra is missing.
     """
     on = pick_device(device)
+    prefix, _, argument = (name or "").partition(":")
+    if prefix in plugin_names("encoders"):
+        return load_plugin("encoders", prefix)(argument, on)
     if name is None or not (name.startswith(TIPS) or Path(name).is_dir()):
         return load_model(Path(name) if name else None, on)
     from tips_med.encoders.tips import load_tips, zero_shot_head

@@ -1,0 +1,85 @@
+"""What a model knows of itself: what it finds, where it was taught to, and when it is sure."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """From a map to a probability of presence, and to a mask.
+
+    The evidence of a map is the logit of its probability, averaged over a small ball, at its highest. Presence is
+    ``sigmoid(slope * evidence + intercept)`` (Platt 1999), fitted per finding on scenes that were not trained on.
+
+    Attributes:
+        slope: Slope of the evidence.
+        intercept: Added to it.
+        absent_below: Calibrated probability under which the answer is absent.
+        present_above: And above which it is present.
+        threshold: Threshold of the map's probability, for the mask.
+        min_secondary_logit: Evidence (logit) that a component of the mask needs, to be kept beside a stronger one; any
+            when None.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    absent_below: float = 0.35
+    present_above: float = 0.65
+    threshold: float = 0.5
+    min_secondary_logit: float | None = None
+
+    def probability(self, evidence: float) -> float:
+        """The calibrated probability of a finding, from the evidence for it."""
+        return 1 / (1 + math.exp(-max(-30.0, min(30.0, self.slope * evidence + self.intercept))))
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model knows of itself; it travels in the weights' metadata.
+
+    Attributes:
+        name: Short, for reports.
+        findings: Terms of the lexicon that it was trained to find.
+        structures: And structures.
+        lexicon: Which lexicon its words come from.
+        licence: Licence of the weights.
+        data: What it was trained on, in a sentence each.
+        calibration: By finding or structure.
+        places: For every finding, the structures that it was taught in; where it is not named, the one that the lexicon
+            says it lies in, or else the lung.
+        trained: Steps, seed and the hash of the training data.
+    """
+
+    name: str
+    findings: tuple[str, ...]
+    structures: tuple[str, ...] = ("lung",)
+    lexicon: str = "chest_ct"
+    licence: str = "Apache-2.0"
+    data: tuple[str, ...] = ()
+    calibration: dict[str, Calibration] = field(default_factory=dict)
+    places: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    trained: dict[str, Any] = field(default_factory=dict)
+
+    def calibration_of(self, term: str) -> Calibration | None:
+        """The calibration of a term; None where it has none of its own: then its scores are no probabilities."""
+        return self.calibration.get(term)
+
+
+def card_from_dict(raw: dict[str, Any]) -> ModelCard:
+    """A card from JSON."""
+    raw = dict(raw)
+    raw["calibration"] = {term: _calibration(values) for term, values in raw.get("calibration", {}).items()}
+    raw["places"] = {term: tuple(places) for term, places in raw.get("places", {}).items()}
+    for key in ("findings", "structures", "data"):
+        raw[key] = tuple(raw.get(key, ()))
+    return ModelCard(**raw)
+
+
+def _calibration(values: dict[str, Any]) -> Calibration:
+    values = dict(values)
+    if "pieces_from" in values:  # its name in weights written before 0.2
+        values["min_secondary_logit"] = values.pop("pieces_from")
+    return Calibration(**values)

@@ -1,0 +1,33 @@
+"""What synthesis and training have to know of a finding, declared in one place: beside its painter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tips_med.synthesis.findings.canvas import Painted
+
+Painter = Callable[..., Painted | None]
+"""Called with a ``Canvas`` (and, for most, ``side=``); paints into it, or gives None where there is no room."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A finding that can be painted. Its words, codes and display window are those of its term in the lexicon.
+
+    A package adds one by an entry point of the group ``tips_med.findings`` that names such an object.
+
+    Attributes:
+        term: Id of its term in the lexicon.
+        paint: Its painter.
+        mistaken_for: Terms that it is mistaken for: training asks for these where this one is, to tell them apart.
+        indistinct_from: Terms that readers would not agree to tell from it on this grid: where one of these is,
+            nobody can say whether this one is there, too.
+        first: Whether it is painted before others, because it takes the lung's place.
+    """
+
+    term: str
+    paint: Painter
+    mistaken_for: tuple[str, ...] = ()
+    indistinct_from: tuple[str, ...] = ()
+    first: bool = False
