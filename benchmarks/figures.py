@@ -60,7 +60,7 @@ def painted(scan: Anatomy, phantom: Anatomy, path: Path) -> None:
         assert made is not None, f"{name} has no room in any of these"
         shown = made.everything
         slab = int(shown[-1].mask.sum(axis=(1, 2)).argmax())
-        axes = figure.add_subplot(5, 3, n + 1)
+        axes = figure.add_subplot(-(-len(PAINTERS) // 3), 3, n + 1)
         low, high = (-160, 240) if name in SOFT_TISSUE else (-1060, -560) if name == "emphysema" else (-1250, 250)
         axes.imshow(canvas.volume_hu[slab], cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
         for one, color in zip(shown, COLORS):
