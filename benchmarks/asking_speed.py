@@ -103,7 +103,9 @@ def table(result: dict) -> str:
     peaks = [f"{case['peak_mib'] / 1024:.1f} GiB" for case in measured]
     lines.append(" | ".join(["| peak memory of the process", *peaks]) + " |")
     where = f"{result['cores']} cores {result['processor']}, median of {result['runs']} runs"
-    load = f"load average {result['load']:.1f} when it began" + (" (other work ran beside it)" if result["load"] > 1 else "")
+    load = f"load average {result['load']:.1f} when it began" + (
+        " (other work ran beside it)" if result["load"] > 1 else ""
+    )
     return "\n".join([*lines, "", f"{result['machine']}, {where}; {load}."])
 
 

@@ -15,7 +15,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_extensions")]
 import tips_med  # noqa: E402
 
 project = "tips_med"
-author = copyright = "The tips_med developers"  # noqa: A001
+author = copyright = "The tips_med developers"
 release = version = tips_med.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "formulas", "lexicon"]

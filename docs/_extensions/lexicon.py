@@ -70,7 +70,11 @@ class Readings(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Gives the table."""
         lexicon, _ = shipped()
-        return [table(["query", "understood as"], [[f"`{text}`", self.meaning(lexicon.parse(text))] for text in self.content])]
+        return [
+            table(
+                ["query", "understood as"], [[f"`{text}`", self.meaning(lexicon.parse(text))] for text in self.content]
+            )
+        ]
 
     def meaning(self, query: Query) -> str:
         """The fields of a query that say something."""

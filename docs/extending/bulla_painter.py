@@ -47,7 +47,9 @@ def main() -> None:
     bulla = paint_bulla(canvas)
     assert bulla is not None
     ml = bulla.mask.sum() * np.prod(body.spacing_mm) / 1000
-    print(f"bulla on the {bulla.side}, {bulla.size_mm:.0f} mm, {ml:.1f} ml, {canvas.volume_hu[bulla.mask].mean():.0f} HU")
+    print(
+        f"bulla on the {bulla.side}, {bulla.size_mm:.0f} mm, {ml:.1f} ml, {canvas.volume_hu[bulla.mask].mean():.0f} HU"
+    )
 
 
 if __name__ == "__main__":

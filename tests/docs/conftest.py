@@ -36,9 +36,7 @@ def chest_ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def workplace(
-    tmp_path: Path, chest_ct: Path, monkeypatch: pytest.MonkeyPatch, encoded_once: None
-) -> Iterator[Path]:
+def workplace(tmp_path: Path, chest_ct: Path, monkeypatch: pytest.MonkeyPatch, encoded_once: None) -> Iterator[Path]:
     """An empty folder with ``chest_ct`` and ``study``, the same series, in which snippets are run."""
     for name in ("chest_ct", "study"):
         (tmp_path / name).symlink_to(chest_ct)

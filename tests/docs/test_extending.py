@@ -53,7 +53,6 @@ def test_the_exporter_writes_a_line_for_each_component(tmp_path):
 
 def test_the_metric_is_one_of_torchmetrics(rng):
     metric = load("volume_metric").VolumeDifference()
-    assert metric.compute() == {}
     truth = np.zeros((2, 10, 10), bool)
     metric.update(truth, truth)
     assert metric.cases == 0
@@ -71,7 +70,7 @@ def test_the_painter_paints_air_with_a_wall(seed):
     assert bulla is not None
     assert bulla.side == "right"
     assert Lexicon.load("chest_ct").term(bulla.finding).kind == "finding"
-    assert after.volume_hu[bulla.mask].mean() < before.volume_hu[bulla.mask].mean() - 30
+    assert np.percentile(after.volume_hu[bulla.mask], 10) < -950 < before.volume_hu[bulla.mask].min()
     assert (after.volume_hu - before.volume_hu).max() > 30
     assert after.taken[bulla.mask].all()
     assert pickle.dumps(bulla.mask) == pickle.dumps(paint(canvas(seed), 1).mask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -21,15 +22,15 @@ def test_enough_of_the_snippets_are_run(record_property, capsys):
         ran = [one for one in ALL if one.language == language and not one.not_run]
         left_out = [one for one in ALL if one.language == language and one.not_run]
         record_property(f"{language} snippets run", len(ran))
+        lines = [f"{language}: {len(ran)} snippets run, {len(left_out)} not"]
+        lines += [f"  not run: {one.page}:{one.line}, {one.not_run}" for one in left_out]
         with capsys.disabled():
-            print(f"\n{language}: {len(ran)} snippets run, {len(left_out)} not", end="")
-            for one in left_out:
-                print(f"\n  not run: {one.page}:{one.line}, {one.not_run}", end="")
+            sys.stdout.write("\n" + "\n".join(lines))
         assert len(ran) >= least
 
 
 @pytest.mark.parametrize("page", sorted({one.page for one in ALL if one.language == "python" and not one.not_run}))
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore:NvImgCodec:UserWarning")
 def test_the_python_of_a_page_runs(page, workplace, request):
     """All blocks of a page in one namespace, in order; a page that asks for a scan of the reader's gets one."""
     names: dict[str, object] = {}
