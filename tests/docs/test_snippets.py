@@ -7,6 +7,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.docs.snippets import PAGES, Snippet, commands, page_commands, snippets
@@ -76,11 +77,16 @@ def options(command: str) -> set[str]:
 def tiny_tips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """TIPS towers in the published layout, at toy size."""
     pytest.importorskip("transformers", reason="needs tips-med[tips]")
-    from tests.encoders.tips.checkpoints import HEADS, make_npz_pair, make_tokenizer
+    from tests.encoders.tips import checkpoints as made
     from tips_med.encoders.tips import convert_npz
 
     folder = tmp_path_factory.mktemp("tips")
-    return convert_npz(*make_npz_pair(folder), make_tokenizer(folder), folder / "tipsv2-b14", heads=HEADS)
+    vision, text = made.fill_at_random(made.vision_shapes(layers=4), 1), made.text_shapes(made.VOCABULARY, layers=4)
+    npz = (
+        made.write_npz(folder / "vision.npz", vision),
+        made.write_npz(folder / "text.npz", made.fill_at_random(text, 2), temperature=np.float32(0.00478)),
+    )
+    return convert_npz(*npz, made.make_tokenizer(folder), folder / "tipsv2-b14", heads=made.HEADS)
 
 
 @pytest.fixture
