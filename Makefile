@@ -1,10 +1,10 @@
-# Two commands do everything: `make demo` and `make test`.
+# Three commands do everything: `make demo`, `make test` and `make docs`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint figures clean
+.PHONY: demo test lint docs figures clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tips_med needs Python 3.11 or newer")'
@@ -15,8 +15,12 @@ $(STAMP): $(VENV)/bin/python pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/.tests: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[tips,test,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[tips,test,dev,docs]'
 	.ci/install-debian-packages
+	touch $@
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	touch $@
 
 demo: $(STAMP)  ## ask the bundled scan two questions
@@ -33,6 +37,10 @@ test: $(VENV)/.tests  ## everything: lint, types, layers, spelling, tests
 lint: $(VENV)/.tests
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(VENV)/.docs  ## the site, in out/site; a warning is an error
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --doctree-dir out/doctrees docs out/site
+	@echo "open out/site/index.html"
 
 figures: $(STAMP)  ## the pictures of the documentation
 	$(BIN)/python -m benchmarks.figures

@@ -41,7 +41,7 @@ COLORS = ("#ffb000", "#00d0ff", "#ff60ff", "#60ff60")
 def painted(scan: Anatomy, phantom: Anatomy, path: Path) -> None:
     """Every finding that can be painted: those of the lungs in a scan, those of labelled organs in a phantom."""
     figure = Figure(figsize=(12, 14.5), layout="constrained")
-    for n, (name, paint) in enumerate((f.term, f.paint) for f in known_findings().values()):
+    for n, (name, finding) in enumerate(known_findings().items()):
         body = phantom if name in SOFT_TISSUE else scan
         # The scan has a mass of its own in the left lower lobe, which isn't to be painted over.
         side = RIGHT if name in ONE_SIDE else None
@@ -56,13 +56,13 @@ def painted(scan: Anatomy, phantom: Anatomy, path: Path) -> None:
                 np.zeros(body.lungs.shape, bool),
                 body.organs,
             )
-            made = paint(canvas, side)
+            made = finding.paint(canvas, side)
             if made is not None and made.mask.sum() >= LEAST.get(name, 400):
                 break
         assert made is not None, f"{name} has no room in any of these"
         shown = made.everything
         slab = int(shown[-1].mask.sum(axis=(1, 2)).argmax())
-        axes = figure.add_subplot(5, 3, n + 1)
+        axes = figure.add_subplot(-(-len(known_findings()) // 3), 3, n + 1)
         low, high = (-160, 240) if name in SOFT_TISSUE else (-1060, -560) if name == "emphysema" else (-1250, 250)
         axes.imshow(canvas.volume_hu[slab], cmap="gray", vmin=low, vmax=high, interpolation="bilinear")
         for one, color in zip(shown, COLORS):

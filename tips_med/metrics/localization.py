@@ -32,7 +32,7 @@ class PointingGame(CaseMetric):
 
 
 class ContrastToNoise(CaseMetric):
-    """Contrast-to-noise ratio |mean in - mean out| / sqrt(var in + var out) (Boecking 2022, BioViL, section 4.3).
+    """Contrast-to-noise ratio ``|mean in - mean out| / sqrt(var in + var out)`` (Boecking 2022, BioViL, section 4.3).
 
     Cases without an inside or an outside, and maps without any variance, are left out.
     """
