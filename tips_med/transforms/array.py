@@ -29,6 +29,7 @@ from tips_med.grounding.ground import as_stated_modality, encode, ground
 from tips_med.model import GroundingModel
 from tips_med.query import Query
 from tips_med.readers import read_scan
+from tips_med.scan import Scan
 from tips_med.shapes import Affine
 from tips_med.slabs import SlabSpec, body_box, bridge_gaps, make_slabs, resample, stack_channels, working_grid
 from tips_med.transforms.boxes import Boxes
@@ -40,6 +41,7 @@ from tips_med.transforms.tensors import (
     lps_of,
     mirrored_body,
     placed,
+    right_angled,
     scan_of_tensor,
     shape_of,
     tensor_of_body,
@@ -102,7 +104,8 @@ class ToSlabGrid(InvertibleTransform):
     """
 
     def __init__(self, spec: SlabSpec | None = None, values: Values = "measured") -> None:
-        self.spec, self.values = spec or SlabSpec(), values
+        self.spec = spec or SlabSpec()
+        self.values: Values = values
 
     def __call__(self, data: MetaTensor, like: MetaTensor | None = None) -> MetaTensor:
         """A volume on the slab grid that covers it, or on that of another one.
@@ -119,7 +122,7 @@ class ToSlabGrid(InvertibleTransform):
         """
         before = lps_of(data)
         if like is None:
-            affine, shape = working_grid(scan_of_tensor(data[:1]), self.spec)
+            affine, shape = working_grid(_outline(data), self.spec)
         else:
             canonical, affine, _ = axial(like)
             shape = shape_of(canonical)
@@ -137,10 +140,17 @@ class ToSlabGrid(InvertibleTransform):
         applied = self.pop_transform(data)
         extra = applied[TraceKeys.EXTRA_INFO]
         target = RAS_FROM_LPS @ np.array(extra["affine"], np.float64)
-        nearest = extra["mode"] == "nearest" or not data.is_floating_point()
-        values: Values = "label" if nearest else self.values
+        values = self.values
+        if extra["mode"] == "nearest" or not data.is_floating_point():
+            values = "label"
         shape = triple(applied[TraceKeys.ORIG_SIZE])
         return placed(_resampled(data.as_tensor(), lps_of(data), target, shape, values), target, data)
+
+
+def _outline(image: MetaTensor) -> Scan:
+    """A scan of the same extent, without its values."""
+    lps_from_kji = right_angled(lps_of(image)) @ KJI_FROM_IJK
+    return Scan(np.broadcast_to(np.float32(0), shape_of(image)[::-1]), lps_from_kji, "OT", "")
 
 
 def _resampled(
@@ -216,7 +226,8 @@ class MakeSlabs(Transform):
 
     The axes after the channels are slab (to the head), y (to the back) and x (to the patient's left), whatever the
     scan's orientation, and the affine maps (slab, y, x) to RAS in mm. The pixels are those of
-    ``tips_med.slabs.make_slabs``, with channel and slab exchanged. ``MakeSlabsd`` also gives what was seen and the body.
+    ``tips_med.slabs.make_slabs``, with channel and slab exchanged. ``MakeSlabsd`` also gives what was seen, and the
+    body.
 
     Args:
         spec: How to cut; the usual one when None.

@@ -6,6 +6,7 @@ import json
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from monai.config.type_definitions import KeysCollection
 from monai.data.meta_tensor import MetaTensor
@@ -320,9 +321,8 @@ class FlipSidesd(MapTransform, InvertibleTransform):
 
 
 def _middle_mm(image: MetaTensor) -> float:
-    """x of the middle of an image's grid, LPS."""
-    middle = [(n - 1) / 2 for n in shape_of(image)]
-    return float(transform_points(lps_of(image), torch.tensor(middle).numpy())[0, 0])
+    """Where the middle of an image's grid lies along x, LPS in mm."""
+    return float(transform_points(lps_of(image), (np.array(shape_of(image)) - 1) / 2)[0, 0])
 
 
 class EncodeStudyd(MapTransform):

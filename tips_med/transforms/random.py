@@ -1,7 +1,7 @@
 """Augmentations: crops around findings, sides exchanged, values shifted, words swapped.
 
-All draw from their own state, as MONAI's do: ``set_random_state(seed)``, of a transform or of a whole ``Compose``, gives
-the same again.
+All draw from their own state, as MONAI's do: ``set_random_state(seed)``, of a transform or of a whole ``Compose``,
+gives the same again.
 """
 
 from __future__ import annotations
@@ -143,8 +143,7 @@ class RandCropAroundFindingd(CropAroundFindingd, Randomizable):
 def _fitting(centre: Sequence[float], size: Sequence[int], shape: Sequence[int]) -> list[int]:
     """Where a box starts that lies in the image wherever it fits, and around the image's middle where it does not."""
     return [
-        int(np.clip(round(c - s / 2), 0, n - s)) if n >= s else -((s - n) // 2)
-        for c, s, n in zip(centre, size, shape)
+        int(np.clip(round(c - s / 2), 0, n - s)) if n >= s else -((s - n) // 2) for c, s, n in zip(centre, size, shape)
     ]
 
 

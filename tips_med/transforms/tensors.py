@@ -24,7 +24,7 @@ import torch
 from monai.data.meta_tensor import MetaTensor
 from monai.utils.enums import MetaKeys, SpaceKeys
 
-from tips_med.body import CUT_EDGES, Body, Midline
+from tips_med.body import CUT_EDGES, Body, Edge, Midline
 from tips_med.body.midline import Source
 from tips_med.errors import ReadError
 from tips_med.geometry import RAS_FROM_LPS, axis_directions, nearest_body_axes, same_grid, spacing_mm
@@ -122,7 +122,7 @@ def scan_of_tensor(image: MetaTensor, modality: str | None = None) -> Scan:
             axes are not at right angles.
         ModalityError: The file says another modality.
     """
-    lps_from_kji = _right_angled(lps_of(image)) @ KJI_FROM_IJK
+    lps_from_kji = right_angled(lps_of(image)) @ KJI_FROM_IJK
     if image.shape[0] != 1:
         raise ReadError(
             f"the image has {image.shape[0]} channels",
@@ -143,7 +143,12 @@ def scan_of_tensor(image: MetaTensor, modality: str | None = None) -> Scan:
     return as_stated_modality(scan, modality)
 
 
-def _right_angled(lps_from_index: Affine) -> Affine:
+def right_angled(lps_from_index: Affine) -> Affine:
+    """The affine, if its axes are at right angles.
+
+    Raises:
+        ReadError: ``sheared`` when they are not.
+    """
     directions = axis_directions(lps_from_index)
     cosine = float(np.abs(directions.T @ directions - np.eye(3)).max())
     if not cosine <= SHEAR:
@@ -204,7 +209,7 @@ def axial(image: MetaTensor) -> tuple[torch.Tensor, Affine, Turn]:
         image: Along the patient's own axes, in any order and direction.
 
     Returns:
-        The data [channel slab y x], a view where nothing needs to be flipped; its lps_from_pixel; and how it was turned.
+        The data [channel slab y x], a view where nothing needs to be flipped; its lps_from_pixel; how it was turned.
 
     Raises:
         ReadError: ``not-axial`` when its axes are oblique.
@@ -321,7 +326,7 @@ def body_of_tensor(mask: MetaTensor) -> Body:
         float(about["within_mm"]),
         cast(Source, about["source"]),
     )
-    cut = {edge: np.array(about["cut"][edge], bool)[nearest] for edge in CUT_EDGES}
+    cut: dict[Edge, np.ndarray] = {edge: np.array(about["cut"][edge], bool)[nearest] for edge in CUT_EDGES}
     return Body(data[0].bool().numpy(), midline, cut, (y_mm, x_mm))
 
 
