@@ -48,6 +48,7 @@ from tips_med.transforms.tensors import (
     tensor_of_scan,
     tensors_of_slabs,
     triple,
+    with_place,
 )
 
 Values = Literal["measured", "cover", "label"]
@@ -107,7 +108,7 @@ class ToSlabGrid(InvertibleTransform):
         self.spec = spec or SlabSpec()
         self.values: Values = values
 
-    def __call__(self, data: MetaTensor, like: MetaTensor | None = None) -> MetaTensor:
+    def __call__(self, data: torch.Tensor, like: torch.Tensor | None = None) -> MetaTensor:
         """A volume on the slab grid that covers it, or on that of another one.
 
         Args:
@@ -120,6 +121,7 @@ class ToSlabGrid(InvertibleTransform):
         Raises:
             ReadError: ``extent`` when the header makes it larger than any body; as ``scan_of_tensor``.
         """
+        data = with_place(data)
         before = lps_of(data)
         if like is None:
             affine, shape = working_grid(_outline(data), self.spec)
@@ -132,11 +134,12 @@ class ToSlabGrid(InvertibleTransform):
         extra = {"affine": (RAS_FROM_LPS @ before).tolist(), "mode": "bilinear"}
         return self.push_transform(made, orig_size=shape_of(data), extra_info=extra)
 
-    def inverse(self, data: MetaTensor) -> MetaTensor:
+    def inverse(self, data: torch.Tensor) -> MetaTensor:
         """Back on the grid that it came from; NaN where the slab grid does not reach, or 0 in masks and labels.
 
         MONAI's ``Invertd`` asks for the nearest value unless it is told otherwise (``nearest_interp=False``).
         """
+        data = with_place(data)
         applied = self.pop_transform(data)
         extra = applied[TraceKeys.EXTRA_INFO]
         target = RAS_FROM_LPS @ np.array(extra["affine"], np.float64)
@@ -147,7 +150,7 @@ class ToSlabGrid(InvertibleTransform):
         return placed(_resampled(data.as_tensor(), lps_of(data), target, shape, values), target, data)
 
 
-def _outline(image: MetaTensor) -> Scan:
+def _outline(image: torch.Tensor) -> Scan:
     """A scan of the same extent, without its values."""
     lps_from_kji = right_angled(lps_of(image)) @ KJI_FROM_IJK
     return Scan(np.broadcast_to(np.float32(0), shape_of(image)[::-1]), lps_from_kji, "OT", "")
@@ -175,7 +178,7 @@ class FindBody(Transform):
     Without Hounsfield units (``meta["unit"]``) the body is all that was seen, without a midline.
     """
 
-    def __call__(self, data: MetaTensor) -> MetaTensor:
+    def __call__(self, data: torch.Tensor) -> MetaTensor:
         """The body in an image on a slab grid.
 
         Args:
@@ -184,6 +187,7 @@ class FindBody(Transform):
         Raises:
             ReadError: ``not-axial`` when it is on another grid.
         """
+        data = with_place(data)
         canonical, lps, turn = axial(data)
         volume = canonical[0].detach().cpu().numpy()
         steps = (float(lps[2, 0]), float(lps[1, 1]), float(lps[0, 2]))
@@ -209,12 +213,13 @@ class StackSlabs(Transform):
     def __init__(self, spec: SlabSpec | None = None) -> None:
         self.spec = spec or SlabSpec()
 
-    def __call__(self, data: MetaTensor) -> MetaTensor:
+    def __call__(self, data: torch.Tensor) -> MetaTensor:
         """Values from ``ToSlabGrid`` -> float32 in [0, 1]; the affine still maps (slab, y, x) to RAS.
 
         Raises:
             ReadError: ``not-axial`` when it is on another grid.
         """
+        data = with_place(data)
         canonical, lps, _ = axial(data)
         volume = canonical[0].detach().cpu().numpy()
         filled = torch.from_numpy(bridge_gaps(volume, self.spec.spacing_mm[0]))
@@ -236,7 +241,7 @@ class MakeSlabs(Transform):
     def __init__(self, spec: SlabSpec | None = None) -> None:
         self.spec = spec or SlabSpec()
 
-    def __call__(self, data: MetaTensor) -> MetaTensor:
+    def __call__(self, data: torch.Tensor) -> MetaTensor:
         """Slabs of a volume.
 
         Raises:
@@ -244,8 +249,9 @@ class MakeSlabs(Transform):
         """
         return self.all(data)[0]
 
-    def all(self, data: MetaTensor) -> tuple[MetaTensor, MetaTensor, MetaTensor]:
+    def all(self, data: torch.Tensor) -> tuple[MetaTensor, MetaTensor, MetaTensor]:
         """Pixels, what was seen (bool [1 slab y x]) and the body (see ``FindBody``)."""
+        data = with_place(data)
         return tensors_of_slabs(make_slabs(scan_of_tensor(data), self.spec), data)
 
 
@@ -260,7 +266,7 @@ class CropToBody(Boxes):
     def __init__(self, patch: int = 8, margin: int = 8) -> None:
         self.patch, self.margin = patch, margin
 
-    def __call__(self, data: MetaTensor, body: MetaTensor) -> MetaTensor:
+    def __call__(self, data: torch.Tensor, body: torch.Tensor) -> MetaTensor:
         """Rows and columns from the first to the last that holds a two-thousandth of the body.
 
         Args:
@@ -274,7 +280,7 @@ class CropToBody(Boxes):
             data, (0, rows.start, columns.start), (slab, rows.stop - rows.start, columns.stop - columns.start)
         )
 
-    def inverse(self, data: MetaTensor) -> MetaTensor:
+    def inverse(self, data: torch.Tensor) -> MetaTensor:
         """With the air again: NaN in numbers, 0 in masks."""
         return self.put_back(data)
 
@@ -294,13 +300,14 @@ class FlipSides(InvertibleTransform):
     def __init__(self, about_mm: float | None = None) -> None:
         self.about_mm = about_mm
 
-    def __call__(self, data: MetaTensor, about_mm: float | None = None) -> MetaTensor:
+    def __call__(self, data: torch.Tensor, about_mm: float | None = None) -> MetaTensor:
         """The mirror image.
 
         Args:
             data: [channel, three axes in any order].
             about_mm: x of the plane, instead of the transform's own.
         """
+        data = with_place(data)
         lps = lps_of(data)
         shape = shape_of(data)
         axis = [body_axis for body_axis, _ in nearest_body_axes(lps)].index(0)
@@ -316,12 +323,13 @@ class FlipSides(InvertibleTransform):
         extra = {"axis": axis, "about_mm": about, "affine": (RAS_FROM_LPS @ lps).tolist()}
         return self.push_transform(made, extra_info=extra)
 
-    def inverse(self, data: MetaTensor) -> MetaTensor:
+    def inverse(self, data: torch.Tensor) -> MetaTensor:
         """The image as it was."""
         return self.undo(data, self.pop_transform(data)[TraceKeys.EXTRA_INFO])
 
-    def undo(self, data: MetaTensor, extra: Mapping[str, Any]) -> MetaTensor:
+    def undo(self, data: torch.Tensor, extra: Mapping[str, Any]) -> MetaTensor:
         """What ``inverse`` does, with what was remembered of the way here."""
+        data = with_place(data)
         before = RAS_FROM_LPS @ np.array(extra["affine"], np.float64)
         turned = torch.flip(data.as_tensor(), [1 + extra["axis"]])
         return placed(turned, before, data, **_exchanged(data, extra["about_mm"]))
@@ -349,7 +357,7 @@ class EncodeStudy(Transform):
     ) -> None:
         self.model, self.modality, self.progress = model, modality, progress
 
-    def __call__(self, data: MetaTensor) -> EncodedStudy:
+    def __call__(self, data: torch.Tensor) -> EncodedStudy:
         """[1 i j k], from any reader -> an encoded study, whose scan is that volume.
 
         Raises:

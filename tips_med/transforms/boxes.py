@@ -12,7 +12,7 @@ from monai.utils.enums import TraceKeys
 
 from tips_med.errors import ReadError
 from tips_med.geometry import RAS_FROM_LPS, index_from_crop
-from tips_med.transforms.tensors import lps_of, placed, shape_of, triple
+from tips_med.transforms.tensors import lps_of, placed, shape_of, triple, with_place
 
 
 def unseen(data: torch.Tensor) -> float | int | bool:
@@ -27,7 +27,7 @@ class Boxes(InvertibleTransform):
     in numbers, 0 in labels and masks.
     """
 
-    def cut(self, image: MetaTensor, start: Sequence[int], size: Sequence[int], outside: float = 0.0) -> MetaTensor:
+    def cut(self, image: torch.Tensor, start: Sequence[int], size: Sequence[int], outside: float = 0.0) -> MetaTensor:
         """A box of an image.
 
         Args:
@@ -39,6 +39,7 @@ class Boxes(InvertibleTransform):
         Returns:
             [channel, size], with the affine of the box.
         """
+        image = with_place(image)
         lps = lps_of(image)
         data = image.as_tensor()
         shape = shape_of(data)
@@ -53,8 +54,9 @@ class Boxes(InvertibleTransform):
         extra = {"start": [int(n) for n in start], "affine": (RAS_FROM_LPS @ lps).tolist()}
         return self.push_transform(made, orig_size=shape, extra_info=extra)
 
-    def put_back(self, image: MetaTensor) -> MetaTensor:
+    def put_back(self, image: torch.Tensor) -> MetaTensor:
         """Undoes the last box that this transform cut."""
+        image = with_place(image)
         applied = self.pop_transform(image)
         if not applied[TraceKeys.DO_TRANSFORM]:
             return image
@@ -66,7 +68,7 @@ class Boxes(InvertibleTransform):
         return placed(whole, RAS_FROM_LPS @ np.array(extra["affine"], np.float64), image)
 
 
-def same_shape(images: Sequence[MetaTensor]) -> tuple[int, int, int]:
+def same_shape(images: Sequence[torch.Tensor]) -> tuple[int, int, int]:
     """The shape that images have in common.
 
     Raises:

@@ -320,7 +320,7 @@ class FlipSidesd(MapTransform, InvertibleTransform):
         return self._mirrored[phrase]
 
 
-def _middle_mm(image: MetaTensor) -> float:
+def _middle_mm(image: torch.Tensor) -> float:
     """Where the middle of an image's grid lies along x, LPS in mm."""
     return float(transform_points(lps_of(image), (np.array(shape_of(image)) - 1) / 2)[0, 0])
 

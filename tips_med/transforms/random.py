@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import torch
 from monai.config.type_definitions import KeysCollection
-from monai.data.meta_tensor import MetaTensor
 from monai.transforms.transform import MapTransform, Randomizable, RandomizableTransform
 from monai.utils.misc import ensure_tuple, ensure_tuple_rep
 
@@ -64,7 +63,7 @@ class CropAroundFindingd(MapTransform, Boxes):
             d[key] = self.cut(d[key], start, self.size, outside)
         return d
 
-    def start(self, mask: MetaTensor) -> list[int]:
+    def start(self, mask: torch.Tensor) -> list[int]:
         """The first cell of the box."""
         shape = triple(mask.shape[1:])
         centre = [n / 2 for n in shape]
@@ -73,13 +72,13 @@ class CropAroundFindingd(MapTransform, Boxes):
             centre = [float(c) for c in np.argwhere(self.cells(mask, marked[0])).mean(axis=0)]
         return _fitting(centre, self.size, shape)
 
-    def marked(self, mask: MetaTensor) -> list[int]:
+    def marked(self, mask: torch.Tensor) -> list[int]:
         """Channels that mark something."""
         return [n for n in range(mask.shape[0]) if self.cells(mask, n).any()]
 
-    def cells(self, mask: MetaTensor, channel: int) -> np.ndarray:
+    def cells(self, mask: torch.Tensor, channel: int) -> np.ndarray:
         """Which cells one finding marks, bool [three axes]."""
-        return (mask.as_tensor()[channel] > self.threshold).numpy()
+        return np.asarray(mask[channel] > self.threshold)
 
     def inverse(self, data: Data) -> dict[Hashable, Any]:
         """In images of the size that they were cut from: NaN outside in numbers, 0 in masks."""
@@ -118,7 +117,7 @@ class RandCropAroundFindingd(CropAroundFindingd, Randomizable):
         self.prob, self.jitter = prob, jitter
         self._start = [0, 0, 0]
 
-    def randomize(self, data: MetaTensor) -> None:
+    def randomize(self, data: torch.Tensor) -> None:
         """Draws the first cell of the box.
 
         Args:
@@ -134,7 +133,7 @@ class RandCropAroundFindingd(CropAroundFindingd, Randomizable):
             centre = [self.R.uniform(0, n) for n in shape]
         self._start = _fitting(centre, self.size, shape)
 
-    def start(self, mask: MetaTensor) -> list[int]:
+    def start(self, mask: torch.Tensor) -> list[int]:
         """The first cell of the box."""
         self.randomize(mask)
         return self._start

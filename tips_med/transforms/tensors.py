@@ -47,20 +47,19 @@ SHEAR = 1e-3
 """The largest cosine between two axes that is still a right angle."""
 
 
-def lps_of(image: MetaTensor) -> Affine:
-    """Where an image lies: from its own indices, in their order, to LPS in mm.
+def with_place(image: torch.Tensor) -> MetaTensor:
+    """The image, if it knows its place in a patient.
 
     Args:
-        image: [channel, three axes in any order].
+        image: [channel, three axes].
 
     Raises:
         ReadError: ``no-place`` without a 4 x 4 affine, or for a batch; ``pending`` when spatial transforms wait to be
             applied (MONAI's lazy ones), so that array and affine do not belong together.
     """
     if not isinstance(image, MetaTensor) or image.ndim != 4 or image.affine.shape != (4, 4):
-        shape = tuple(getattr(image, "shape", ()))
         raise ReadError(
-            f"a {type(image).__name__} of shape {shape} has no place in a patient",
+            f"a {type(image).__name__} of shape {tuple(image.shape)} has no place in a patient",
             expected="a MetaTensor [channel and three axes] with a 4 x 4 affine",
             remedy="load it with LoadScan, or with MONAI's LoadImage and EnsureChannelFirst",
             code="no-place",
@@ -71,6 +70,19 @@ def lps_of(image: MetaTensor) -> Affine:
             remedy="apply them first (lazy=False)",
             code="pending",
         )
+    return image
+
+
+def lps_of(image: torch.Tensor) -> Affine:
+    """Where an image lies: from its own indices, in their order, to LPS in mm.
+
+    Args:
+        image: [channel, three axes in any order].
+
+    Raises:
+        ReadError: As ``with_place``.
+    """
+    image = with_place(image)
     affine = image.affine.numpy().astype(np.float64)
     return affine if image.meta.get(MetaKeys.SPACE) == SpaceKeys.LPS else RAS_FROM_LPS @ affine
 
@@ -106,7 +118,7 @@ def tensor_of_scan(scan: Scan, **meta: Any) -> MetaTensor:
     return MetaTensor(torch.from_numpy(array)[None], meta=known)
 
 
-def scan_of_tensor(image: MetaTensor, modality: str | None = None) -> Scan:
+def scan_of_tensor(image: torch.Tensor, modality: str | None = None) -> Scan:
     """A volume of MONAI's as a scan; the affine decides where it lies, whatever was done to it before.
 
     An image that lies where its file has it keeps its provenance. One that was turned, cut or resampled keeps the UIDs
@@ -118,10 +130,11 @@ def scan_of_tensor(image: MetaTensor, modality: str | None = None) -> Scan:
         modality: DICOM's code, where the file does not say (NIfTI): ``CT`` makes the values Hounsfield units.
 
     Raises:
-        ReadError: ``no-place`` or ``pending``, see ``lps_of``; ``channels`` when it has several; ``sheared`` when its
+        ReadError: ``no-place`` or ``pending``, see ``with_place``; ``channels`` when it has several; ``sheared`` when its
             axes are not at right angles.
         ModalityError: The file says another modality.
     """
+    image = with_place(image)
     lps_from_kji = right_angled(lps_of(image)) @ KJI_FROM_IJK
     if image.shape[0] != 1:
         raise ReadError(
@@ -202,7 +215,7 @@ class Turn:
         return data
 
 
-def axial(image: MetaTensor) -> tuple[torch.Tensor, Affine, Turn]:
+def axial(image: torch.Tensor) -> tuple[torch.Tensor, Affine, Turn]:
     """An image on a slab grid, with its axes as the encoders have them, whatever MONAI's transforms made of them.
 
     Args:
@@ -214,6 +227,7 @@ def axial(image: MetaTensor) -> tuple[torch.Tensor, Affine, Turn]:
     Raises:
         ReadError: ``not-axial`` when its axes are oblique.
     """
+    image = with_place(image)
     lps = lps_of(image)
     pairs = nearest_body_axes(lps)
     places = [body_axis for body_axis, _ in pairs]
@@ -249,7 +263,7 @@ def tensors_of_slabs(slabs: SlabStack, like: MetaTensor | None = None) -> tuple[
     return pixels, seen, tensor_of_body(slabs.body, slabs.lps_from_pixel, like)
 
 
-def slabs_of_tensors(pixels: MetaTensor, seen: MetaTensor, body: MetaTensor, spec: SlabSpec) -> SlabStack:
+def slabs_of_tensors(pixels: torch.Tensor, seen: torch.Tensor, body: torch.Tensor, spec: SlabSpec) -> SlabStack:
     """The slabs that an image tower takes.
 
     Args:
@@ -300,12 +314,13 @@ def tensor_of_body(body: Body, lps_from_pixel: Affine, like: MetaTensor | None =
     return placed(torch.from_numpy(body.inside.copy())[None], lps_from_pixel, like, **{BODY: json.dumps(about)})
 
 
-def body_of_tensor(mask: MetaTensor) -> Body:
+def body_of_tensor(mask: torch.Tensor) -> Body:
     """The body of a mask that ``tensor_of_body`` made, after any transforms that keep its place in the patient right.
 
     Raises:
         ReadError: ``no-body`` for any other mask; ``not-axial``.
     """
+    mask = with_place(mask)
     if BODY not in mask.meta:
         raise ReadError(
             "the mask says nothing of a midline",
