@@ -70,6 +70,15 @@ def centre_lps(mask: MetaTensor) -> np.ndarray:
     return transform_points(affine, np.argwhere(mask[0].numpy() > 0)).mean(axis=0)
 
 
+def value_at(mask: MetaTensor, points_lps: np.ndarray) -> np.ndarray:
+    """The nearest values, 0 outside."""
+    index = np.rint(transform_points(np.linalg.inv(RAS_FROM_LPS @ mask.affine.numpy()), points_lps)).astype(int)
+    inside = ((index >= 0) & (index < mask.shape[1:])).all(axis=1)
+    values = np.zeros(len(index))
+    values[inside] = mask[0].numpy()[tuple(index[inside].T)]
+    return values
+
+
 @pytest.mark.parametrize("name", ["plain axial", "oblique in three axes", "enhanced CT", "NIfTI, oblique, float64"])
 def test_a_loaded_scan_is_that_of_the_reader(name: str, tmp_path: Path) -> None:
     path = case(name).write(tmp_path).path
@@ -152,27 +161,41 @@ def test_what_was_not_measured_stays_so() -> None:
     assert np.isnan(scan_of_tensor(turned).voxels).sum() == np.isnan(voxels).sum()
 
 
-@pytest.mark.parametrize("way", ["axial", "thick sagittal"])
-def test_an_answer_to_a_turned_and_resampled_scan_goes_back_to_the_file(way: str) -> None:
+@pytest.mark.parametrize("way", ["axial", "oblique"])
+def test_an_answer_to_a_turned_scan_is_the_same(way: str) -> None:
     scan = patient(way)
-    before = Compose([
-        Orientationd("image", axcodes="PIR", labels=None), Flipd("image", spatial_axis=1),
-        Spacingd("image", pixdim=(5.0, 4.0, 4.5)),
-    ])  # fmt: skip
+    turns = Compose([Orientationd("image", axcodes="PIR", labels=None), Flipd("image", spatial_axis=1)])
+    ask = Compose([turns, EncodeStudyd("image", MODEL), GroundPhrased("study", MODEL)])
+    asked = ask({"image": tensor_of_scan(scan), "phrase": QUERY})
+    back = Invertd("mask", turns, orig_keys="image")(asked)["mask"]
+    np.testing.assert_allclose(back.affine, tensor_of_scan(scan).affine, atol=1e-9)
+    direct = ground(encode(scan, MODEL), QUERY, MODEL).mask.transpose(2, 1, 0)
+    marked = back[0].numpy() > 0
+    # ITK smooths along one axis after the other, which rounds differently in another order.
+    assert 2 * (marked & direct).sum() / (marked.sum() + direct.sum()) > 0.98
+
+
+@pytest.mark.parametrize("way", ["axial", "thick sagittal"])
+def test_an_answer_to_a_resampled_scan_goes_back_to_the_file(way: str) -> None:
+    scan = patient(way)
+    before = Compose(
+        [Orientationd("image", axcodes="PIR", labels=None), Spacingd("image", pixdim=(2.9, 3.1, 3.3))],
+    )
     ask = Compose([before, EncodeStudyd("image", MODEL), GroundPhrased("study", MODEL)])
     asked = ask({"image": tensor_of_scan(scan), "phrase": QUERY})
     assert asked["answer"].presence.state == "present"
     assert asked["mask"].shape == asked["image"].shape
     np.testing.assert_array_equal(asked["mask"].affine, asked["image"].affine)
     assert asked["mask"].shape[1:] != scan.shape[::-1]
-    np.testing.assert_allclose(centre_lps(asked["mask"]), LEFT_LOW[0], atol=4)
+    np.testing.assert_allclose(centre_lps(asked["mask"]), LEFT_LOW[0], atol=3)
     back = Invertd("mask", before, orig_keys="image")(asked)["mask"]
     assert tuple(back.shape[1:]) == scan.shape[::-1]
     np.testing.assert_allclose(back.affine, tensor_of_scan(scan).affine, atol=1e-9)
-    np.testing.assert_allclose(centre_lps(back), LEFT_LOW[0], atol=5)
-    direct = ground(encode(scan, MODEL), QUERY, MODEL).mask.transpose(2, 1, 0)
-    marked = back[0].numpy() > 0
-    assert 2 * (marked & direct).sum() / (marked.sum() + direct.sum()) > 0.8
+    np.testing.assert_allclose(centre_lps(back), LEFT_LOW[0], atol=3)
+    marked = transform_points(RAS_FROM_LPS @ back.affine.numpy(), np.argwhere(back[0].numpy() > 0))
+    assert (value_at(asked["mask"], marked) > 0).all()
+    nearest = transform_points(RAS_FROM_LPS @ back.affine.numpy(), np.argwhere(np.ones(back.shape[1:])))
+    assert int((value_at(asked["mask"], nearest) > 0).sum()) == len(marked)
 
 
 def test_lazy_transforms_of_monai_come_before_ours() -> None:
@@ -245,8 +268,8 @@ def test_masks_lie_on_the_slabs_of_their_image(scan: Scan) -> None:
         assert made["mask"].shape[1:] == made["slabs"].shape[1:]
         assert 0 <= made["mask"].min() <= made["mask"].max() <= 1
         np.testing.assert_allclose(centre_lps((made["mask"] > 0.5).float()), LEFT_LOW[0], atol=2)
-        volume_ml = float(made["mask"].sum()) * np.prod(COARSE.spacing_mm) / 1000
-        assert volume_ml == pytest.approx(4 / 3 * np.pi * 1.8**3, rel=0.1)
+        covered_ml = float(made["mask"].sum()) * np.prod(COARSE.spacing_mm) / 1000
+        assert covered_ml == pytest.approx(4 / 3 * np.pi * 1.8**3, rel=0.1)
     together = ToSlabGridd(("image", "mask"), COARSE, ("measured", "label"))
     labels = MetaTensor(elsewhere.to(torch.uint8) * 3, meta=elsewhere.meta)
     made = together({"image": tensor_of_scan(scan), "mask": labels})

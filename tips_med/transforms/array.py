@@ -274,7 +274,7 @@ class CropToBody(Boxes):
             body: On the same grid, [1 slab y x].
         """
         slab, y, x = shape_of(data)
-        box = body_box(body.as_tensor()[0].bool().numpy(), self.patch, self.margin)
+        box = body_box(with_place(body).as_tensor()[0].bool().numpy(), self.patch, self.margin)
         rows, columns = box or (slice(0, y), slice(0, x))
         return self.cut(
             data, (0, rows.start, columns.start), (slab, rows.stop - rows.start, columns.stop - columns.start)

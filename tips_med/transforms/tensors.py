@@ -130,8 +130,8 @@ def scan_of_tensor(image: torch.Tensor, modality: str | None = None) -> Scan:
         modality: DICOM's code, where the file does not say (NIfTI): ``CT`` makes the values Hounsfield units.
 
     Raises:
-        ReadError: ``no-place`` or ``pending``, see ``with_place``; ``channels`` when it has several; ``sheared`` when its
-            axes are not at right angles.
+        ReadError: ``no-place`` or ``pending``, see ``with_place``; ``channels`` when it has several; ``sheared`` when
+            its axes are not at right angles.
         ModalityError: The file says another modality.
     """
     image = with_place(image)
