@@ -146,17 +146,10 @@ def crop_to_body(slabs: SlabStack, margin: int = 8) -> SlabStack:
 
     Rows and columns are kept from the first to the last that holds a two-thousandth of the body.
     """
-    patch = slabs.spec.patch
-    cut = []
-    for axis in (1, 2):
-        count = slabs.body.inside.sum(axis=(0, 3 - axis))
-        inside = np.flatnonzero(count > 0.0005 * count.sum())
-        if not len(inside):
-            return slabs
-        first = max(0, int(inside[0]) - margin) // patch * patch
-        last = min(len(count), -(-(int(inside[-1]) + 1 + margin) // patch) * patch)
-        cut.append(slice(first, last))
-    rows, columns = cut
+    box = body_box(slabs.body.inside, slabs.spec.patch, margin)
+    if box is None:
+        return slabs
+    rows, columns = box
     affine = slabs.lps_from_pixel @ index_from_crop((0, rows.start, columns.start))
     return SlabStack(
         slabs.pixels[..., rows, columns],
@@ -165,6 +158,27 @@ def crop_to_body(slabs: SlabStack, margin: int = 8) -> SlabStack:
         slabs.spec,
         slabs.body.cropped(rows, columns),
     )
+
+
+def body_box(inside: np.ndarray, patch: int, margin: int = 8) -> tuple[slice, slice] | None:
+    """Rows and columns that ``crop_to_body`` keeps, in whole patches; None where there is no body.
+
+    Args:
+        inside: Where the body is, bool [slab y x].
+        patch: Pixels along an edge of a patch.
+        margin: Pixels to keep around it.
+    """
+    cut = []
+    for axis in (1, 2):
+        count = inside.sum(axis=(0, 3 - axis))
+        holds = np.flatnonzero(count > 0.0005 * count.sum())
+        if not len(holds):
+            return None
+        first = max(0, int(holds[0]) - margin) // patch * patch
+        last = min(len(count), -(-(int(holds[-1]) + 1 + margin) // patch) * patch)
+        cut.append(slice(first, last))
+    rows, columns = cut
+    return rows, columns
 
 
 def stack_channels(volume: torch.Tensor, spec: SlabSpec) -> torch.Tensor:

@@ -36,6 +36,19 @@ def test_a_teacher_is_chosen_by_a_folder():
     assert (chosen.path, chosen.model, chosen.split) == ("m.csv", "tips:x", "train")
 
 
+def test_more_of_monais_transforms_are_named_in_a_configuration(tmp_path):
+    config = tmp_path / "more.yaml"
+    config.write_text(
+        "data:\n  manifest: m.csv\n  transforms:\n"
+        "  - {class_path: monai.transforms.RandGaussianNoised, init_args: {keys: [image], prob: 0.3, std: 20.0}}\n"
+    )
+    parser = build_parser("train")
+    chosen = parser.instantiate(parser.parse_args(["train", "--config", str(config), "--out", "runs"]))["train"]
+    (noise,) = chosen.data.transforms
+    assert type(noise).__name__ == "RandGaussianNoised"
+    assert (noise.keys, noise.prob) == (("image",), 0.3)
+
+
 @pytest.mark.parametrize("command", ["train", "evaluate"])
 def test_a_manifest_is_asked_for(command, capsys):
     with pytest.raises(SystemExit):

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from monai.transforms.croppad.dictionary import CenterSpatialCropd
+from monai.transforms.intensity.dictionary import RandGaussianNoised
+from monai.transforms.spatial.dictionary import Flipd
 
 from tests.training.small import data, tiny_model, write_studies
-from tips_med.errors import ReadError, TipsMedError
+from tips_med.errors import ConfigError, ReadError, TipsMedError
 from tips_med.manifest import ManifestError, Row, write_manifest
 from tips_med.query import Lexicon
 from tips_med.training import studies
@@ -202,3 +207,45 @@ def test_a_damaged_part_of_the_cache_is_passed_over(module, caplog):
         [crops(module, strict=True).make(n) for n in range(2)]
     prepare_studies(module.split("train"), module.model, LEXICON, module.cache)  # and made again
     PreparedStudy.load(module.files["train"][0])
+
+
+def test_a_configurations_own_monai_transforms_change_crops_of_training_alone(module):
+    def crop(augment=True, **changes):
+        drawn = crops(module, mirror=0.0, shift_hu=0.0, **changes)
+        drawn = StudyCrops(drawn.files, drawn.spec, drawn.slabs, LEXICON, augment=augment)
+        return drawn.crop(0)
+
+    noise = RandGaussianNoised("image", prob=1.0, std=20.0)
+    plain, noisy, again = crop(), crop(transforms=[noise]), crop(transforms=[noise])
+    assert 5 < np.std(noisy.volume_hu - plain.volume_hu) < 40
+    np.testing.assert_array_equal(noisy.volume_hu, again.volume_hu)
+    assert [one.phrase for one in noisy.asked] == [one.phrase for one in plain.asked]
+    for one, two in zip(noisy.asked, plain.asked):
+        np.testing.assert_array_equal(one.target, two.target)
+    turned = crop(transforms=[Flipd(("image", "seen", "masks"), spatial_axis=1)])
+    np.testing.assert_array_equal(turned.volume_hu, plain.volume_hu[:, ::-1])
+    np.testing.assert_array_equal(turned.asked[0].target, plain.asked[0].target[:, ::-1])
+    np.testing.assert_array_equal(
+        crop(augment=False, transforms=[noise]).volume_hu, crop(augment=False).volume_hu
+    )  # fmt: skip
+    with pytest.raises(ConfigError, match="keep their shape"):
+        crop(transforms=[CenterSpatialCropd("image", roi_size=(2, 16, 16))])
+
+
+def test_a_phrase_without_a_mirror_image_stops_the_mirror(module):
+    file = module.files["train"][0]
+    study = PreparedStudy.load(file)
+    liver = replace(study.statements[0], phrase="lesion in the liver", text="lesion in the liver")
+    replace(study, statements=(*study.statements, liver)).save(file)
+    drawn = crops(module, mirror=1.0)
+    drawn.files = [file]
+    assert "mass in the left lung" in [one.phrase for one in drawn.crop(0).asked]
+
+
+def test_a_crop_larger_than_the_study_is_filled_up_with_air_that_was_not_seen(module):
+    crop = crops(module, mirror=0.0, shift_hu=0.0, shape=(8, 64, 64)).crop(0)
+    study = PreparedStudy.load(module.files["train"][0])
+    assert crop.whole
+    absent = next(one for one in crop.asked if one.phrase == "pleural effusion")
+    assert absent.known.sum() == study.seen.sum()
+    assert (crop.volume_hu[absent.known == 0] == -1024).all()

@@ -7,8 +7,9 @@ outside of that.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from monai.utils.enums import MetaKeys, SpaceKeys
 
 from tips_med.errors import ReadError, TipsMedError
 from tips_med.geometry import ras_affine_ijk
+from tips_med.notes import Note
 from tips_med.readers.reading import read_scan
 from tips_med.readers.sources import image_format
-from tips_med.scan import Scan
+from tips_med.scan import Provenance, Scan
 
 
 @dataclass(frozen=True)
@@ -88,16 +90,43 @@ class ScanReader(ImageReader):
         """
         if isinstance(img, Refusal):
             raise img.error
-        ras_from_ijk = ras_affine_ijk(img.lps_from_kji)
-        array = img.voxels.transpose(2, 1, 0)
-        meta: dict[str, Any] = {
-            MetaKeys.AFFINE: ras_from_ijk,
-            MetaKeys.ORIGINAL_AFFINE: ras_from_ijk.copy(),
-            MetaKeys.SPACE: SpaceKeys.RAS,
-            MetaKeys.SPATIAL_SHAPE: np.array(array.shape),
-            MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
-            "modality": img.modality,
-            "unit": img.unit,
-            "notes": list(img.provenance.notes),
-        }
-        return array, meta
+        return img.voxels.transpose(2, 1, 0), meta_of_scan(img)
+
+
+def meta_of_scan(scan: Scan) -> dict[str, Any]:
+    """What MONAI keeps beside the data [i j k] of a scan: its affine to RAS in mm, and where it came from.
+
+    Numbers and texts only: MONAI's collation takes no lists of different lengths.
+    """
+    ras_from_ijk = ras_affine_ijk(scan.lps_from_kji)
+    return {
+        MetaKeys.AFFINE: ras_from_ijk,
+        MetaKeys.ORIGINAL_AFFINE: ras_from_ijk.copy(),
+        MetaKeys.SPACE: SpaceKeys.RAS,
+        MetaKeys.SPATIAL_SHAPE: np.array(scan.shape[::-1]),
+        MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
+        "modality": scan.modality,
+        "unit": scan.unit,
+        "notes": "\n".join(scan.provenance.notes),
+        "provenance": text_of_provenance(scan.provenance),
+    }
+
+
+def text_of_provenance(provenance: Provenance) -> str:
+    """A provenance as JSON; its structured notes stay structured, so that they can lose identity later."""
+    notes = [
+        {"template": note.template, "code": note.code, "values": note.values} if isinstance(note, Note) else str(note)
+        for note in provenance.notes
+    ]
+    return json.dumps(asdict(provenance) | {"notes": notes}, default=str)
+
+
+def provenance_of_text(text: str) -> Provenance:
+    """What ``text_of_provenance`` wrote."""
+    known = json.loads(text)
+    notes = [
+        Note(note["template"], code=note["code"], **note["values"]) if isinstance(note, dict) else note
+        for note in known.pop("notes")
+    ]
+    lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+    return Provenance(**known | lists, notes=tuple(notes))

@@ -20,12 +20,12 @@ class PhraseBatch:
 
     Attributes:
         pixels: [crop slab channel y x].
-        offset_mm: Of the first pixel from the middle of the body, (y, x), [crop 2].
+        offset_mm: Offset of the first pixel from the middle of the body, (y, x), [crop 2].
         phrases: Crop after crop, equally many each; padded with the crop's last one.
         target: How much of a cell is what the phrase names, 0 to 1, [crop phrase slab y x].
         known: 1 where the target counts, likewise.
-        presence: Of weak pairs 1 (present), of all others NaN, [crop phrase].
-        word: Of every phrase a word that names its finding or structure, [crop phrase].
+        presence: 1 (present) for weak pairs, NaN for all others, [crop phrase].
+        word: Index of a word of every phrase that names its finding or structure, [crop phrase].
         alone: 1 where that word means all that the phrase means, so that the target is its own, [crop phrase].
         used: 1 for phrases, 0 for padding, [crop phrase].
         relation: How every crop stands to every phrase of the batch, for contrast; [crop crop*phrase].
@@ -65,8 +65,8 @@ class Crop:
 
     Attributes:
         volume_hu: [slab y x].
-        offset_mm: Of its first pixel from the middle of the body, (y, x).
-        asked: Its phrases, at least one.
+        offset_mm: Offset of its first pixel from the middle of the body, (y, x).
+        targets: Its phrases, at least one.
         statements: All that is known of its study.
         whole: Whether it holds the whole study.
         teacher: A teacher's patches and where it saw something; None without a teacher.
@@ -88,15 +88,15 @@ def collate_crops(crops: Sequence[Crop], slabs: SlabSpec, questions: int) -> Phr
     return PhraseBatch(
         pixels=stack_channels(volumes, slabs),
         offset_mm=torch.tensor([crop.offset_mm for crop in crops], dtype=torch.float32),
-        phrases=[one.phrase for asked in filled for one in asked],
-        target=torch.from_numpy(np.stack([np.stack([one.target for one in asked]) for asked in filled])),
-        known=torch.from_numpy(np.stack([np.stack([one.known for one in asked]) for asked in filled])),
-        presence=torch.tensor([[one.presence for one in asked] for asked in filled], dtype=torch.float32),
-        word=torch.tensor([[one.word for one in asked] for asked in filled]),
-        alone=torch.tensor([[float(one.alone) for one in asked] for asked in filled]),
+        phrases=[one.phrase for targets in filled for one in targets],
+        target=torch.from_numpy(np.stack([np.stack([one.target for one in targets]) for targets in filled])),
+        known=torch.from_numpy(np.stack([np.stack([one.known for one in targets]) for targets in filled])),
+        presence=torch.tensor([[one.presence for one in targets] for targets in filled], dtype=torch.float32),
+        word=torch.tensor([[one.word for one in targets] for targets in filled]),
+        alone=torch.tensor([[float(one.alone) for one in targets] for targets in filled]),
         used=torch.tensor([[float(n < len(crop.targets)) for n in range(questions)] for crop in crops]),
         relation=relations(
-            [(crop.statements, crop.whole) for crop in crops], [[one.phrase for one in asked] for asked in filled]
+            [(crop.statements, crop.whole) for crop in crops], [[one.phrase for one in targets] for targets in filled]
         ),
         teacher=torch.stack([patches for patches, _ in taught]) if taught else None,
         taught=torch.stack([inside for _, inside in taught]) if taught else None,

@@ -1,26 +1,38 @@
-"""Crops of prepared studies, without end: where they are cut, how they are changed, and what is asked of them."""
+"""Crops of prepared studies, without end: where they are cut, how they are changed, and what is asked of them.
+
+Cutting and changing is a MONAI ``Compose`` of ``tips_med.transforms``, and of any more that a configuration names.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.transforms.compose import Compose
+from monai.transforms.intensity.dictionary import ScaleIntensityRanged
+from monai.transforms.transform import Transform
 from torch import Tensor
 from torch.utils.data import IterableDataset, get_worker_info
 
-from tips_med.geometry import index_from_block, index_from_crop
-from tips_med.manifest import OTHER_FINDINGS, ManifestError, other_finding, other_level, other_side
-from tips_med.manifest.phrases import OTHER_STRUCTURES, is_mirror_safe, other_attribute, other_structure
+from tips_med.errors import ConfigError
+from tips_med.geometry import index_from_block
+from tips_med.manifest import ManifestError
 from tips_med.query import Lexicon
+from tips_med.shapes import Affine
 from tips_med.slabs import SlabSpec
 from tips_med.training.batches import Crop, PhraseBatch, PhraseTarget, collate_crops
 from tips_med.training.studies import PhraseLabel, PreparedStudy
 from tips_med.training.teacher import read_embeddings, width_of
+from tips_med.transforms import CropAroundFindingd, RandCropAroundFindingd, RandFlipSidesd, RandShiftHounsfieldd
+from tips_med.transforms.phrases import swapped_phrases
+from tips_med.transforms.tensors import EXCHANGED, lps_of, placed
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +52,9 @@ class DataSpec:
         strict: Stop at what cannot be used instead of leaving it out.
         workers: Processes that draw.
         teacher: Folder of a teacher's stored embeddings (tips-med embed), to be distilled; None for none.
+        transforms: More of MONAI's dictionary transforms, for crops of training, after all others: of ``image`` [1 slab
+            y x] in HU, ``masks`` [mask slab y x] from 0 to 1, and ``seen`` [1 slab y x], bool. They keep the crop's
+            shape. One that mirrors left and right must not be among them, for it leaves the phrases as they are.
     """
 
     manifest: Path
@@ -52,6 +67,7 @@ class DataSpec:
     strict: bool = False
     workers: int = 0
     teacher: Path | None = None
+    transforms: list[Transform] = field(default_factory=list)
 
 
 class StudyCrops(IterableDataset[PhraseBatch]):
@@ -62,12 +78,12 @@ class StudyCrops(IterableDataset[PhraseBatch]):
         spec: How they are drawn.
         slabs: How slabs are cut.
         lexicon: The language.
-        seed: Of everything.
+        seed: Random seed.
         start: Steps to leave out, for resuming.
         steps: Steps in all; None for no end.
         augment: Mirror, shift and swap; without it the crop lies around an outlined finding, always the same.
         teachers: Stored embeddings of a teacher, by prepared study.
-        rank: Of this process.
+        rank: Rank of this process.
         world: Processes in all; the n-th step has crops n * batch * world and on.
     """
 
@@ -88,8 +104,8 @@ class StudyCrops(IterableDataset[PhraseBatch]):
         self.files, self.spec, self.slabs, self.lexicon = list(files), spec, slabs, lexicon
         self.seed, self.start, self.steps, self.augment = seed, start, steps, augment
         self.teachers, self.rank, self.world = teachers or {}, rank, world
-        self._mirrored: dict[str, str | None] = {}
         self._told: set[Path] = set()
+        self._draw = Compose(_steps(spec, lexicon) if augment else _always(spec), log_stats=False)
 
     def __iter__(self) -> Iterator[PhraseBatch]:
         worker = get_worker_info()
@@ -108,20 +124,59 @@ class StudyCrops(IterableDataset[PhraseBatch]):
         """The n-th crop."""
         rng = np.random.default_rng([self.seed, number])
         file, study = self._study(number)
-        mirrored = self._mirror(study) if self.augment and rng.random() < self.spec.mirror else None
-        study = mirrored or study
-        box = _box(study, self.spec.shape, rng if self.augment else None)
-        volume, inside = _cut(study.volume_hu, box, -1024.0), _cut(study.seen, box, False)
-        whole = all(b.start <= 0 and b.stop >= n for b, n in zip(box, study.seen.shape))
-        asked = self._asked(study, box, inside, whole, rng)
+        middle = [float(study.lps_from_pixel[1 - n, 3]) - study.offset_mm[n] for n in (0, 1)]
+        self._draw.set_random_state(int(np.random.SeedSequence([self.seed, number, 2]).generate_state(1)[0]))
+        cut = _applied(
+            self._draw,
+            {
+                "image": _tensor(study.volume_hu[None], study),
+                "seen": _tensor(study.seen[None], study),
+                "masks": _tensor(study.covers, study),
+                "phrases": [one.text for one in study.statements],
+                "middle_x_mm": middle[1],
+            },
+        )
+        mirrored = bool(cut["image"].meta.get(EXCHANGED))
+        if mirrored:
+            pairs = zip(study.statements, cut["phrases"])
+            study = replace(study, statements=tuple(replace(one, phrase=text, text=text) for one, text in pairs))
+        lps_from_pixel = lps_of(cut["image"])
         if self.augment:
-            volume = volume + np.float32(rng.normal(0, self.spec.shift_hu))
-        y, x = (study.offset_mm[n] + box[n + 1].start * study.spacing_mm[n + 1] for n in (0, 1))
-        teacher = self._teacher(study, None if mirrored else self.teachers.get(file), box)
-        return Crop(volume, (y, x), asked, study.statements, whole, teacher)
+            cut = self._more(cut, number)
+        moved = not np.allclose(lps_of(cut["image"]), lps_from_pixel, atol=1e-6)
+        volume, inside = (cut[key].as_tensor()[0].numpy() for key in ("image", "seen"))
+        masks = cut["masks"].as_tensor().numpy().clip(0, 1)
+        whole = all(size >= n for size, n in zip(self.spec.shape, study.seen.shape))
+        targets = self._targets(study, masks, inside.astype(bool), whole, rng)
+        y, x = (float(lps_from_pixel[1 - n, 3]) - middle[n] for n in (0, 1))
+        # A teacher never saw the mirrored image, nor a turned one.
+        teacher = self._teacher(None if mirrored or moved else self.teachers.get(file), lps_from_pixel)
+        return Crop(volume, (y, x), targets, study.statements, whole, teacher)
 
-    def _teacher(self, study: PreparedStudy, file: Path | None, box: tuple[slice, ...]) -> tuple[Tensor, Tensor] | None:
-        """The teacher's patches at the crop's; none of them counts where it never saw the scan, or not mirrored."""
+    @cached_property
+    def _further(self) -> Compose:
+        return Compose(self.spec.transforms, log_stats=False)
+
+    def _more(self, cut: dict[str, Any], number: int) -> dict[str, Any]:
+        """The transforms of the configuration; the phrases and the rest are none of their business."""
+        if not self.spec.transforms:
+            return cut
+        self._further.set_random_state(int(np.random.SeedSequence([self.seed, number, 3]).generate_state(1)[0]))
+        keys = ("image", "seen", "masks")
+        before = {key: tuple(cut[key].shape) for key in keys}
+        made = cut | _applied(self._further, {key: cut[key] for key in keys})
+        for key in keys:
+            if tuple(made[key].shape) != before[key]:
+                raise ConfigError(
+                    f"the transforms make {key!r} {tuple(made[key].shape)} of {before[key]}",
+                    expected="crops that keep their shape",
+                    remedy="leave out of data.transforms what cuts, pads or resamples to another size",
+                    code="transforms",
+                )
+        return made
+
+    def _teacher(self, file: Path | None, lps_from_pixel: Affine) -> tuple[Tensor, Tensor] | None:
+        """The teacher's patches at the crop's; none of them counts where there are none."""
         if not self.teachers:
             return None
         patch = self.slabs.patch
@@ -129,10 +184,8 @@ class StudyCrops(IterableDataset[PhraseBatch]):
         nothing = torch.zeros(*shape, self._teacher_width), torch.zeros(shape, dtype=torch.bool)
         if file is None:
             return nothing
-        start = (box[0].start, box[1].start, box[2].start)
-        lps_from_patch = study.lps_from_pixel @ index_from_crop(start) @ index_from_block((1, patch, patch))
         try:
-            return read_embeddings(file, lps_from_patch, shape)
+            return read_embeddings(file, lps_from_pixel @ index_from_block((1, patch, patch)), shape)
         except ManifestError as error:
             if self.spec.strict:
                 raise
@@ -163,30 +216,8 @@ class StudyCrops(IterableDataset[PhraseBatch]):
             self._told.add(error.path)
             log.warning(what, error)
 
-    def _mirror(self, study: PreparedStudy) -> PreparedStudy | None:
-        """Left and right exchanged, in image, masks and phrases; None where a phrase has no mirror image."""
-        statements = []
-        for one in study.statements:
-            if one.phrase not in self._mirrored:
-                query = self.lexicon.parse(one.text)
-                safe = is_mirror_safe(query)
-                self._mirrored[one.phrase] = one.phrase if safe else other_side(query, self.lexicon)
-            phrase = self._mirrored[one.phrase]
-            if phrase is None:
-                return None
-            statements.append(replace(one, phrase=phrase, text=phrase))
-        last = study.offset_mm[1] + (study.volume_hu.shape[2] - 1) * study.spacing_mm[2]
-        return replace(
-            study,
-            volume_hu=study.volume_hu[..., ::-1],
-            seen=study.seen[..., ::-1],
-            covers=study.covers[..., ::-1],
-            offset_mm=(study.offset_mm[0], -last),
-            statements=tuple(statements),
-        )
-
-    def _asked(
-        self, study: PreparedStudy, box: tuple[slice, ...], inside: np.ndarray, whole: bool, rng: np.random.Generator
+    def _targets(
+        self, study: PreparedStudy, masks: np.ndarray, inside: np.ndarray, whole: bool, rng: np.random.Generator
     ) -> list[PhraseTarget]:
         nothing = np.zeros(inside.shape, np.float32)
         seen = inside.astype(np.float32)
@@ -195,7 +226,7 @@ class StudyCrops(IterableDataset[PhraseBatch]):
         for one in study.statements:
             word, alone = self._word(one.phrase)
             if one.mask is not None:
-                target = _cut(study.covers[one.mask], box, 0).astype(np.float32) / 255
+                target = masks[one.mask].astype(np.float32, copy=False)
                 found.append(PhraseTarget(one.phrase, target, seen, np.nan, word, alone))
                 if self.augment and rng.random() < self.spec.negatives and (wrong := self._swap(one, rng)) is not None:
                     # Not true of what the right phrase names; of the rest of the body nobody said anything.
@@ -209,7 +240,7 @@ class StudyCrops(IterableDataset[PhraseBatch]):
                 found.append(PhraseTarget(one.phrase, nothing, nothing, 1.0, word, alone))
         if self.augment:
             found = [found[n] for n in rng.permutation(len(found))]
-            found.sort(key=lambda asked: -float(asked.target.any()))
+            found.sort(key=lambda one: -float(one.target.any()))
         if not found:  # of weak pairs only, in a crop that may not hold what they speak of: nothing to learn here
             one = study.statements[0]
             found.append(PhraseTarget(one.phrase, nothing, nothing, np.nan, *self._word(one.phrase)))
@@ -218,19 +249,7 @@ class StudyCrops(IterableDataset[PhraseBatch]):
 
     def _swap(self, one: PhraseLabel, rng: np.random.Generator) -> str | None:
         """The phrase with its side, level, attribute, finding or organ swapped."""
-        query = self.lexicon.parse(one.text)
-        ways: list[Callable[[], str | None]] = [
-            lambda: other_side(query, self.lexicon),
-            lambda: other_level(query, self.lexicon),
-        ]
-        ways.append(lambda: other_attribute(query, self.lexicon))
-        if query.finding is not None and query.finding.id in OTHER_FINDINGS:
-            other = OTHER_FINDINGS[query.finding.id]
-            ways.append(lambda: other_finding(query, other, self.lexicon))
-        if query.structure is not None and query.structure.id in OTHER_STRUCTURES:
-            organ = OTHER_STRUCTURES[query.structure.id]
-            ways.append(lambda: other_structure(query, organ, self.lexicon))
-        possible = [phrase for way in ways if (phrase := way()) is not None]
+        possible = swapped_phrases(self.lexicon.parse(one.text), self.lexicon)
         return possible[int(rng.integers(len(possible)))] if possible else None
 
     def _word(self, phrase: str) -> tuple[int, bool]:
@@ -248,27 +267,36 @@ class StudyCrops(IterableDataset[PhraseBatch]):
         return 0, False
 
 
-def _box(study: PreparedStudy, shape: tuple[int, int, int], rng: np.random.Generator | None) -> tuple[slice, ...]:
-    """Where to cut: around a cell of a mask three times in four, else anywhere; centred where it does not fit."""
-    size = study.volume_hu.shape
-    outlined = [n for n, cover in enumerate(study.covers) if (cover > 127).any()]
-    centre = [n / 2 for n in size]
-    if rng is None and outlined:
-        centre = list(np.argwhere(study.covers[outlined[0]] > 127).mean(axis=0))
-    elif rng is not None and outlined and rng.random() < 0.75:
-        cells = np.argwhere(study.covers[outlined[int(rng.integers(len(outlined)))]] > 127)
-        centre = [c + rng.uniform(-0.25, 0.25) * s for c, s in zip(cells[int(rng.integers(len(cells)))], shape)]
-    elif rng is not None:
-        centre = [rng.uniform(0, n) for n in size]
-    starts = []
-    for c, s, n in zip(centre, shape, size):
-        starts.append(int(np.clip(round(c - s / 2), 0, n - s)) if n >= s else -((s - n) // 2))
-    return tuple(slice(start, start + s) for start, s in zip(starts, shape))
+_KEYS = ("image", "seen", "masks")
+_OUTSIDE = (-1024.0, 0.0, 0.0)
+_HALF = 127  # of a cell: masks are kept as 0 to 255
 
 
-def _cut(array: np.ndarray, box: tuple[slice, ...], outside: float | int) -> np.ndarray:
-    """A part of [slab y x], filled up where the box leaves it."""
-    clipped = tuple(slice(max(b.start, 0), min(b.stop, n)) for b, n in zip(box, array.shape))
-    part = array[clipped]
-    pad = [(c.start - b.start, b.stop - c.stop) for b, c in zip(box, clipped)]
-    return np.pad(part, pad, constant_values=outside) if any(sum(p) for p in pad) else part
+def _steps(spec: DataSpec, lexicon: Lexicon) -> list[Transform]:
+    """How a crop of training is drawn: cut first, for a crop is quicker to mirror than a study."""
+    return [
+        RandCropAroundFindingd(_KEYS, "masks", spec.shape, _OUTSIDE, _HALF),
+        RandFlipSidesd(_KEYS, "phrases", lexicon, about_key="middle_x_mm", prob=spec.mirror),
+        RandShiftHounsfieldd("image", spec.shift_hu),
+        ScaleIntensityRanged("masks", 0, 255, 0.0, 1.0),
+    ]
+
+
+def _always(spec: DataSpec) -> list[Transform]:
+    """How a crop of validation is cut: always the same."""
+    return [
+        CropAroundFindingd(_KEYS, "masks", spec.shape, _OUTSIDE, _HALF),
+        ScaleIntensityRanged("masks", 0, 255, 0.0, 1.0),
+    ]
+
+
+def _applied(transform: Compose, data: dict[str, Any]) -> dict[str, Any]:
+    """What a transform of dictionaries gives: a dictionary, whatever else ``Compose`` might give."""
+    made: Any = transform(data)
+    return made
+
+
+def _tensor(array: np.ndarray, study: PreparedStudy) -> MetaTensor:
+    """A part of a study [channel slab y x], at its place."""
+    writable = array if array.flags.writeable else array.copy()
+    return placed(torch.from_numpy(writable), study.lps_from_pixel, unit="HU")

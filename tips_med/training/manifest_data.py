@@ -27,10 +27,10 @@ class ManifestData(lightning.LightningDataModule):
     Args:
         spec: What to train on.
         model: That is to be trained.
-        lexicon: Of the phrases.
+        lexicon: Lexicon of the phrases.
         cache: Folder of prepared studies.
-        steps: Of the whole training.
-        seed: Of everything.
+        steps: Steps of the whole training.
+        seed: Random seed.
         start: Steps done before, when resuming.
     """
 
@@ -88,11 +88,11 @@ class ManifestData(lightning.LightningDataModule):
             self.skipped += skipped
         if not self.files["train"]:
             raise ManifestError("holds no usable row of the split 'train'", path=self.spec.manifest, code="no-rows")
-        said = {file: read_study_header(file) for file in self.files["train"]}
+        headers = {file: read_study_header(file) for file in self.files["train"]}
         self._scans = {file: read_study_header(file).scan for files in self.files.values() for file in files}
         if self.spec.teacher is not None:
-            self._find_teachers(self.spec.teacher, {file: one.scan for file, one in said.items()})
-        self._warn_of_weak_pairs(list(said.values()))
+            self._find_teachers(self.spec.teacher, {file: one.scan for file, one in headers.items()})
+        self._warn_of_weak_pairs(list(headers.values()))
 
     def damaged(self) -> list[Skipped]:
         """Prepared studies that can no longer be read: the rows that training went on without."""
@@ -120,13 +120,13 @@ class ManifestData(lightning.LightningDataModule):
         if lacking:
             log.warning("%d of %d studies have no teacher: they are not distilled", len(lacking), len(scans))
 
-    def _warn_of_weak_pairs(self, said: Sequence[StudyHeader]) -> None:
+    def _warn_of_weak_pairs(self, headers: Sequence[StudyHeader]) -> None:
         """A sentence is of the whole study: where no crop holds one, it would teach nothing, and nobody would know."""
-        weak = [any(s.mask is None and s.label == "present" for s in one.statements) for one in said]
-        small = [all(a <= b for a, b in zip(one.shape, self.spec.shape)) for one in said]
+        weak = [any(s.mask is None and s.label == "present" for s in one.statements) for one in headers]
+        small = [all(a <= b for a, b in zip(one.shape, self.spec.shape)) for one in headers]
         lost = sum(is_weak and not fits for is_weak, fits in zip(weak, small))
         if lost:
-            largest = [max(one.shape[n] for one, is_weak in zip(said, weak) if is_weak) for n in range(3)]
+            largest = [max(one.shape[n] for one, is_weak in zip(headers, weak) if is_weak) for n in range(3)]
             log.warning(
                 "the sentences without a mask of %d studies teach nothing, for they are larger than a crop of %s; "
                 "the largest is %s: raise --data.shape, with --optimizer.checkpointing true if memory is short",

@@ -37,7 +37,7 @@ def patch_to_text_loss(
     Args:
         patch_logits: [crop phrase slab row col].
         target: On the fine grid, [crop phrase slab y x].
-        known: Likewise.
+        known: 1 where the target counts, 0 where nobody knows, [crop phrase slab y x].
         used: 0 for padding, [crop phrase].
         min_cover: Fraction of the phrase's best covered patch that a patch must reach to count as covered, 0 to 1: most
             nodules fill no patch.
@@ -70,7 +70,7 @@ def text_to_patch_loss(
     Args:
         patch_logits: [crop text slab row col]; texts are phrases and words.
         target: On the fine grid, [crop text slab y x].
-        known: Likewise.
+        known: 1 where the target counts, 0 where nobody knows, [crop phrase slab y x].
         weight: Weight of each text; 0 for padding, [crop text].
         min_cover: As in ``patch_to_text_loss``.
     """
