@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from tips_med.exporters.figure import write_figure
 from tips_med.geometry import RIGHT
 from tips_med.grounding import encode, ground
-from tips_med.grounding.ground import find_thorax_of
+from tips_med.grounding.ground import study_thorax
 from tips_med.loading import open_model
 from tips_med.readers import read_scan
 from tips_med.resampling import resample
@@ -87,7 +87,7 @@ def main() -> None:
     volume = resample(scan.voxels, scan.lps_from_kji, slabs.lps_from_pixel, (shape[0], shape[1], shape[2]))
     hu = np.nan_to_num(volume, nan=-1024).astype(np.int16)
     nothing = np.zeros(shape, np.uint8)
-    body = Anatomy("sample", hu, find_thorax_of(study, model).lungs, nothing, (), nothing > 0, slabs.spec.spacing_mm)
+    body = Anatomy("sample", hu, study_thorax(study, model).lungs, nothing, (), nothing > 0, slabs.spec.spacing_mm)
     painted(body, make_phantom(3), IMAGES / "painted-scenes.png")
 
 

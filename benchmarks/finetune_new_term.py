@@ -76,7 +76,7 @@ def main() -> None:
     model = open_model(chosen.model, "cpu")
     lexicon = Lexicon.load(model.card.lexicon)
     assert "bone" not in (*model.card.findings, *model.card.structures)
-    spec = DataSpec(manifest(chosen.data, chosen.out), shape=(6, 128, 160), batch=1, questions=2, negatives=0.0)
+    spec = DataSpec(manifest(chosen.data, chosen.out), shape=(6, 128, 160), batch=1, questions=2, negative_prob=0.0)
     torch.manual_seed(0)
     task = FinetuneTask.from_model(model, lexicon, FinetuneConfig(steps=chosen.steps, warmup=10, learning_rate=5e-4))
     data = ManifestData(spec, model, lexicon, chosen.out / "cache", chosen.steps)

@@ -39,7 +39,7 @@ from tips_med.query import Lexicon, Query, Side
 from tips_med.slabs import slabs_of
 from tips_med.synthesis.acquisition import AcquisitionSpec
 from tips_med.synthesis.anatomy import Anatomy
-from tips_med.synthesis.language import Slots, describe
+from tips_med.synthesis.language import PhraseSlots, describe
 from tips_med.synthesis.scene import Scene, SceneSpec, make_scene
 from tips_med.training.calibration import Observation, measure, summary
 from tips_med.training.losses import map_loss, patch_loss, presence_loss
@@ -206,7 +206,7 @@ def test(
     for finding in findings:
         there = scene.where(finding).any()
         for side in SIDES if there else (SIDES[int(rng.integers(3))],):
-            slots = Slots(finding=finding, side=side)
+            slots = PhraseSlots(finding=finding, side=side)
             phrase = lexicon.parse(describe(slots, rng, lexicon)).phrase
             heat = naming([phrase], patches, fine)[0][0, 0].sigmoid().numpy()
             rows.append(measure(0, finding, side, heat, *answer_mask(scene, slots), ml))
@@ -277,11 +277,13 @@ def main() -> None:
         batch=2,
         questions=training["questions"],
         seed=given.seed,
-        weights=training["asked"],
+        weights=training["question_weights"],
     )
     classes = Classes(findings, lexicon)
     config = replace(OptimizerConfig(), steps=given.steps, warmup=30, learning_rate=8e-4)
-    test_spec = spec_of(painting, shape=None, empty=painting["empty"], most=painting["most"], strength=0.7)
+    test_spec = spec_of(
+        painting, shape=None, empty=painting["empty"], max_findings=painting["max_findings"], strength=0.7
+    )
     tables = {}
     for name in ("words", "index", "outputs"):
         torch.manual_seed(given.seed)

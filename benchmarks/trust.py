@@ -76,7 +76,7 @@ class Known:
 
 
 @dataclass(frozen=True, eq=False)
-class Case:
+class TrustCase:
     """A scan and what is known of it.
 
     Attributes:
@@ -94,7 +94,7 @@ class Case:
     midline_lps: float
 
 
-def read_case(data: Path, name: str, model: GroundingModel) -> Case:
+def read_case(data: Path, name: str, model: GroundingModel) -> TrustCase:
     scan = read_scan(scan_of(data / name))
     scan = replace(scan, modality="CT", unit="HU", provenance=Provenance("array"))
     file = data / name / "lungs.nii.gz"
@@ -110,14 +110,14 @@ def read_case(data: Path, name: str, model: GroundingModel) -> Case:
                     Known(row["finding"], row["side"], row["state"] == "present", place, max(sizes or [20.0]) / 2)
                 )
     body = encode(scan, model).body
-    return Case(name, scan, lungs, tuple(known), float(np.median(body.midline.x_mm)))
+    return TrustCase(name, scan, lungs, tuple(known), float(np.median(body.midline.x_mm)))
 
 
-Alter = Callable[[Case], tuple[Scan, np.ndarray | None]]
+Alter = Callable[[TrustCase], tuple[Scan, np.ndarray | None]]
 """Gives the altered scan, and the lungs on its grid."""
 
 
-def boxed(case: Case, low: np.ndarray, high: np.ndarray) -> tuple[Scan, np.ndarray | None]:
+def boxed(case: TrustCase, low: np.ndarray, high: np.ndarray) -> tuple[Scan, np.ndarray | None]:
     """The part of a scan between two points in LPS mm (infinite where a side is not cut)."""
     affine = case.scan.lps_from_kji
     slices = []
@@ -140,7 +140,7 @@ def beside(axis: int, low: float = -np.inf, high: float = np.inf) -> tuple[np.nd
     return first, last
 
 
-def lung_z(case: Case) -> tuple[float, float]:
+def lung_z(case: TrustCase) -> tuple[float, float]:
     """Lowest and highest z of the lungs, in mm."""
     if case.lungs is None:
         z = transform_points(case.scan.lps_from_kji, np.array([[0, 0, 0], [case.scan.shape[0] - 1, 0, 0]]))[:, 2]
@@ -149,24 +149,24 @@ def lung_z(case: Case) -> tuple[float, float]:
     return float(z.min()), float(z.max())
 
 
-def lesion(case: Case) -> Known:
+def lesion(case: TrustCase) -> Known:
     """What a narrow field of view is put around: the first finding that is there and has a place."""
     return next(one for one in case.known if one.there and one.centre_lps is not None)
 
 
-def around_lesion(case: Case) -> tuple[Scan, np.ndarray | None]:
+def around_lesion(case: TrustCase) -> tuple[Scan, np.ndarray | None]:
     centre = lesion(case).centre_lps
     assert centre is not None
     return boxed(case, np.array([*(centre[:2] - 80), -np.inf]), np.array([*(centre[:2] + 80), np.inf]))
 
 
-def gaps(case: Case, every: int) -> tuple[Scan, np.ndarray | None]:
+def gaps(case: TrustCase, every: int) -> tuple[Scan, np.ndarray | None]:
     voxels = case.scan.voxels.copy()
     voxels[::every] = np.nan
     return replace(case.scan, voxels=voxels), case.lungs
 
 
-def gap_at_lesion(case: Case) -> tuple[Scan, np.ndarray | None]:
+def gap_at_lesion(case: TrustCase) -> tuple[Scan, np.ndarray | None]:
     centre = lesion(case).centre_lps
     assert centre is not None
     k = int(np.rint(transform_points(np.linalg.inv(case.scan.lps_from_kji), centre)[0, 0]))
@@ -176,7 +176,7 @@ def gap_at_lesion(case: Case) -> tuple[Scan, np.ndarray | None]:
     return replace(case.scan, voxels=voxels), case.lungs
 
 
-def off_centre(case: Case) -> tuple[Scan, np.ndarray | None]:
+def off_centre(case: TrustCase) -> tuple[Scan, np.ndarray | None]:
     """The patient lies 80 mm to one side of a wide field of view."""
     n = round(80 / case.scan.spacing_mm[2]) * 2
     affine = case.scan.lps_from_kji.copy()
@@ -187,7 +187,7 @@ def off_centre(case: Case) -> tuple[Scan, np.ndarray | None]:
     return replace(case.scan, voxels=voxels, lps_from_kji=affine), lungs
 
 
-def rotated(case: Case) -> tuple[Scan, np.ndarray | None]:
+def rotated(case: TrustCase) -> tuple[Scan, np.ndarray | None]:
     """Turned by 15 degrees in plane, values and labels alike; what the reader said keeps its place within 30 mm."""
     voxels = ndimage.rotate(case.scan.voxels, 15, (1, 2), reshape=False, order=1, cval=AIR_HU)
     lungs = None if case.lungs is None else ndimage.rotate(case.lungs, 15, (1, 2), reshape=False, order=0)
@@ -197,7 +197,7 @@ def rotated(case: Case) -> tuple[Scan, np.ndarray | None]:
 def stored(axes: Sequence[int]) -> Alter:
     """The same patient, with array axes that run the other way: prone, decubitus and feet-first scans look so."""
 
-    def alter(case: Case) -> tuple[Scan, np.ndarray | None]:
+    def alter(case: TrustCase) -> tuple[Scan, np.ndarray | None]:
         affine, voxels, lungs = case.scan.lps_from_kji.copy(), case.scan.voxels, case.lungs
         for axis in axes:
             affine[:3, 3] += (voxels.shape[axis] - 1) * affine[:3, axis]
@@ -209,7 +209,7 @@ def stored(axes: Sequence[int]) -> Alter:
     return alter
 
 
-def decubitus(case: Case) -> tuple[Scan, np.ndarray | None]:
+def decubitus(case: TrustCase) -> tuple[Scan, np.ndarray | None]:
     """Rows and columns exchanged: a patient on the side, in the scanner's own picture."""
     affine = case.scan.lps_from_kji[:, [0, 2, 1, 3]]
     voxels = np.ascontiguousarray(case.scan.voxels.swapaxes(1, 2))
@@ -218,7 +218,7 @@ def decubitus(case: Case) -> tuple[Scan, np.ndarray | None]:
     )
 
 
-def arms_down(case: Case) -> tuple[Scan, np.ndarray | None]:
+def arms_down(case: TrustCase) -> tuple[Scan, np.ndarray | None]:
     n = round(120 / case.scan.spacing_mm[2])
     affine = case.scan.lps_from_kji.copy()
     affine[:3, 3] -= n * affine[:3, 2]
@@ -233,7 +233,7 @@ def arms_down(case: Case) -> tuple[Scan, np.ndarray | None]:
 def heights(low: float, high: float) -> Alter:
     """Slices between two heights within the lungs, 0 lowest to 1 highest."""
 
-    def alter(case: Case) -> tuple[Scan, np.ndarray | None]:
+    def alter(case: TrustCase) -> tuple[Scan, np.ndarray | None]:
         first, last = lung_z(case)
         return boxed(case, *beside(2, first + low * (last - first), first + high * (last - first)))
 
@@ -243,7 +243,7 @@ def heights(low: float, high: float) -> Alter:
 def filled(value_hu: float) -> Alter:
     """Nothing but one substance, in a body's place."""
 
-    def alter(case: Case) -> tuple[Scan, np.ndarray | None]:
+    def alter(case: TrustCase) -> tuple[Scan, np.ndarray | None]:
         return replace(case.scan, voxels=np.full(case.scan.shape, value_hu, np.float32)), (
             None if case.lungs is None else np.zeros_like(case.lungs)
         )
@@ -293,7 +293,7 @@ class Tally:
         self.faults.append(f"{kind}: {text}")
 
 
-def shares(case: Case, lungs: np.ndarray | None, scan: Scan) -> dict[str, float] | None:
+def shares(case: TrustCase, lungs: np.ndarray | None, scan: Scan) -> dict[str, float] | None:
     """How much of each lung is in an altered scan and was measured; None where nobody outlined the lungs."""
     if case.lungs is None or lungs is None:
         return None
@@ -324,7 +324,7 @@ def phrase(finding: str, side: str | None) -> str:
     return f"{side} {finding}" if finding in PLEURAL else f"{finding} in the {side} lung"
 
 
-def check_sides(answer: Grounding, case: Case, tally: Tally) -> None:
+def check_sides(answer: Grounding, case: TrustCase, tally: Tally) -> None:
     for one in answer.instances:
         if one.side not in ("left", "right"):
             continue
@@ -334,7 +334,7 @@ def check_sides(answer: Grounding, case: Case, tally: Tally) -> None:
             tally.fault("side wrong", f"{case.name}, {answer.query.text}: {answer.sentence}")
 
 
-def ask(case: Case, scan: Scan, lungs: np.ndarray | None, model: GroundingModel, way: str, tally: Tally) -> None:
+def ask(case: TrustCase, scan: Scan, lungs: np.ndarray | None, model: GroundingModel, way: str, tally: Tally) -> None:
     study = encode(scan, model)
     seen = shares(case, lungs, scan)
     empty = way in ("water", "air")
@@ -377,7 +377,7 @@ def ask(case: Case, scan: Scan, lungs: np.ndarray | None, model: GroundingModel,
                 tally.count[f"not there {state}"] += 1
 
 
-def thirds(case: Case, scan: Scan, lungs: np.ndarray | None, model: GroundingModel, tally: Tally) -> None:
+def thirds(case: TrustCase, scan: Scan, lungs: np.ndarray | None, model: GroundingModel, tally: Tally) -> None:
     """Findings that are there, asked for in each third of their lung: never denied in their own."""
     if lungs is None:
         return

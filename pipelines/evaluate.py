@@ -78,7 +78,7 @@ def evaluate(
             draws=draws,
             seed=seed,
             progress=progress,
-            watch=gallery.watch,
+            watch=gallery.add,
         )
     about = {
         "manifest": manifest.name,

@@ -15,7 +15,7 @@ from tips_med.query import Lexicon
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec, make_scene
-from tips_med.training.examination import examine
+from tips_med.training.scene_phrases import scene_phrases
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def paint(
         name = f"{number:03d}"
         scan = write_volume(np.rint(scene.volume_hu).astype(np.int16), affine, out / "scans" / f"{name}.nii.gz")
         patient = body.name if anatomies else name
-        for n, one in enumerate(examine(scene, findings, words, rng, held_out=held_out)):
+        for n, one in enumerate(scene_phrases(scene, findings, words, rng, held_out=held_out)):
             mask = None
             if one.mask is not None:
                 mask = write_volume(one.mask.astype(np.uint8), affine, out / "masks" / f"{name}-{n:02d}.nii.gz")

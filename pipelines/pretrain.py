@@ -44,7 +44,7 @@ Sphere = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Case:
+class TrainingCase:
     """One scan to paint into.
 
     Attributes:
@@ -67,7 +67,7 @@ class Case:
 def pretrain(
     data: Path,
     out: Path,
-    cases: Sequence[Case],
+    cases: Sequence[TrainingCase],
     card: ModelCard,
     image: CompactConfig | None = None,
     scenes: SceneSpec | None = None,
@@ -81,7 +81,7 @@ def pretrain(
     every: int = 200,
     start: Path | None = None,
     ema: float = 0.998,
-    asked: dict[str, float] | None = None,
+    question_weights: dict[str, float] | None = None,
     phantoms: int = 0,
     phantom_share: float = 0.1,
     margin: int = 0,
@@ -107,7 +107,7 @@ def pretrain(
         every: Steps between checkpoints.
         start: Weights of the same sizes and words to start from; they also outline the lungs of cases where nobody did.
         ema: How slowly the average of the weights, which is what is kept, follows them.
-        asked: How often each finding is asked for; 1 where nothing is said.
+        question_weights: How often each finding is asked for; 1 for findings that are not named.
         phantoms: How many procedural torsos to paint into as well.
         phantom_share: How many of the scenes are of these.
         margin: Slabs that are painted beyond either end of a scene, to be its neighbours.
@@ -145,7 +145,7 @@ def pretrain(
         questions,
         seed,
         start=done,
-        weights=asked,
+        weights=question_weights,
         phantoms=torsos,
         phantom_share=phantom_share,
         margin=margin,
@@ -220,7 +220,7 @@ def _deepened(state: dict[str, Tensor], net: CompactNet) -> dict[str, Tensor]:
 
 
 def prepare(
-    case: Case,
+    case: TrainingCase,
     data: Path,
     folder: Path,
     image: CompactConfig,

@@ -16,7 +16,7 @@ from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.scene import SceneSpec
 
 paint = cli.pipeline("paint")
-SPEC = SceneSpec(shape=None, weights={"pleural_effusion": 1.0}, empty=0.0, most=1)
+SPEC = SceneSpec(shape=None, weights={"pleural_effusion": 1.0}, empty=0.0, max_findings=1)
 
 
 def painted(out, **changes):

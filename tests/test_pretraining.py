@@ -77,7 +77,7 @@ def test_training_goes_on_where_it_stopped(data):
 
 
 def test_phantoms_are_painted_into_as_well(data):
-    model = load_model(train(data, 1, phantoms=1, phantom_share=1.0, asked={"mass": 2.0}))
+    model = load_model(train(data, 1, phantoms=1, phantom_share=1.0, question_weights={"mass": 2.0}))
     assert model.card.trained["anatomies"] == ["one", "phantom-0"]
 
 

@@ -41,7 +41,7 @@ def evaluated(rows, tmp_path_factory):
     gallery = Gallery(out / PICTURES, 1)
     swaps = {"mass": "ground_glass_opacity"}
     found = evaluate_rows(
-        rows, rule_model(), folder=rows[0].scan.parents[1], other_findings=swaps, draws=50, watch=gallery.watch
+        rows, rule_model(), folder=rows[0].scan.parents[1], other_findings=swaps, draws=50, watch=gallery.add
     )
     write_evaluation(found, out, {"manifest": "m.csv", "split": "test"}, gallery)
     return found, out

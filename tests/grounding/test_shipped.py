@@ -17,7 +17,7 @@ from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError
 from tips_med.geometry import transform_points
 from tips_med.grounding import Grounding, encode, ground
-from tips_med.grounding.ground import assess, default_model, find_thorax_of, parse_query
+from tips_med.grounding.ground import assess, default_model, parse_query, study_thorax
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path
 from tips_med.scan import Scan
@@ -128,7 +128,7 @@ def test_nothing_is_excluded_on_a_side_that_is_not_in_the_scan(name, side, findi
 def test_half_a_chest_holds_one_lung_and_it_is_the_right_one(name, shown, other):
     assert ask(name, f"{shown} lung").presence.state == "present"
     assert ask(name, f"{other} lung").presence.state == "unsure"
-    thorax = find_thorax_of(study(name), default_model())
+    thorax = study_thorax(study(name), default_model())
     assert thorax.sides_known
     assert thorax.parts[0 if other == "right" else 1].assessed_fraction < 0.2
 

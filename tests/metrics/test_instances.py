@@ -16,7 +16,7 @@ def boxes(*corners, size=3, shape=(20, 20, 20)):
 
 def test_pieces_are_18_connected_like_scikit_image(rng):
     mask = rng.random((12, 12, 12)) < 0.12
-    ours, count = find_components(mask, min_voxels=1, most=10_000)
+    ours, count = find_components(mask, min_voxels=1, max_instances=10_000)
     theirs = label(mask, connectivity=2)
     assert count == theirs.max()
     pairs = set(zip(ours.ravel().tolist(), theirs.ravel().tolist()))
@@ -29,7 +29,7 @@ def test_small_pieces_and_those_past_the_largest_are_dropped():
     assert find_components(mask)[1] == 2
     mask[5, 5, 9] = True
     assert find_components(mask)[1] == 3
-    labels, count = find_components(mask, most=2)
+    labels, count = find_components(mask, max_instances=2)
     assert count == 2
     assert labels[5, 5, 0] == 0
 

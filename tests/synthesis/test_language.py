@@ -7,7 +7,7 @@ import pytest
 
 from tips_med.errors import ConfigError, QueryError
 from tips_med.lexicon import Lexicon, Side
-from tips_med.synthesis.language import Slots, describe, slots_of
+from tips_med.synthesis.language import PhraseSlots, describe, slots_of
 
 LEXICON = Lexicon.load("chest_ct")
 LUNG_FINDINGS = ("nodule", "mass", "ground_glass_opacity", "consolidation", "atelectasis", "emphysema", "reticulation")
@@ -15,24 +15,24 @@ LUNG_LOCATIONS = ("upper_lobe", "lower_lobe", "apex", "base", "upper_third", "mi
 ATTRIBUTES = ("large", "small", "multiple", "spiculated", "lobulated", "solid", "part_solid", "calcified", "mild")
 SIDES: tuple[Side | None, ...] = (None, "left", "right", "both")
 EXAMPLES = (
-    Slots("ground_glass_opacity", "lung", "left"),
-    Slots("mass", "lung", "left", ("upper_lobe",), ("spiculated",), size_mm=32.4),
-    Slots("pleural_effusion", None, "right", negated=True),
-    Slots("nodule", "lung", None, (), ("multiple", "part_solid")),
-    Slots("nodule", "lung", "left", ("lingula",), hedged=True),
-    Slots("atelectasis", "lung", "both", ("base",)),
-    Slots("cyst", "kidney", "right", ("upper_pole",)),
-    Slots("pneumothorax", negated=True, hedged=True),
-    Slots(None, "lung", "left"),
-    Slots(None, "liver"),
+    PhraseSlots("ground_glass_opacity", "lung", "left"),
+    PhraseSlots("mass", "lung", "left", ("upper_lobe",), ("spiculated",), size_mm=32.4),
+    PhraseSlots("pleural_effusion", None, "right", negated=True),
+    PhraseSlots("nodule", "lung", None, (), ("multiple", "part_solid")),
+    PhraseSlots("nodule", "lung", "left", ("lingula",), hedged=True),
+    PhraseSlots("atelectasis", "lung", "both", ("base",)),
+    PhraseSlots("cyst", "kidney", "right", ("upper_pole",)),
+    PhraseSlots("pneumothorax", negated=True, hedged=True),
+    PhraseSlots(None, "lung", "left"),
+    PhraseSlots(None, "liver"),
 )
 
 
-def random_slots(rng: np.random.Generator) -> Slots:
+def random_slots(rng: np.random.Generator) -> PhraseSlots:
     kind = rng.random()
     side = SIDES[int(rng.integers(4))]
     if kind < 0.1:
-        return Slots(None, str(rng.choice(["lung", "kidney"])), side)
+        return PhraseSlots(None, str(rng.choice(["lung", "kidney"])), side)
     if kind < 0.3:
         finding, structure = str(rng.choice(["pleural_effusion", "pneumothorax"])), None
         locations = (str(rng.choice(["apex", "base"])),) if rng.random() < 0.3 else ()
@@ -42,7 +42,7 @@ def random_slots(rng: np.random.Generator) -> Slots:
         finding, structure = str(rng.choice(LUNG_FINDINGS)), "lung"
         locations = (str(rng.choice(LUNG_LOCATIONS)),) if rng.random() < 0.5 else ()
     attributes = tuple(sorted(rng.choice(ATTRIBUTES, int(rng.integers(3)), replace=False).tolist()))
-    return Slots(
+    return PhraseSlots(
         finding,
         structure,
         side,
@@ -67,7 +67,7 @@ def test_what_is_written_is_read_back_as_the_same(seed: int) -> None:
 
 
 @pytest.mark.parametrize("slots", EXAMPLES, ids=lambda slots: f"{slots.finding}-{slots.structure}")
-def test_one_meaning_is_written_in_many_ways(slots: Slots) -> None:
+def test_one_meaning_is_written_in_many_ways(slots: PhraseSlots) -> None:
     rng = np.random.default_rng(1)
     texts = {describe(slots, rng, LEXICON) for _ in range(60)}
 
@@ -77,7 +77,7 @@ def test_one_meaning_is_written_in_many_ways(slots: Slots) -> None:
 
 def test_every_way_of_writing_is_used() -> None:
     rng = np.random.default_rng(2)
-    slots = Slots("ground_glass_opacity", "lung", "left", ("lower_lobe",))
+    slots = PhraseSlots("ground_glass_opacity", "lung", "left", ("lower_lobe",))
     texts = {describe(slots, rng, LEXICON) for _ in range(600)}
 
     assert {"ground-glass opacity left lower lobe", "left lower lobe ground-glass opacity"} <= texts
@@ -87,7 +87,7 @@ def test_every_way_of_writing_is_used() -> None:
 
 def test_spelling_varies_between_british_and_american() -> None:
     rng = np.random.default_rng(3)
-    texts = " ".join(describe(Slots("pulmonary_edema"), rng, LEXICON).lower() for _ in range(60))
+    texts = " ".join(describe(PhraseSlots("pulmonary_edema"), rng, LEXICON).lower() for _ in range(60))
 
     assert "oedema" in texts
     assert " edema" in texts
@@ -109,11 +109,11 @@ def test_all_that_a_phrase_can_hold_is_written_for_training_sooner_or_later() ->
         for term in LEXICON.terms:
             if unwritten.isdisjoint(word for form in term.forms for word in form.words):
                 continue
-            slots = Slots("nodule", size_mm=8.0)
+            slots = PhraseSlots("nodule", size_mm=8.0)
             if term.kind == "finding":
                 slots = replace(slots, finding=term.id)
             elif term.kind == "structure":
-                slots = Slots(None, term.id, SIDES[int(rng.integers(4))] if term.paired else None)
+                slots = PhraseSlots(None, term.id, SIDES[int(rng.integers(4))] if term.paired else None)
             elif term.kind == "side":
                 slots = replace(slots, side=term.id)
             elif term.kind == "location":
@@ -139,7 +139,7 @@ def test_held_out_synonyms_are_written_only_when_asked_for() -> None:
     for term_id, synonyms in held_out.items():
         rng = np.random.default_rng(6)
         for asked in (False, True):
-            texts = [describe(Slots(term_id), rng, LEXICON, held_out=asked) for _ in range(25)]
+            texts = [describe(PhraseSlots(term_id), rng, LEXICON, held_out=asked) for _ in range(25)]
             for phrase in (LEXICON.parse(text, as_written=True).phrase for text in texts):
                 assert any(synonym in phrase for synonym in synonyms) == asked, phrase
 
@@ -147,17 +147,17 @@ def test_held_out_synonyms_are_written_only_when_asked_for() -> None:
 @pytest.mark.parametrize(
     "slots",
     [
-        Slots(),
-        Slots(side="left"),
-        Slots("nodule", "lung", "left", ("middle_lobe",)),
-        Slots("nodule", "liver", None, ("upper_lobe",)),
-        Slots("nodule", None, None, ("upper_lobe",)),
-        Slots("nodule", size_mm=0.0),
-        Slots("nodule", size_mm=5000.0),
-        Slots("nodule", size_mm=float("nan")),
+        PhraseSlots(),
+        PhraseSlots(side="left"),
+        PhraseSlots("nodule", "lung", "left", ("middle_lobe",)),
+        PhraseSlots("nodule", "liver", None, ("upper_lobe",)),
+        PhraseSlots("nodule", None, None, ("upper_lobe",)),
+        PhraseSlots("nodule", size_mm=0.0),
+        PhraseSlots("nodule", size_mm=5000.0),
+        PhraseSlots("nodule", size_mm=float("nan")),
     ],
 )
-def test_slots_that_no_phrase_can_say_are_refused(slots: Slots) -> None:
+def test_slots_that_no_phrase_can_say_are_refused(slots: PhraseSlots) -> None:
     with pytest.raises(QueryError) as caught:
         describe(slots, np.random.default_rng(7), LEXICON)
 
@@ -166,4 +166,4 @@ def test_slots_that_no_phrase_can_say_are_refused(slots: Slots) -> None:
 
 def test_an_unknown_term_is_an_error_that_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"no term 'nodul'.*nodule"):
-        describe(Slots("nodul"), np.random.default_rng(8), LEXICON)
+        describe(PhraseSlots("nodul"), np.random.default_rng(8), LEXICON)

@@ -93,7 +93,7 @@ def test_what_cannot_be_used_is_left_out_and_counted_and_strict_stops(tmp_path, 
 
 def test_a_mirrored_crop_swaps_the_words_with_the_image(module):
     def x_of_mass(mirror):
-        crop = crops(module, mirror=mirror, shape=(6, 32, 48), negatives=0.0).crop(0)
+        crop = crops(module, flip_prob=mirror, shape=(6, 32, 48), negative_prob=0.0).crop(0)
         mass = next(one for one in crop.targets if "mass" in one.phrase)
         cells = np.argwhere(mass.target > 0.5)
         assert crop.volume_hu[tuple(cells.T)].mean() > 0  # the mask is still on the mass
@@ -107,7 +107,7 @@ def test_a_mirrored_crop_swaps_the_words_with_the_image(module):
 
 
 def test_a_swapped_phrase_is_denied_only_where_the_right_one_is_true(module):
-    asked = crops(module, mirror=0.0, negatives=1.0, shape=(6, 32, 48)).crop(0).targets
+    asked = crops(module, flip_prob=0.0, negative_prob=1.0, shape=(6, 32, 48)).crop(0).targets
     right = next(one for one in asked if one.target.any())
     wrong = next(one for one in asked if not one.target.any() and one.phrase != "pleural effusion")
     assert wrong.phrase != right.phrase
@@ -190,7 +190,7 @@ def test_batches_are_the_same_in_one_process_and_in_two(module):
 
 
 def test_padding_is_not_used(module):
-    one = crops(module, negatives=0.0, questions=5)
+    one = crops(module, negative_prob=0.0, questions=5)
     batch = collate_crops([one.crop(0)], module.model.image.slab_spec, 5)
     assert batch.used.tolist() == [[1, 1, 0, 0, 0]]
     assert len(batch.phrases) == 5
@@ -211,7 +211,7 @@ def test_a_damaged_part_of_the_cache_is_passed_over(module, caplog):
 
 def test_a_configurations_own_monai_transforms_change_crops_of_training_alone(module):
     def crop(augment=True, **changes):
-        drawn = crops(module, mirror=0.0, shift_hu=0.0, **changes)
+        drawn = crops(module, flip_prob=0.0, shift_hu=0.0, **changes)
         drawn = StudyCrops(drawn.files, drawn.spec, drawn.slabs, LEXICON, augment=augment)
         return drawn.crop(0)
 
@@ -237,13 +237,13 @@ def test_a_phrase_without_a_mirror_image_stops_the_mirror(module):
     study = PreparedStudy.load(file)
     liver = replace(study.statements[0], phrase="lesion in the liver", text="lesion in the liver")
     replace(study, statements=(*study.statements, liver)).save(file)
-    drawn = crops(module, mirror=1.0)
+    drawn = crops(module, flip_prob=1.0)
     drawn.files = [file]
     assert "mass in the left lung" in [one.phrase for one in drawn.crop(0).asked]
 
 
 def test_a_crop_larger_than_the_study_is_filled_up_with_air_that_was_not_seen(module):
-    crop = crops(module, mirror=0.0, shift_hu=0.0, shape=(8, 64, 64)).crop(0)
+    crop = crops(module, flip_prob=0.0, shift_hu=0.0, shape=(8, 64, 64)).crop(0)
     study = PreparedStudy.load(module.files["train"][0])
     assert crop.whole
     absent = next(one for one in crop.asked if one.phrase == "pleural effusion")

@@ -11,7 +11,7 @@ from tips_med.geometry import LEFT, RIGHT
 from tips_med.query import Lexicon
 from tips_med.slabs import SlabSpec
 from tips_med.synthesis.findings import Painted
-from tips_med.synthesis.language import Slots
+from tips_med.synthesis.language import PhraseSlots
 from tips_med.synthesis.scene import Scene, SceneSpec
 from tips_med.training.painted import PaintedScenes
 from tips_med.training.questions import answer_mask, draw_questions, word_mask
@@ -37,35 +37,35 @@ def scene() -> Scene:
 
 
 def test_a_side_and_an_attribute_narrow_the_answer(scene):
-    everything, _ = answer_mask(scene, Slots(finding="nodule"))
-    right, _ = answer_mask(scene, Slots(finding="nodule", side="right"))
-    both, _ = answer_mask(scene, Slots(finding="nodule", side="both"))
+    everything, _ = answer_mask(scene, PhraseSlots(finding="nodule"))
+    right, _ = answer_mask(scene, PhraseSlots(finding="nodule", side="right"))
+    both, _ = answer_mask(scene, PhraseSlots(finding="nodule", side="both"))
     assert everything.sum() == both.sum() == 36
     np.testing.assert_array_equal(right, scene.findings[0].mask)
-    described, unknown = answer_mask(scene, Slots(finding="nodule", attributes=("part_solid",)))
+    described, unknown = answer_mask(scene, PhraseSlots(finding="nodule", attributes=("part_solid",)))
     np.testing.assert_array_equal(described, scene.findings[0].mask)
     assert unknown[scene.findings[1].mask].all()  # nobody described the real one: it may be part-solid, too
 
 
 def test_what_is_not_there_is_an_empty_map_and_the_ignored_stays_unknown(scene):
-    target, unknown = answer_mask(scene, Slots(finding="pleural_effusion"))
+    target, unknown = answer_mask(scene, PhraseSlots(finding="pleural_effusion"))
     assert not target.any()
     np.testing.assert_array_equal(unknown, scene.ignored)
-    wrong_name, _ = answer_mask(scene, Slots(finding="mass"))
+    wrong_name, _ = answer_mask(scene, PhraseSlots(finding="mass"))
     assert not wrong_name.any()  # 12 mm is no mass
 
 
 def test_part_solid_is_neither_ground_glass_nor_free_of_it(scene):
-    target, unknown = answer_mask(scene, Slots(finding="ground_glass_opacity"))
+    target, unknown = answer_mask(scene, PhraseSlots(finding="ground_glass_opacity"))
     assert not target.any()
     assert unknown[scene.findings[0].mask].all()
 
 
 def test_a_lung_is_known_only_where_lungs_are_labelled(scene):
-    left, _ = answer_mask(scene, Slots(structure="lung", side="left"))
+    left, _ = answer_mask(scene, PhraseSlots(structure="lung", side="left"))
     np.testing.assert_array_equal(left, scene.lungs == LEFT)
     unlabelled = Scene(scene.volume_hu, None, scene.findings, scene.ignored, scene.offset_mm, scene.spacing_mm)
-    target, unknown = answer_mask(unlabelled, Slots(structure="lung"))
+    target, unknown = answer_mask(unlabelled, PhraseSlots(structure="lung"))
     assert not target.any()
     assert unknown.all()
 

@@ -56,7 +56,7 @@ def crops(module, **changes):
 def test_every_patch_of_a_crop_gets_what_the_teacher_saw_at_its_place(module):
     assert module.teacher_width == 3
     for number in range(4):
-        crop = crops(module, mirror=0.0).crop(number)
+        crop = crops(module, flip_prob=0.0).crop(number)
         studies = [PreparedStudy.load(file) for file in module.files["train"]]
         study = next(one for one in studies if one.statements == crop.statements)
         patches, inside = crop.teacher
@@ -71,7 +71,7 @@ def test_every_patch_of_a_crop_gets_what_the_teacher_saw_at_its_place(module):
 
 def test_a_mirrored_crop_is_not_distilled(module):
     """The teacher never saw the mirrored image."""
-    assert not crops(module, mirror=1.0).crop(0).teacher[1].any()
+    assert not crops(module, flip_prob=1.0).crop(0).teacher[1].any()
 
 
 def test_only_the_slabs_near_a_crop_are_read(tmp_path):
@@ -107,14 +107,14 @@ def test_studies_without_a_teacher_are_counted_and_none_at_all_is_refused(tmp_pa
 
 def test_a_damaged_file_of_the_teacher_is_passed_over_or_stops(module, caplog):
     width = module.teacher_width
-    drawn = crops(module, mirror=0.0)
+    drawn = crops(module, flip_prob=0.0)
     assert drawn._teacher_width == width
     for file in module.teachers.values():
         save_file({"something": torch.zeros(1)}, file)
     assert not drawn.crop(0).teacher[1].any()
     assert "not distilled from here on" in caplog.text
     with pytest.raises(ManifestError, match="holds no embeddings of a teacher"):
-        crops(module, mirror=0.0, strict=True).crop(0)
+        crops(module, flip_prob=0.0, strict=True).crop(0)
 
 
 def test_embeddings_of_another_teacher_are_not_mixed_in(tmp_path):
@@ -144,7 +144,7 @@ def test_a_tips_tower_is_distilled_into_the_compact_one_by_the_same_configuratio
     out = tmp_path / "out"
     config = FinetuneConfig(steps=40, warmup=5, learning_rate=3e-3)
     path = train(
-        data(manifest, batch=2, teacher=stored, mirror=0.0), out, str(tiny_weights(tmp_path / "tiny.safetensors")),
+        data(manifest, batch=2, teacher=stored, flip_prob=0.0), out, str(tiny_weights(tmp_path / "tiny.safetensors")),
         optimizer=config, trainer=TRAINER,
     )  # fmt: skip
     distil, dense = logged(out, "distil"), logged(out, "dense")

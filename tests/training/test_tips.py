@@ -104,8 +104,8 @@ def test_lora_on_a_manifest_ends_in_a_folder_that_answers(tips_folder, manifest,
     out = tmp_path / "out"
     config = FinetuneConfig(steps=40, warmup=2, learning_rate=1e-2)
     path = train(
-        data(manifest, batch=2, shape=SHAPE, negatives=0.0), out, f"tips:{tips_folder}", name="ours", optimizer=config,
-        licence="CC0-1.0", trainer=TRAINER,
+        data(manifest, batch=2, shape=SHAPE, negative_prob=0.0), out, f"tips:{tips_folder}", name="ours",
+        optimizer=config, licence="CC0-1.0", trainer=TRAINER,
     )  # fmt: skip
     losses = logged(out, "loss")
     assert losses[-1] < 0.7 * losses[0]
@@ -122,8 +122,8 @@ def test_lora_on_a_manifest_ends_in_a_folder_that_answers(tips_folder, manifest,
     assert "was trained to find: mass" in " ".join(capsys.readouterr().err.split())
     # And the same command again finds it done, and writes the same model in its place.
     again = train(
-        data(manifest, batch=2, shape=SHAPE, negatives=0.0), out, f"tips:{tips_folder}", name="ours", optimizer=config,
-        licence="CC0-1.0", trainer=TRAINER,
+        data(manifest, batch=2, shape=SHAPE, negative_prob=0.0), out, f"tips:{tips_folder}", name="ours",
+        optimizer=config, licence="CC0-1.0", trainer=TRAINER,
     )  # fmt: skip
     assert again == path
     torch.testing.assert_close(open_model(str(again), "cpu").head.state_dict(), model.head.state_dict())

@@ -26,7 +26,7 @@ AP_MM, HALF_WIDTH = 220.0, 0.75
 MIN_WIDTH_MM = 180.0
 """Two flanks that lie nearer to each other than this, or than the body's depth, are not those of a trunk."""
 
-LEAST_DEPTH = 0.6
+MIN_DEPTH = 0.6
 """What is flatter than this share of a usual depth is a part of a body: a chest wall beside a lung that is cut open."""
 
 Source = Literal["spine", "skin", "none"]
@@ -194,5 +194,5 @@ def _depth_mm(
     whole = holds & ~cut["front"] & ~cut["back"]
     if whole.sum() >= 0.5 * holds.sum():
         depth = float(np.median(extent_mm[whole]))
-        return depth, depth >= LEAST_DEPTH * AP_MM
+        return depth, depth >= MIN_DEPTH * AP_MM
     return AP_MM, float(np.median(extent_mm[holds])) >= 0.75 * AP_MM

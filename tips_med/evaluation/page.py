@@ -46,7 +46,7 @@ class Gallery:
         self.folder, self.each = folder, each
         self.shown: list[tuple[float, str, dict[str, Any]]] = []
 
-    def watch(self, case: EvaluatedRow) -> None:
+    def add(self, case: EvaluatedRow) -> None:
         """Draws a case that is among the best or the worst so far; cases without an outlined finding are left out."""
         from tips_med.exporters.figure import write_figure
 
@@ -65,7 +65,7 @@ class Gallery:
                 (self.folder / gone[1]).unlink(missing_ok=True)
         self.shown = kept
 
-    def halves(self) -> tuple[list[tuple[float, str, dict[str, Any]]], list[tuple[float, str, dict[str, Any]]]]:
+    def best_and_worst(self) -> tuple[list[tuple[float, str, dict[str, Any]]], list[tuple[float, str, dict[str, Any]]]]:
         """The worst, the lowest first, and the best, the highest first; no case is in both."""
         middle = min(self.each, len(self.shown) // 2)
         return self.shown[: len(self.shown) - middle][: self.each], self.shown[::-1][:middle]
@@ -144,7 +144,7 @@ def _page(evaluation: Evaluation, about: Mapping[str, Any], gallery: Gallery | N
             f'<th class="n">95% interval</th><th class="n">cases</th><th>what it says</th></tr>{rows}</table>'
         )
     if gallery is not None:
-        worst, best = gallery.halves()
+        worst, best = gallery.best_and_worst()
         for title, some in (("Worst cases", worst), ("Best cases", best)):
             if some:
                 parts.append(f"<h2>{title}</h2>")

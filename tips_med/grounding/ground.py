@@ -253,7 +253,7 @@ def assess(study: EncodedStudy, query: Query, model: GroundingModel) -> Assessme
     lps_from_heat = study.features.lps_from_fine
     if lps_from_heat is None:
         lps_from_heat = study.features.lps_from_patch
-    thorax = find_thorax_of(study, model) if in_chest(query, model) else None
+    thorax = study_thorax(study, model) if in_chest(query, model) else None
     regions = _regions(study, query, thorax, model)
     notes = _notes(query)
     candidates = []
@@ -463,7 +463,7 @@ def _logits(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> t
     return torch.cat(parts)
 
 
-def find_thorax_of(study: EncodedStudy, model: GroundingModel) -> Thorax:
+def study_thorax(study: EncodedStudy, model: GroundingModel) -> Thorax:
     """The chest of a study, found once and kept with it."""
     if "thorax" not in study.cache:
         names = ["right lung", "left lung"]

@@ -159,14 +159,14 @@ def _labelled(right: np.ndarray, left: np.ndarray, body: Body, ml: float) -> np.
     return labels
 
 
-def _largest(mask: np.ndarray, least: float) -> np.ndarray:
+def _largest(mask: np.ndarray, min_voxels: float) -> np.ndarray:
     """Components of at least ``min_cover`` voxels and of a tenth of the largest, holes filled slab by slab."""
     labels, count = cast("tuple[np.ndarray, int]", ndimage.label(mask))
     if not count:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    kept = np.isin(labels, np.flatnonzero(sizes >= max(least, 0.1 * sizes.max())))
+    kept = np.isin(labels, np.flatnonzero(sizes >= max(min_voxels, 0.1 * sizes.max())))
     return np.stack([np.asarray(ndimage.binary_fill_holes(plane)) for plane in kept])
 
 

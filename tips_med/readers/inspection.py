@@ -21,7 +21,7 @@ _RECOVERIES = {"missing-slice": "fill_gaps", "gantry-tilt": "untilt"}
 
 
 @dataclass(frozen=True)
-class Problem:
+class ReadingProblem:
     """Why something is refused, and what recovers it."""
 
     code: str
@@ -48,7 +48,7 @@ class VolumeReport:
     shape: tuple[int, int, int] | None
     spacing_mm: tuple[float, float, float] | None
     orientation: str | None
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ReadingProblem, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -66,7 +66,7 @@ class SeriesReport:
     description: str
     files: int
     volumes: tuple[VolumeReport, ...] = ()
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[ReadingProblem, ...] = ()
 
     @property
     def readable(self) -> bool:
@@ -92,7 +92,7 @@ class Inspection:
     would_read: str | None
     reason: str
     other_files: int = 0
-    damaged: tuple[Problem, ...] = ()
+    damaged: tuple[ReadingProblem, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, ``readable`` of every series included."""
@@ -154,8 +154,8 @@ def inspect_path(path: str | Path) -> Inspection:
         )
 
 
-def _problem(error: ReadError) -> Problem:
-    return Problem(error.code, str(error))
+def _problem(error: ReadError) -> ReadingProblem:
+    return ReadingProblem(error.code, str(error))
 
 
 def _choice(catalog: Catalog, reports: tuple[SeriesReport, ...]) -> tuple[str | None, str]:
@@ -176,19 +176,21 @@ def _series_report(series: Series, files: DicomFiles) -> SeriesReport:
     head = series.head
     facts = (series.uid, kind, series.modality, head.description, len(series.headers))
     if not series.is_image or localizer:
-        return SeriesReport(*facts, problems=(Problem("localizer" if localizer else "not-a-volume", f"a {kind}"),))
+        return SeriesReport(
+            *facts, problems=(ReadingProblem("localizer" if localizer else "not-a-volume", f"a {kind}"),)
+        )
     volumes, _ = split_volumes(series.frames)
     reports = tuple(_volume_report(series, files, volume, n, len(volumes)) for n, volume in enumerate(volumes, 1))
     problems = ()
     if len(volumes) > 1:
         text = f"holds {len(volumes)} volumes: choose one with --phase N (phase=N)"
-        problems = (Problem("several-phases", text),)
+        problems = (ReadingProblem("several-phases", text),)
     return SeriesReport(*facts, volumes=reports, problems=problems)
 
 
 def _volume_report(series: Series, files: DicomFiles, volume: Volume, number: int, count: int) -> VolumeReport:
     """Tries to stack the volume, recovering what can be recovered, to learn of every problem in turn."""
-    problems: list[Problem] = []
+    problems: list[ReadingProblem] = []
     options = {"fill_gaps": False, "untilt": False}
     stack: Stack | None = None
     notes: list[str] = []

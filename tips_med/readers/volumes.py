@@ -180,38 +180,38 @@ def _place_numbers(frames: list[Frame]) -> list[int]:
 
 
 def _split(
-    frames: list[Frame], places: list[int], most: int, key: Callable[[Frame], tuple[object, ...]]
+    frames: list[Frame], places: list[int], volumes: int, key: Callable[[Frame], tuple[object, ...]]
 ) -> dict[tuple, list[Frame]] | None:
     """Groups by ``key``, if there are as many as positions repeat and none repeats a position."""
     groups: dict[tuple, list[Frame]] = defaultdict(list)
     taken: dict[tuple, set[int]] = defaultdict(set)
     for frame, place in zip(frames, places, strict=True):
         value = key(frame)
-        if place in taken[value] or (value not in groups and len(groups) == most):
+        if place in taken[value] or (value not in groups and len(groups) == volumes):
             return None
         taken[value].add(place)
         groups[value].append(frame)
-    return groups if len(groups) == most else None
+    return groups if len(groups) == volumes else None
 
 
-def _by_clock(frames: list[Frame], places: list[int], most: int) -> list[tuple[str, list[Frame]]] | None:
+def _by_clock(frames: list[Frame], places: list[int], volumes: int) -> list[tuple[str, list[Frame]]] | None:
     """Rounds of a series whose slices each have their own time: the n-th visit of every position.
 
     Accepted only when every position is visited equally often and one round ends before the next begins.
     """
-    if set(Counter(places).values()) != {most}:
+    if set(Counter(places).values()) != {volumes}:
         return None
     for clock in _CLOCKS:
         times = [_seconds(frame.splitters.get(clock)) for frame in frames]
-        if any(time is None for time in times) or len(set(times)) <= most:
+        if any(time is None for time in times) or len(set(times)) <= volumes:
             continue
         visits: dict[int, list[int]] = defaultdict(list)
         for n in sorted(range(len(frames)), key=lambda n: times[n]):  # type: ignore[arg-type, return-value]
             visits[places[n]].append(n)
-        rounds = [[visit[r] for visit in visits.values()] for r in range(most)]
+        rounds = [[visit[r] for visit in visits.values()] for r in range(volumes)]
         ends = [(min(times[n] for n in r), max(times[n] for n in r)) for r in rounds]  # type: ignore[type-var]
         if all(a[1] < b[0] for a, b in pairwise(ends)):  # type: ignore[operator]
-            return [(f"{clock} from {ends[r][0]:g}", [frames[n] for n in rounds[r]]) for r in range(most)]
+            return [(f"{clock} from {ends[r][0]:g}", [frames[n] for n in rounds[r]]) for r in range(volumes)]
     return None
 
 

@@ -63,8 +63,8 @@ class Archive(ABC):
     address: str
 
     @abstractmethod
-    def studies(self, modality: str, since: date, most: int) -> list[StudyFound]:
-        """Studies with a series of a modality, by Study Date from a day on; no more than ``most``.
+    def studies(self, modality: str, since: date, max_studies: int) -> list[StudyFound]:
+        """Studies with a series of a modality, by Study Date from a day on; no more than ``max_studies``.
 
         Raises:
             ArchiveError: ``unreachable`` or ``refused``.

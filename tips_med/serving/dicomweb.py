@@ -111,7 +111,7 @@ class DicomWebArchive(Archive):
         self._client = DICOMwebClient(self.address.rstrip("/"), session, timeout=timeout_s)
         self._client.set_http_retry_params(retry=False)  # the session's own retries are bounded and cover connections
 
-    def studies(self, modality: str, since: date, most: int) -> list[StudyFound]:
+    def studies(self, modality: str, since: date, max_studies: int) -> list[StudyFound]:
         """See ``Archive``."""
         fields = ["NumberOfStudyRelatedInstances"]
         filters = {"ModalitiesInStudy": modality, "StudyDate": f"{since:%Y%m%d}-"}
@@ -121,7 +121,7 @@ class DicomWebArchive(Archive):
 
         return [
             StudyFound(_text(item, _STUDY_INSTANCE_UID), _number(item, "00201208"))
-            for item in self._search(search, _STUDY_INSTANCE_UID, most)
+            for item in self._search(search, _STUDY_INSTANCE_UID, max_studies)
         ]
 
     def series(self, study_uid: str) -> list[SeriesFound]:
@@ -150,12 +150,12 @@ class DicomWebArchive(Archive):
         return [_text(item, _SOP_INSTANCE_UID) for item in self._search(search, _SOP_INSTANCE_UID)]
 
     def _search(
-        self, search: Callable[..., list[dict[str, Any]]], uid_tag: str, most: int = _MOST_FOUND
+        self, search: Callable[..., list[dict[str, Any]]], uid_tag: str, max_matches: int = _MOST_FOUND
     ) -> list[dict[str, Any]]:
         """Asks page by page until nothing new comes: an archive that knows no pages sends everything each time."""
         found: dict[str, dict[str, Any]] = {}
         offset = 0
-        while len(found) < most:
+        while len(found) < max_matches:
             page: list[dict[str, Any]] = self._ask(
                 lambda offset=offset: search(limit=_PAGE, offset=offset), none_found=[]
             )
@@ -167,7 +167,7 @@ class DicomWebArchive(Archive):
                 break
             found |= new
             offset += len(page)
-        return list(found.values())[:most]
+        return list(found.values())[:max_matches]
 
     def retrieve(
         self, study_uid: str, folder: Path, series_uid: str | None = None, bounds: Bounds | None = None

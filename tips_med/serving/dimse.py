@@ -81,10 +81,10 @@ class DimseArchive(Archive):
         with self._associated(ae, VERIFICATION) as association:
             self._check(association.send_c_echo(), "C-ECHO")
 
-    def studies(self, modality: str, since: date, most: int) -> list[StudyFound]:
+    def studies(self, modality: str, since: date, max_studies: int) -> list[StudyFound]:
         """See ``Archive``."""
         keys = {"ModalitiesInStudy": modality, "StudyDate": f"{since:%Y%m%d}-"}
-        found = self._find("STUDY", keys | {"StudyInstanceUID": "", "NumberOfStudyRelatedInstances": ""}, most)
+        found = self._find("STUDY", keys | {"StudyInstanceUID": "", "NumberOfStudyRelatedInstances": ""}, max_studies)
         return [
             StudyFound(_text(item, "StudyInstanceUID"), _number(item, "NumberOfStudyRelatedInstances"))
             for item in found
@@ -153,7 +153,7 @@ class DimseArchive(Archive):
             code="not-stored",
         )
 
-    def _find(self, level: str, keys: dict[str, str], most: int = _MOST_FOUND) -> list[Dataset]:
+    def _find(self, level: str, keys: dict[str, str], max_matches: int = _MOST_FOUND) -> list[Dataset]:
         ae = self._entity()
         ae.add_requested_context(_FIND)
         found: list[Dataset] = []
@@ -167,7 +167,7 @@ class DimseArchive(Archive):
                         remedy="look at the archive's log for the reason",
                         code="not-dicom",
                     )
-                elif len(found) < most:
+                elif len(found) < max_matches:
                     found.append(item)
                 else:
                     association.abort()  # whoever has more than is wanted need not say all

@@ -20,7 +20,7 @@ _TRIES = 64
 
 
 @dataclass(frozen=True)
-class Slots:
+class PhraseSlots:
     """What a phrase is to say, as ids of a lexicon's terms.
 
     Attributes:
@@ -44,9 +44,9 @@ class Slots:
     size_mm: float | None = None
 
 
-def slots_of(query: Query) -> Slots:
+def slots_of(query: Query) -> PhraseSlots:
     """Gives the slots that a query fills."""
-    return Slots(
+    return PhraseSlots(
         finding=query.finding.id if query.finding else None,
         structure=query.structure.id if query.structure else None,
         side=query.side,
@@ -58,7 +58,7 @@ def slots_of(query: Query) -> Slots:
     )
 
 
-def describe(slots: Slots, rng: np.random.Generator, lexicon: Lexicon, *, held_out: bool = False) -> str:
+def describe(slots: PhraseSlots, rng: np.random.Generator, lexicon: Lexicon, *, held_out: bool = False) -> str:
     """Writes a phrase: terse, as a sentence or as in a report, with abbreviations, spellings and plurals that vary.
 
     Args:
@@ -76,7 +76,7 @@ def describe(slots: Slots, rng: np.random.Generator, lexicon: Lexicon, *, held_o
         ConfigError: If the lexicon has no term of an id.
     """
     size_mm = None if slots.size_mm is None else round(float(slots.size_mm), 1)
-    wanted = Slots(
+    wanted = PhraseSlots(
         slots.finding,
         slots.structure,
         slots.side,
@@ -116,7 +116,7 @@ class _Writer:
     def pick(self, choices: Sequence[_T]) -> _T:
         return choices[int(self.rng.integers(len(choices)))]
 
-    def write(self, slots: Slots) -> str:
+    def write(self, slots: PhraseSlots) -> str:
         if slots.finding is None:
             return self.finish(self.whole(slots, self.structure_alone(slots), "is"))
         plural = self.chance(0.95 if "multiple" in slots.attributes else 0.2)
@@ -124,13 +124,13 @@ class _Writer:
         verb = "are" if noun.number == "plural" else "is"
         return self.finish(self.whole(slots, self.finding_somewhere(slots, noun), verb))
 
-    def structure_alone(self, slots: Slots) -> str:
+    def structure_alone(self, slots: PhraseSlots) -> str:
         attributes = [self.adjective(term_id) for term_id in slots.attributes]
         question = self.pick(["where is", "show", "outline"]) if self.chance(0.2) else ""
         article = bool(question) or self.chance(0.3)
         return _joined(question, *attributes, self.place(slots, article=article), self.size_after(slots))
 
-    def finding_somewhere(self, slots: Slots, noun: Form) -> str:
+    def finding_somewhere(self, slots: PhraseSlots, noun: Form) -> str:
         late = [term_id for term_id in slots.attributes if self.nouns(term_id) and self.chance(0.3)]
         adjectives = [self.adjective(term_id) for term_id in slots.attributes if term_id not in late]
         self.rng.shuffle(adjectives)
@@ -147,16 +147,16 @@ class _Writer:
         )
         return _joined(manner(slots, what, noun, tail), size_after)
 
-    def before(self, slots: Slots, what: str, noun: Form, tail: str) -> str:
+    def before(self, slots: PhraseSlots, what: str, noun: Form, tail: str) -> str:
         """As in "left lung ground-glass opacity"."""
         whole = _joined(self.place(slots, article=False, adjectives=True), what)
         return _joined(self.sentence(whole, noun, slots), tail)
 
-    def after(self, slots: Slots, what: str, noun: Form, tail: str) -> str:
+    def after(self, slots: PhraseSlots, what: str, noun: Form, tail: str) -> str:
         """As in "ground-glass opacity left lung"."""
         return _joined(what, tail, self.place(slots, article=False))
 
-    def inside(self, slots: Slots, what: str, noun: Form, tail: str) -> str:
+    def inside(self, slots: PhraseSlots, what: str, noun: Form, tail: str) -> str:
         """As in "there is ground-glass opacity in the left lung"."""
         preposition = self.pick(["in", "in", "in", "of", "within", "at", "involving"])
         place = self.place(slots, article=True)
@@ -169,13 +169,13 @@ class _Writer:
             return _joined(where, self.there(what, noun), tail)
         return _joined(self.sentence(what, noun, slots), tail, where)
 
-    def label(self, slots: Slots, what: str, noun: Form, tail: str) -> str:
+    def label(self, slots: PhraseSlots, what: str, noun: Form, tail: str) -> str:
         """As in "left lung: ground-glass opacity"."""
         if slots.negated or slots.hedged:
             return self.before(slots, what, noun, tail)
         return _joined(self.place(slots, article=False) + ":", what, tail)
 
-    def sentence(self, what: str, noun: Form, slots: Slots) -> str:
+    def sentence(self, what: str, noun: Form, slots: PhraseSlots) -> str:
         """The finding, with or without a verb; negation and hedges bring their own."""
         if slots.negated or slots.hedged or self.chance(0.6):
             return what
@@ -189,7 +189,7 @@ class _Writer:
             return f"there are {what}"
         return f"there is {self.article(what) if self.countable(noun) else ''} {what}"
 
-    def whole(self, slots: Slots, text: str, verb: str) -> str:
+    def whole(self, slots: PhraseSlots, text: str, verb: str) -> str:
         """With its negation or hedge."""
         negation, hedge = self.lexicon.content.negation, self.lexicon.content.hedge
         if slots.negated and slots.hedged:
@@ -203,7 +203,7 @@ class _Writer:
             return _joined(text, self.pick([":", ""]), self.pick(sayings["after"]))
         return _joined(text, self.pick([verb, verb, ""]), self.pick(sayings["predicate"]))
 
-    def place(self, slots: Slots, *, article: bool, adjectives: bool = False) -> str:
+    def place(self, slots: PhraseSlots, *, article: bool, adjectives: bool = False) -> str:
         """The side, the locations and the structure, in one of their orders."""
         locations = [self.lexicon.term(term_id) for term_id in slots.locations]
         structure = self.lexicon.term(slots.structure) if slots.structure else None
@@ -286,7 +286,7 @@ class _Writer:
     def article(self, what: str) -> str:
         return "an" if what[:1] in "aeiou" and not what.startswith("uni") else "a"
 
-    def size_after(self, slots: Slots) -> str:
+    def size_after(self, slots: PhraseSlots) -> str:
         if slots.size_mm is None:
             return ""
         length = self.length(slots.size_mm)

@@ -34,7 +34,7 @@ class SceneSpec:
         shape: Shape of a scene, (slab, y, x); a whole anatomy when None.
         weights: How often each finding is painted.
         empty: How many scenes have no painted finding at all, 0 to 1.
-        most: Findings painted at most; few are likelier than many.
+        max_findings: Findings painted at most; few are likelier than many.
         deformation: Deformation of the body.
         strength: Strength of the acquisition's randomness.
         acquisition: What else may differ between scanners; nothing when None.
@@ -52,7 +52,7 @@ class SceneSpec:
         }
     )
     empty: float = 0.25
-    most: int = 4
+    max_findings: int = 4
     deformation: Deformation = field(default_factory=Deformation)
     strength: float = 1.0
     acquisition: AcquisitionSpec | None = None
@@ -178,7 +178,7 @@ def _gravity(rng: np.random.Generator) -> tuple[float, float]:
 def _paint(canvas: Canvas, spec: SceneSpec, rng: np.random.Generator, first: str | None) -> list[Painted]:
     kinds = list(spec.weights)
     chance = np.array([spec.weights[kind] for kind in kinds])
-    number = min(int(rng.integers(1, spec.most + 1)), int(rng.integers(1, spec.most + 1)))
+    number = min(int(rng.integers(1, spec.max_findings + 1)), int(rng.integers(1, spec.max_findings + 1)))
     wanted = list(rng.choice(kinds, size=number, p=chance / chance.sum()))
     if first is not None:
         wanted[0] = first

@@ -37,7 +37,7 @@ from tips_med.resampling import resample
 from tips_med.scan import Scan
 from tips_med.slabs import slabs_of
 from tips_med.synthesis.anatomy import Anatomy
-from tips_med.synthesis.language import Slots, describe
+from tips_med.synthesis.language import PhraseSlots, describe
 from tips_med.synthesis.scene import Scene, SceneSpec, make_scene
 from tips_med.training.questions import answer_mask
 
@@ -154,7 +154,7 @@ def observe(
             if not scene.where(finding).any():
                 sides = (sides[int(rng.integers(3))],)
             for side in sides:
-                slots = Slots(finding=finding, side=side)
+                slots = PhraseSlots(finding=finding, side=side)
                 text = describe(slots, rng, lexicon, held_out=held_out)
                 query = lexicon.parse(text, as_written=held_out)
                 heat = assess(study, query, model).heat

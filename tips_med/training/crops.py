@@ -46,8 +46,8 @@ class DataSpec:
         shape: Slabs, rows and columns of a crop; rows and columns are multiples of 16.
         batch: Crops a step, in each process.
         questions: Phrases asked of a crop.
-        mirror: How often a crop is mirrored, with left and right exchanged in its phrases.
-        negatives: How often an outlined phrase is asked with one word swapped.
+        flip_prob: How often a crop is mirrored, with left and right exchanged in its phrases.
+        negative_prob: How often an outlined phrase is asked with one word swapped.
         shift_hu: Standard deviation of a shift of all values.
         strict: Stop at what cannot be used instead of leaving it out.
         workers: Processes that draw.
@@ -61,8 +61,8 @@ class DataSpec:
     shape: tuple[int, int, int] = (16, 160, 160)
     batch: int = 2
     questions: int = 6
-    mirror: float = 0.5
-    negatives: float = 0.5
+    flip_prob: float = 0.5
+    negative_prob: float = 0.5
     shift_hu: float = 15.0
     strict: bool = False
     workers: int = 0
@@ -228,7 +228,11 @@ class StudyCrops(IterableDataset[PhraseBatch]):
             if one.mask is not None:
                 target = masks[one.mask].astype(np.float32, copy=False)
                 found.append(PhraseTarget(one.phrase, target, seen, np.nan, word, alone))
-                if self.augment and rng.random() < self.spec.negatives and (wrong := self._swap(one, rng)) is not None:
+                if (
+                    self.augment
+                    and rng.random() < self.spec.negative_prob
+                    and (wrong := self._swap(one, rng)) is not None
+                ):
                     # Not true of what the right phrase names; of the rest of the body nobody said anything.
                     marked = (target > 0.5).astype(np.float32)
                     if marked.any():
@@ -276,7 +280,7 @@ def _steps(spec: DataSpec, lexicon: Lexicon) -> list[Transform]:
     """How a crop of training is drawn: cut first, for a crop is quicker to mirror than a study."""
     return [
         RandCropAroundFindingd(_KEYS, "masks", spec.shape, _OUTSIDE, _HALF),
-        RandFlipSidesd(_KEYS, "phrases", lexicon, about_key="middle_x_mm", prob=spec.mirror),
+        RandFlipSidesd(_KEYS, "phrases", lexicon, about_key="middle_x_mm", prob=spec.flip_prob),
         RandShiftHounsfieldd("image", spec.shift_hu),
         ScaleIntensityRanged("masks", 0, 255, 0.0, 1.0),
     ]

@@ -11,7 +11,7 @@ import numpy as np
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.query import Lexicon, Query, Side
 from tips_med.synthesis.findings import known_findings
-from tips_med.synthesis.language import Slots, describe
+from tips_med.synthesis.language import PhraseSlots, describe
 from tips_med.synthesis.scene import Scene, names
 
 SIDES = {"left": LEFT, "right": RIGHT}
@@ -74,7 +74,7 @@ def draw_questions(
     for turn in range(n):
         if turn == 0 and scene.lungs is not None:
             structure = structures[int(rng.integers(len(structures)))]
-            slots = Slots(finding=None, structure=structure, side=SIDED[int(rng.integers(3))])
+            slots = PhraseSlots(finding=None, structure=structure, side=SIDED[int(rng.integers(3))])
         elif there and (turn == 1 or rng.random() < 0.4):
             # First the name, then the one: a nodule, which is a lesion too, must not crowd out all others.
             name = _drawn(sorted({name for name, _ in there}), weights, rng)
@@ -113,13 +113,13 @@ def _attribute(name: str, painted: object, rng: np.random.Generator) -> str | No
     return str(rng.choice(visible)) if visible and rng.random() < 0.3 else None
 
 
-def _finding_slots(finding: str, side: Side | None, attribute: str | None, rng: np.random.Generator) -> Slots:
+def _finding_slots(finding: str, side: Side | None, attribute: str | None, rng: np.random.Generator) -> PhraseSlots:
     structure = (
         "lung"
         if finding not in ("pleural_effusion", "pneumothorax", "pericardial_effusion") and rng.random() < 0.5
         else None
     )
-    return Slots(
+    return PhraseSlots(
         finding=finding, structure=structure, side=side, attributes=(attribute,) if attribute is not None else ()
     )
 
@@ -129,7 +129,7 @@ def _parse(lexicon: Lexicon, text: str) -> Query:
     return lexicon.parse(text)
 
 
-def _question(scene: Scene, slots: Slots, lexicon: Lexicon, rng: np.random.Generator) -> Question:
+def _question(scene: Scene, slots: PhraseSlots, lexicon: Lexicon, rng: np.random.Generator) -> Question:
     query = _parse(lexicon, describe(slots, rng, lexicon))
     target, unknown = answer_mask(scene, slots)
     word = int(rng.integers(len(query.words)))
@@ -139,7 +139,7 @@ def _question(scene: Scene, slots: Slots, lexicon: Lexicon, rng: np.random.Gener
     return Question(query.phrase, target, unknown, word, word_target, word_unknown)
 
 
-def answer_mask(scene: Scene, slots: Slots) -> tuple[np.ndarray, np.ndarray]:
+def answer_mask(scene: Scene, slots: PhraseSlots) -> tuple[np.ndarray, np.ndarray]:
     """Where what is asked for is, and where nobody knows."""
     if slots.finding is None:
         labels = _labels(scene, slots.structure)

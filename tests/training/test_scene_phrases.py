@@ -8,7 +8,7 @@ import pytest
 from tests.synthesis.test_scene import SPEC, anatomy
 from tips_med.query import Lexicon
 from tips_med.synthesis.scene import make_scene
-from tips_med.training.examination import MIN_VOLUME_ML, examine
+from tips_med.training.scene_phrases import MIN_VOLUME_ML, scene_phrases
 
 FINDINGS = ("mass", "ground_glass_opacity", "pleural_effusion")
 
@@ -21,7 +21,7 @@ def lexicon():
 def asked_of(seed: int, lexicon: Lexicon, **changes: object):
     spec = dataclasses.replace(SPEC, shape=None, **changes)
     scene = make_scene(anatomy(), spec, np.random.default_rng(seed))
-    return scene, list(examine(scene, FINDINGS, lexicon, np.random.default_rng(seed)))
+    return scene, list(scene_phrases(scene, FINDINGS, lexicon, np.random.default_rng(seed)))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -39,7 +39,7 @@ def test_every_answer_is_what_was_painted_and_every_phrase_says_the_question(see
 
 def test_the_side_that_has_none_is_asked_as_well(lexicon):
     for seed in range(6):
-        _, asked = asked_of(seed, lexicon, weights={"pleural_effusion": 1.0}, most=1)
+        _, asked = asked_of(seed, lexicon, weights={"pleural_effusion": 1.0}, max_findings=1)
         fluid = [one for one in asked if one.finding == "pleural_effusion"]
         if len(fluid) == 3:
             there = {one.side: one.mask is not None for one in fluid}
@@ -53,5 +53,5 @@ def test_what_nobody_knows_is_not_asked(lexicon):
     scene, asked = asked_of(0, lexicon, empty=1.0)
     assert {one.finding for one in asked} == {"lung", *FINDINGS}
     disputed = dataclasses.replace(scene, ignored=np.ones_like(scene.ignored))
-    again = list(examine(disputed, FINDINGS, lexicon, np.random.default_rng(0)))
+    again = list(scene_phrases(disputed, FINDINGS, lexicon, np.random.default_rng(0)))
     assert {one.finding for one in again} == {"lung"}

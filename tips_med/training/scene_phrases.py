@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tips_med.query import Lexicon, Side
-from tips_med.synthesis.language import Slots, describe
+from tips_med.synthesis.language import PhraseSlots, describe
 from tips_med.synthesis.scene import Scene
 from tips_med.training.questions import answer_mask
 
@@ -20,7 +20,7 @@ _SIDES: tuple[Side, ...] = ("left", "right")
 
 
 @dataclass(frozen=True, eq=False)
-class Examination:
+class ScenePhrase:
     """One question and its answer.
 
     Attributes:
@@ -36,9 +36,9 @@ class Examination:
     mask: np.ndarray | None
 
 
-def examine(
+def scene_phrases(
     scene: Scene, findings: tuple[str, ...], lexicon: Lexicon, rng: np.random.Generator, *, held_out: bool = False
-) -> Iterator[Examination]:
+) -> Iterator[ScenePhrase]:
     """Asks a scene for each lung, for all that is there, for the same on the side where it is not, and for the rest.
 
     What nobody can know is not sides: whether thin lung is emphysema, whether haze beside a consolidation is ground
@@ -54,8 +54,8 @@ def examine(
     ml = float(np.prod(scene.spacing_mm)) / 1000
     if scene.lungs is not None:
         for side in _SIDES:
-            slots = Slots(structure="lung", side=side)
-            yield Examination("lung", side, describe(slots, rng, lexicon), answer_mask(scene, slots)[0])
+            slots = PhraseSlots(structure="lung", side=side)
+            yield ScenePhrase("lung", side, describe(slots, rng, lexicon), answer_mask(scene, slots)[0])
     for finding in findings:
         if scene.unknown(finding).sum() * ml >= _UNKNOWN_ML:
             continue
@@ -68,6 +68,6 @@ def examine(
             there_ml = sum(volume_ml.values()) if side is None else volume_ml[side]
             if 0 < there_ml < MIN_VOLUME_ML:
                 continue
-            slots = Slots(finding=finding, side=side)
+            slots = PhraseSlots(finding=finding, side=side)
             phrase = describe(slots, rng, lexicon, held_out=held_out)
-            yield Examination(finding, side, phrase, scene.where(finding, side) if there_ml else None)
+            yield ScenePhrase(finding, side, phrase, scene.where(finding, side) if there_ml else None)
