@@ -207,7 +207,8 @@ def _negated(text: str, matches: Sequence[Match]) -> bool:
         pattern in ("before", "bare") and after and not _of_a_subject(text, matches, at, after)
     ):
         raise QueryError(
-            f"{text!r} shuts out {repr(text[after.start : after.end]) if after else 'something'}",
+            f"in {text!r} the negation applies to {repr(text[after.start : after.end]) if after else 'something else'}, "
+            "not to what is looked for",
             expected="a negation of what is looked for, or none",
             remedy="leave that part out, or name the side, the place or the kind that is meant instead",
             code="negated-qualifier",

@@ -43,7 +43,12 @@ def read_scan(
         from tips_med.readers.images import read_image
 
         if series is not None:
-            raise ReadError("is no DICOM, so it has no series to choose", path=path, code="no-such-series")
+            raise ReadError(
+                "is not DICOM, and --series applies to DICOM only",
+                path=path,
+                remedy="leave --series out",
+                code="no-such-series",
+            )
         return read_image(path, kind, phase=phase)
     with dicom_files(path) as files:
         return read_catalog(scan_files(files), series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
