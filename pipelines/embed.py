@@ -9,7 +9,7 @@ from tips_med.errors import TipsMedError
 from tips_med.loading import open_model
 from tips_med.manifest import ManifestError, read_manifest
 from tips_med.progress import StepFactory, no_progress
-from tips_med.training.teacher import store_embeddings
+from tips_med.training.distillation import store_embeddings
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tips_med.folders import whole_file
+from tips_med.folders import whole_file, whole_folder
 
 
 def test_a_file_appears_whole_or_stays_as_it_was(tmp_path: Path) -> None:
@@ -39,4 +39,17 @@ def test_two_processes_at_one_file_leave_one_of_both_whole(tmp_path: Path) -> No
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0]
     assert place.read_text() in ("a" * 5000, "b" * 5000)
+    assert list(tmp_path.iterdir()) == [place]
+
+
+def test_a_folder_is_replaced_whole_or_stays_as_it_was(tmp_path: Path) -> None:
+    place = tmp_path / "model"
+    for text in ("first", "second"):
+        with whole_folder(place) as partial:
+            (partial / f"{text}.txt").write_text(text)
+        assert [file.name for file in place.iterdir()] == [f"{text}.txt"]
+    with pytest.raises(RuntimeError), whole_folder(place) as partial:
+        (partial / "third.txt").write_text("half of it")
+        raise RuntimeError
+    assert [file.name for file in place.iterdir()] == ["second.txt"]
     assert list(tmp_path.iterdir()) == [place]

@@ -146,4 +146,4 @@ def test_a_model_refuses_what_it_cannot_tell_apart(data):
     calibrate = cli.pipeline("calibrate")
     given = (str(weights), data / "calibrated.safetensors")
     with pytest.raises(ConfigError, match="no finding reaches an AUROC of 1.1"):
-        calibrate(*given, anatomies=data / "run" / "anatomies", held_out=["two"], scenes=3, least_auroc=1.1)
+        calibrate(*given, anatomies=data / "run" / "anatomies", held_out=["two"], scenes=3, min_auroc=1.1)

@@ -33,6 +33,36 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def whole_folder(out: Path) -> Iterator[Path]:
+    """A folder beside its place, which takes it when all went well, and is gone otherwise.
+
+    What is there is replaced: it is moved aside first, and comes back when the new one cannot be moved there.
+
+    Args:
+        out: Where the folder is to be.
+
+    Raises:
+        OSError: It cannot be written or moved there.
+    """
+    partial = out.with_name(f".{out.name[:200]}.{uuid4().hex}")
+    old = out.with_name(f"{partial.name}.old")
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        if out.exists():
+            out.rename(old)
+        try:
+            partial.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder beside its place, which is moved there when all went well, and is gone otherwise.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from tips_med.card import ModelCard, card_from_dict
 from tips_med.encoders.compact import CompactImageTower
 from tips_med.encoders.compact_text import CompactTextTower
 from tips_med.errors import ConfigError, OutputError, WeightsError
+from tips_med.folders import whole_folder
 from tips_med.model import GroundingModel, load_model, save_model, slab_spec_from_dict
 from tips_med.plugins import load_plugin, plugin_names
 
@@ -83,7 +83,6 @@ def save_tuned_tips(folder: Path, towers: TipsTowers, head: AlignmentHead, card:
 
     if folder.exists() and not (folder / TUNED).is_file():
         raise OutputError("it holds something else", path=folder, expected="a new folder, or a fine-tuned model")
-    partial = folder.with_name(folder.name + ".partial")
     patch = towers.image.patch
     metadata = {
         "format": FORMAT,
@@ -100,18 +99,14 @@ def save_tuned_tips(folder: Path, towers: TipsTowers, head: AlignmentHead, card:
         "text": json.dumps({"templates": towers.text.templates}),
     }
     try:
-        if partial.exists():
-            shutil.rmtree(partial)
-        save_tips(towers, partial)
-        metadata["towers_sha256"] = _towers_sha256(partial)
-        save_file(
-            {key: value.detach().cpu().contiguous() for key, value in head.state_dict().items()},
-            partial / TUNED,
-            metadata,
-        )
-        if folder.exists():
-            shutil.rmtree(folder)
-        partial.rename(folder)
+        with whole_folder(folder) as partial:
+            save_tips(towers, partial)
+            metadata["towers_sha256"] = _towers_sha256(partial)
+            save_file(
+                {key: value.detach().cpu().contiguous() for key, value in head.state_dict().items()},
+                partial / TUNED,
+                metadata,
+            )
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot be written ({error})", path=folder, remedy="make room and run it again") from error
     return folder

@@ -21,7 +21,9 @@ def seen(monkeypatch):
     """What the model sees of a padded volume: a map of each lung, set by the test."""
     maps = {"right": np.zeros((12, 64, 96), np.float32), "left": np.zeros((12, 64, 96), np.float32)}
     monkeypatch.setattr(outlines, "study_of", lambda scene, model: scene)
-    monkeypatch.setattr(outlines, "probability_of", lambda scene, text, model: maps["left" if text.item() else "right"])
+    monkeypatch.setattr(
+        outlines, "probability_map", lambda scene, text, model: maps["left" if text.item() else "right"]
+    )
     return maps
 
 

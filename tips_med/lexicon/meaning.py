@@ -206,9 +206,9 @@ def _negated(text: str, matches: Sequence[Match]) -> bool:
     if pattern == "exclusion" or (
         pattern in ("before", "bare") and after and not _of_a_subject(text, matches, at, after)
     ):
+        what = repr(text[after.start : after.end]) if after else "something else"
         raise QueryError(
-            f"in {text!r} the negation applies to {repr(text[after.start : after.end]) if after else 'something else'}, "
-            "not to what is looked for",
+            f"in {text!r} the negation applies to {what}, not to what is looked for",
             expected="a negation of what is looked for, or none",
             remedy="leave that part out, or name the side, the place or the kind that is meant instead",
             code="negated-qualifier",

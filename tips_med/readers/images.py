@@ -129,12 +129,14 @@ def _check_offset(path: Path) -> None:
     """Refuses a header that claims gigabytes before the voxels: nibabel would unpack them all while it loads."""
     with gzip.open(path) if path.name.lower().endswith(".gz") else path.open("rb") as stream:
         start = stream.read(176)
-    order = ">" if start[:1] == b"\0" else "<"
-    second = int.from_bytes(start[:4], "big" if order == ">" else "little") == 540
-    layout, at = ("q", 168) if second else ("f", 108)  # vox_offset of NIfTI-2 and NIfTI-1
-    if len(start) < 176:
+    for order in "<>":
+        size = struct.unpack_from(order + "i", start.ljust(4, b"\0"))[0]
+        layout, at = {348: ("f", 108), 540: ("q", 168)}.get(size, ("", 0))  # vox_offset of NIfTI-1 and of NIfTI-2
+        if layout and len(start) == 176:
+            (offset,) = struct.unpack_from(order + layout, start, at)
+            break
+    else:
         return  # nibabel says what is wrong with it
-    (offset,) = struct.unpack_from(order + layout, start, at)
     if not offset <= _MAX_OFFSET:
         raise ReadError(
             f"claims {offset:.0f} bytes before its voxels",

@@ -28,8 +28,8 @@ from tips_med.query import Lexicon
 from tips_med.shapes import Affine
 from tips_med.slabs import SlabSpec
 from tips_med.training.batches import Crop, PhraseBatch, PhraseTarget, collate_crops
+from tips_med.training.distillation import read_embeddings, width_of
 from tips_med.training.studies import PhraseLabel, PreparedStudy
-from tips_med.training.teacher import read_embeddings, width_of
 from tips_med.transforms import CropAroundFindingd, RandCropAroundFindingd, RandFlipSidesd, RandShiftHounsfieldd
 from tips_med.transforms.phrases import swapped_phrases
 from tips_med.transforms.tensors import EXCHANGED, lps_of, placed

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
-from tips_med.encoders.distill import patch_distance
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon
 from tips_med.training.batches import PhraseBatch
 from tips_med.training.contrast import contrast_loss, pooled_scores
+from tips_med.training.distillation import patch_distance
 from tips_med.training.losses import map_loss, patch_loss
 from tips_med.training.matching import mean_over_crops, patch_to_text_loss, text_to_patch_loss, weak_loss
 from tips_med.training.optimizer import OptimizerConfig, adamw_with_cosine

@@ -15,8 +15,8 @@ from tips_med.model import GroundingModel
 from tips_med.query import Lexicon
 from tips_med.training.batches import PhraseBatch
 from tips_med.training.crops import DataSpec, StudyCrops
+from tips_med.training.distillation import teacher_file, width_of
 from tips_med.training.studies import Skipped, StudyHeader, is_whole, prepare_studies, read_study_header
-from tips_med.training.teacher import teacher_file, width_of
 
 log = logging.getLogger(__name__)
 

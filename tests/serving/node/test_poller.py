@@ -162,7 +162,7 @@ def test_killed_between_moving_and_entering_it_is_fetched_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(desk.ledger, "take_in", die)
+        patched.setattr(desk.ledger, "enqueue", die)
         with pytest.raises(KeyboardInterrupt):
             desk.poller.step()
     assert len(desk.files("incoming")) == 3

@@ -4,7 +4,6 @@ The networks and the tokenizer are those of transformers (``models/tipsv2``), wh
 brings; nothing of it is imported before it is used.
 """
 
-from tips_med.encoders.distill import PatchDistillation, teacher_patches
 from tips_med.encoders.tips.convert import convert_npz
 from tips_med.encoders.tips.finetune import FineTuning, merge_lora, prepare_finetuning
 from tips_med.encoders.tips.image import NEIGHBOUR_SLABS, WINDOW_SLABS, PatchMode, TipsEncoder
@@ -18,7 +17,6 @@ __all__ = [
     "PHOTO_TEMPLATES",
     "WINDOW_SLABS",
     "FineTuning",
-    "PatchDistillation",
     "PatchMode",
     "TipsEncoder",
     "TipsTextTower",
@@ -31,6 +29,5 @@ __all__ = [
     "patch_probabilities",
     "prepare_finetuning",
     "save_tips",
-    "teacher_patches",
     "zero_shot_head",
 ]

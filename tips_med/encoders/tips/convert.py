@@ -27,6 +27,7 @@ from tips_med.encoders.tips.layout import (
     vision_tensors,
 )
 from tips_med.errors import MissingExtraError, OutputError, TipsMedError, WeightsError
+from tips_med.folders import whole_folder
 
 if TYPE_CHECKING:
     from transformers.models.tipsv2 import Tipsv2Model
@@ -67,16 +68,10 @@ def convert_npz(
     model = model_from_npz(vision_npz, text_npz, heads=heads)
     tokenizer = read_tokenizer(Path(tokenizer_model), model.text_model.config.vocab_size)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        # Written beside its place and then moved, so that a folder that is there is a whole one.
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-            part = Path(scratch) / "model"
+        with whole_folder(folder) as partial:
             with quiet():
-                model.save_pretrained(part)
-            tokenizer.save_pretrained(part)
-            if folder.exists():
-                folder.rmdir()
-            part.rename(folder)
+                model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
     except OSError as error:
         raise OutputError(f"it cannot be written ({error.strerror or error})", path=folder) from error
     return folder

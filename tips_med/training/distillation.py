@@ -1,4 +1,9 @@
-"""A teacher's patch embeddings, stored beforehand: one safetensors file a study, which any tower may have made.
+"""Distillation: a teacher's patch embeddings, stored beforehand, and how a student is compared with them.
+
+The loss is one minus the cosine, averaged over all patches and not only masked ones, as TIPSv2's own distillation does
+(Cao 2026, arXiv:2604.12012, section on iBOT++); the alignment loss of the training stands beside it.
+
+The embeddings of a study are one safetensors file, which any tower may have made.
 
 A file holds ``patches`` [slab row col embedding], of any floating type, and ``lps_from_patch``, the 4 x 4 affine that
 maps (slab, row, col, 1), patch centres, to LPS in mm, as float64. Teacher and student cut the scan in different slabs,
@@ -17,9 +22,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+from torch.nn import functional
 
 from tips_med.encoders.base import ImageFeatures
-from tips_med.encoders.distill import sample_patches
 from tips_med.errors import OutputError, TipsMedError
 from tips_med.folders import whole_file
 from tips_med.geometry import index_from_crop
@@ -176,3 +181,46 @@ def _damaged(path: Path, error: Exception) -> ManifestError:
         remedy="delete it and make it again with tips-med embed",
         code="teacher",
     )
+
+
+def patch_distance(patches: Tensor, target: Tensor, inside: Tensor) -> Tensor:
+    """One minus the cosine with the teacher, averaged over all patches that it saw.
+
+    Args:
+        patches: Patches of the student, at the teacher's width, [batch slab row col embedding].
+        target: Target of the teacher, the same shape; no gradient flows.
+        inside: Where the teacher saw something, [batch slab row col].
+
+    Returns:
+        One distance an item, 0 to 2, [batch]; 0 where the teacher saw nothing, which teaches nothing.
+    """
+    cosine = functional.cosine_similarity(patches, target.detach().to(patches.dtype), dim=-1)
+    weight = inside.to(cosine.dtype)
+    return ((1 - cosine) * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp(min=1)
+
+
+def sample_patches(
+    features: ImageFeatures, lps_from_patch: Affine, shape: tuple[int, int, int]
+) -> tuple[Tensor, Tensor]:
+    """Patch embeddings at the patch centres of another grid.
+
+    Args:
+        features: A teacher's features of a scan.
+        lps_from_patch: Patch centres of the student, from (slab, row, col, 1).
+        shape: Slabs, rows and columns of the student.
+
+    Returns:
+        Embeddings [slab row col embedding], interpolated, float32; and whether the teacher has patches around that
+        place, [slab row col]. Out of its grid the nearest patch stands in, marked as not inside.
+    """
+    theirs_from_ours = np.linalg.inv(features.lps_from_patch) @ lps_from_patch
+    index = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1).reshape(-1, 3)
+    where = index @ theirs_from_ours[:3, :3].T + theirs_from_ours[:3, 3]
+    size = np.asarray(features.patches.shape[:3])
+    inside = ((where >= -0.5) & (where <= size - 0.5)).all(axis=1)
+    # grid_sample counts from -1 to 1 between the outermost centres, in the order x, y, z.
+    unit = np.where(size > 1, where / np.maximum(size - 1, 1) * 2 - 1, 0.0)
+    grid = torch.from_numpy(unit[:, ::-1].astype(np.float32)).view(1, *shape, 3)
+    volume = features.patches.float().permute(3, 0, 1, 2)[None]
+    sampled = functional.grid_sample(volume, grid, mode="bilinear", padding_mode="border", align_corners=True)
+    return sampled[0].permute(1, 2, 3, 0).contiguous(), torch.from_numpy(inside.reshape(shape))

@@ -15,13 +15,21 @@ from tests.training.test_finetune import LEXICON, logged, pytestmark  # noqa: F4
 from tips_med.cli import main
 from tips_med.encoders.base import ImageFeatures
 from tips_med.errors import OutputError, TipsMedError
+from tips_med.geometry import index_from_block
 from tips_med.loading import open_model
 from tips_med.manifest import ManifestError
 from tips_med.training.crops import StudyCrops
+from tips_med.training.distillation import (
+    patch_distance,
+    read_embeddings,
+    sample_patches,
+    store_embeddings,
+    teacher_file,
+    write_embeddings,
+)
 from tips_med.training.finetune import FinetuneConfig
 from tips_med.training.manifest_data import ManifestData
 from tips_med.training.studies import PreparedStudy, read_study_header
-from tips_med.training.teacher import read_embeddings, store_embeddings, teacher_file, write_embeddings
 
 PLACES_MM = 7.0  # between the slabs, rows and columns of a teacher whose embeddings tell their own place
 
@@ -153,3 +161,29 @@ def test_a_tips_tower_is_distilled_into_the_compact_one_by_the_same_configuratio
     assert min(dense[1:]) < 0.8 * dense[0]
     assert max(logged(out, "val_dice")) > 0.4
     assert open_model(str(path)).card.findings == ("nodule", "mass")  # the projection is not needed afterwards
+
+
+def test_patches_are_sampled_by_their_affines() -> None:
+    """Embeddings that tell their own place are found at the place asked for, on a grid of another size."""
+    lps_from_patch = np.array([[0, 0, 7.0, 5], [0, 6.0, 0, -9], [4.0, 0, 0, 30], [0, 0, 0, 1]])
+    index = np.stack(np.meshgrid(*map(np.arange, (4, 5, 6)), indexing="ij"), axis=-1)
+    place = index @ lps_from_patch[:3, :3].T + lps_from_patch[:3, 3]
+    features = ImageFeatures(torch.from_numpy(place.astype(np.float32)), lps_from_patch)
+    ours = lps_from_patch @ index_from_block((0.5, 0.75, 0.5))
+    shape = (8, 6, 14)
+    found, inside = sample_patches(features, ours, shape)
+    asked = np.stack(np.meshgrid(*map(np.arange, shape), indexing="ij"), axis=-1) @ ours[:3, :3].T + ours[:3, 3]
+    between = np.zeros(shape, bool)
+    between[1:-1, 1:-1, 1:11] = True  # between the outermost centres, where interpolation is exact
+    np.testing.assert_allclose(found.numpy()[between], asked[between], atol=1e-4)
+    # The student reaches one patch further than the teacher's six columns.
+    np.testing.assert_array_equal(inside.numpy(), np.arange(14)[None, None] < 12 + np.zeros(shape))
+
+
+def test_only_what_the_teacher_saw_counts():
+    patches, target = torch.randn(2, 1, 2, 2, 5), torch.randn(2, 1, 2, 2, 5)
+    inside = torch.zeros(2, 1, 2, 2, dtype=torch.bool)
+    inside[1, 0, 0, 1] = True
+    distance = patch_distance(patches, target, inside)
+    expected = 1 - torch.nn.functional.cosine_similarity(patches[1, 0, 0, 1], target[1, 0, 0, 1], dim=0)
+    torch.testing.assert_close(distance, torch.stack([torch.zeros(()), expected]))
