@@ -168,3 +168,18 @@ def test_a_half_that_the_field_of_view_is_too_narrow_for_was_not_seen_whole():
     assert thorax.parts[RIGHT - 1].assessed_fraction < 0.4
     assert thorax.parts[LEFT - 1].assessed_fraction > 0.99
     assert not asked(thorax, "right pleural effusion", of).coverage.whole
+
+
+@pytest.mark.parametrize(
+    ("index", "place"),
+    [
+        ((30, 55, 75), ("left", "middle third of the left lung")),  # 12 mm behind it
+        ((30, 55, 25), ("right", "middle third of the right lung")),
+        ((0, 0, 75), (None, "outside the lungs")),  # 32 mm from its nearest corner
+        ((0, 0, 25), (None, "outside the lungs")),
+    ],
+)
+def test_what_lies_within_reach_of_a_lung_belongs_to_it_and_what_lies_beyond_does_not(index, place):
+    thorax = chest()
+    assert place_of(thorax, index) == place
+    assert asked(thorax, "mass").where[index] == (place[0] is not None)

@@ -11,6 +11,8 @@ from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ModalityError, QueryError, WeightsError
 from tips_med.geometry import transform_points
 from tips_med.grounding import encode, ground
+from tips_med.grounding.ground import looks_like_hounsfield
+from tips_med.model import Calibration
 from tips_med.scan import Scan
 
 LEFT_LOW = ((65.0, 10.0, -70.0), 15.0, MASS)
@@ -170,3 +172,35 @@ def test_two_findings_that_touch_the_haze_are_two_instances():
     assert len(answer.instances) == 2
     assert set(np.unique(answer.labels)) == {0, 1, 2}
     assert answer.instances[0].score >= answer.instances[1].score
+
+
+def with_a_faint_right_mass(study: EncodedStudy, logit: float) -> EncodedStudy:
+    """The same study, its right mass no surer than this."""
+    fine = study.features.fine.clone()
+    x = study.features.lps_from_fine[0, 2] * np.arange(fine.shape[2]) + study.features.lps_from_fine[0, 3]
+    fine[:, :, x < 0, 2] *= (logit + 4) / 12  # the rule's logits run from -4 to 8
+    return dataclasses.replace(study, features=dataclasses.replace(study.features, fine=fine), cache={})
+
+
+@pytest.mark.parametrize(("logit", "sides"), [(-0.3, ["left"]), (0.3, ["left", "right"])])
+def test_beside_a_finding_that_is_there_only_what_is_more_likely_than_not_is_outlined(study, logit, sides):
+    card = dataclasses.replace(MODEL.card, calibration={"mass": Calibration(threshold=0.3)})
+    answer = ground(with_a_faint_right_mass(study, logit), "mass", dataclasses.replace(MODEL, card=card))
+    assert answer.presence.state == "present"
+    assert [instance.side for instance in answer.instances] == sides
+
+
+@pytest.mark.parametrize(
+    ("values", "looks"),
+    [
+        ([-1000, 40], True),
+        ([-1000, 1000], False),  # air and bone, and no tissue
+        ([0, 40], False),  # tissue, and no air
+        ([-1000, 40, 5000], False),
+        ([-4000, -1000, 40], False),
+        ([np.nan], False),
+    ],
+)
+def test_ct_holds_air_and_tissue_and_nothing_beyond_its_range(values, looks):
+    voxels = np.resize(np.array(values, np.float32), 8 * 33 * 33).reshape(8, 33, 33)
+    assert looks_like_hounsfield(Scan(voxels, np.eye(4), "OT", "")) is looks

@@ -192,3 +192,20 @@ def test_an_image_that_comes_later_opens_the_study_again(tmp_path: Path) -> None
     desk.bring(late)
     desk.work()
     assert len(desk.archive.stored) == 2
+
+
+def test_images_that_come_while_results_are_sent_are_asked_too(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    store, late = desk.archive.store, study(1, slices=5)[3:]
+
+    def store_slowly(files: Sequence[Path]) -> None:
+        desk.bring(late)
+        late.clear()
+        store(files)
+
+    desk.archive.store = store_slowly  # type: ignore[method-assign]
+    desk.bring(study(1))
+    desk.work()
+    assert len(desk.archive.stored) == 2
+    assert desk.ledger.counts()["done"] == 1
+    assert desk.files("incoming") == desk.files("results") == []
