@@ -213,7 +213,9 @@ def test_both_sides_are_looked_at_one_by_one(study):
     assert [instance.side for instance in answer.instances] == ["left", "right"]
 
 
-@pytest.mark.parametrize(("query", "state", "holds"), [("bilateral masses", "absent", None), ("no bilateral masses", "present", False)])
+@pytest.mark.parametrize(
+    ("query", "state", "holds"), [("bilateral masses", "absent", None), ("no bilateral masses", "present", False)]
+)
 def test_what_is_on_one_side_only_is_outlined_there(study, query, state, holds):
     answer = ground(with_a_faint_right_mass(study, -4.0), query, MODEL)
     assert (answer.presence.state, answer.presence.holds) == (state, holds)
@@ -231,7 +233,9 @@ def test_a_size_chooses_and_says_what_else_is_there(study):
     assert "Of another size than asked for: 2 of" in answer.sentence
 
 
-@pytest.mark.parametrize(("query", "sides"), [("left lung", ["left"]), ("right lung", ["right"]), ("lungs", ["left", "right"])])
+@pytest.mark.parametrize(
+    ("query", "sides"), [("left lung", ["left"]), ("right lung", ["right"]), ("lungs", ["left", "right"])]
+)
 def test_a_lung_is_outlined_on_its_own_side(study, query, sides):
     answer = ground(study, query, MODEL)
     assert answer.presence.state == "present"
@@ -314,11 +318,15 @@ def test_outside_the_asked_region_the_map_is_nought(study):
 
 
 def test_a_place_that_the_model_was_not_taught_is_refused(study):
-    with pytest.raises(QueryError, match="asks for a mass in the liver; expected a place that the model 'rule'") as refused:
+    with pytest.raises(
+        QueryError, match="asks for a mass in the liver; expected a place that the model 'rule'"
+    ) as refused:
         ground(study, "mass in the liver", MODEL)
     assert refused.value.code == "place-not-trained"
     taught = dataclasses.replace(MODEL, card=dataclasses.replace(MODEL.card, places={"mass": ("liver",)}))
-    assert {one.side for one in ground(study, "mass in the liver", taught).instances} == {None}, "it is outside the chest"
+    assert {one.side for one in ground(study, "mass in the liver", taught).instances} == {None}, (
+        "it is outside the chest"
+    )
 
 
 def test_a_map_of_words_needs_its_study(study):

@@ -185,7 +185,10 @@ def test_where_sides_are_not_known_none_is_named():
 
 
 def test_a_size_chooses_the_pieces_that_are_about_as_long():
-    boxes = [((slice(1, 4), slice(2, 2 + n), slice(at, at + n)), p) for n, at, p in ((4, 2, 0.95), (8, 10, 0.9), (14, 24, 0.8))]
+    boxes = [
+        ((slice(1, 4), slice(2, 2 + n), slice(at, at + n)), p)
+        for n, at, p in ((4, 2, 0.95), (8, 10, 0.9), (14, 24, 0.8))
+    ]
     labels, found = only(*boxes)
     lengths = [piece.long_axis_mm for piece in found]
     assert lengths == pytest.approx([np.hypot(n, n) for n in (4, 8, 14)])

@@ -97,7 +97,13 @@ def test_what_is_no_lung_and_lies_in_the_hemithorax_belongs_to_the_chest():
 
 @pytest.mark.parametrize(
     ("slabs", "cut", "fraction"),
-    [(slice(0, 49), True, 0.5), (slice(0, 50), True, 0.5), (slice(0, 51), False, 1.0), (slice(9, 60), False, 1.0), (slice(10, 60), True, 0.5)],
+    [
+        (slice(0, 49), True, 0.5),
+        (slice(0, 50), True, 0.5),
+        (slice(0, 51), False, 1.0),
+        (slice(9, 60), False, 1.0),
+        (slice(10, 60), True, 0.5),
+    ],
 )
 def test_a_lung_that_goes_on_beyond_the_first_or_last_slab_is_cut(slabs, cut, fraction):
     for part in chest(slabs=slabs).parts:

@@ -12,9 +12,21 @@ from tips_med.errors import ConfigError
 from tips_med.manifest import Row
 from tips_med.model import Calibration, ModelCard
 from tips_med.training.calibration import (
-    Observation, Piece, as_rows, calibrated, cut, decide, dice_of, f1_of, fit, kept, measure, observe_manifest,
-    read_observations, summary,
-)  # fmt: skip
+    Observation,
+    Piece,
+    as_rows,
+    calibrated,
+    cut,
+    decide,
+    dice_of,
+    f1_of,
+    fit,
+    kept,
+    measure,
+    observe_manifest,
+    read_observations,
+    summary,
+)
 
 
 def observations(evidence, there, finding="mass"):
@@ -161,9 +173,7 @@ def pieces(*given: tuple[float, float, float, float]) -> tuple[Piece, ...]:
 
 
 def seen_with(*given, truth_ml=2.0, truth_pieces=2, evidence=3.0, **more) -> Observation:
-    return Observation(
-        0, "mass", None, True, evidence, truth_ml, 3.0, 0.4, True, truth_pieces, pieces(*given), **more
-    )
+    return Observation(0, "mass", None, True, evidence, truth_ml, 3.0, 0.4, True, truth_pieces, pieces(*given), **more)
 
 
 def test_the_surest_piece_is_kept_and_others_from_an_evidence_on():

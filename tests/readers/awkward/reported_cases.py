@@ -169,7 +169,10 @@ CASES = [
     Case("folder behind a symbolic link", _link_to_a_folder),
     Case("positions rounded to 0.1 mm, 0.625 mm apart", _each(_rounded, step_mm=0.625), note="rounded"),
     Case("bytes after the pixels", _each(_bytes_after_the_pixels)),
-    Case("Rescale Type on half of the slices", _each(lambda item, n: item.set(RescaleType="HU" if n % 2 else None) and None)),
+    Case(
+        "Rescale Type on half of the slices",
+        _each(lambda item, n: item.set(RescaleType="HU" if n % 2 else None) and None),
+    ),
     Case("padding of -2000 stored without a sign", _each(_unsigned_padding, bits=16), note="without a sign"),
     Case("NRRD, scanner-xyz", _nrrd("scanner-xyz", readable=False), "no-orientation"),
     Case("NRRD, 3D-right-handed", _nrrd("3D-right-handed", readable=False), "no-orientation"),

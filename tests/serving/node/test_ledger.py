@@ -41,7 +41,13 @@ def test_the_study_that_has_been_quiet_longest_comes_first(ledger: Ledger, monke
     assert ledger.next(9.5) is None
     study = ledger.next(9.0)
     assert study is not None
-    assert (study.key, study.uid, study.state, study.changed, study.attempts) == ("b", "uid of b", "receiving", 101.0, 0)
+    assert (study.key, study.uid, study.state, study.changed, study.attempts) == (
+        "b",
+        "uid of b",
+        "receiving",
+        101.0,
+        0,
+    )
 
 
 def test_results_are_sent_before_another_study_is_asked(ledger: Ledger) -> None:
