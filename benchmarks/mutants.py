@@ -49,7 +49,7 @@ MIRRORS = {
     "serving.node.rules": "serving/node/test_rules",
     "training.calibration": "training/test_calibration",
 }
-"""The test files that a module is judged by, of the longest name that fits: what mirrors it, and not all that uses it."""
+"""The test files that a module is judged by, of the longest name that fits: what mirrors it, not all that uses it."""
 
 KILLED = ("killed", "timeout", "segfault", "suspicious")
 """What a test noticed: a mutant that makes it run for ever, or ends the process, too."""

@@ -78,3 +78,21 @@ def test_volume_of_a_sheared_voxel_is_not_the_product_of_its_spacings():
     sheared[0, 1] = 1.0
     assert geometry.voxel_volume_mm3(sheared) == pytest.approx(1.0)
     assert np.prod(geometry.spacing_mm(sheared)) > 1.4
+
+
+def test_grids_that_differ_by_just_the_tolerance_are_the_same():
+    moved = geometry.index_from_crop((0, 0, 1))
+    assert geometry.same_grid(np.eye(4), moved, (4, 4, 4), tolerance_mm=1.0)
+    assert not geometry.same_grid(np.eye(4), moved, (4, 4, 4), tolerance_mm=0.99)
+    near = np.eye(4)
+    near[0, 3] = 0.02
+    assert not geometry.same_grid(np.eye(4), near, (4, 4, 4)), "a hundredth of a millimetre unless told otherwise"
+
+
+def test_a_crop_begins_at_its_start():
+    crop = ORIENTATIONS["oblique"] @ geometry.index_from_crop((1, 2, 3))
+    here, there = (
+        geometry.transform_points(m, p) for m, p in ((crop, (0, 0, 0)), (ORIENTATIONS["oblique"], (1, 2, 3)))
+    )
+    np.testing.assert_allclose(here, there)
+    assert here.shape == (1, 3)

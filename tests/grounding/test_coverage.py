@@ -256,3 +256,13 @@ def test_a_scan_without_lungs_is_searched_all_over():
     assert region.where.all()
     assert region.coverage.assessed_fraction == 0.0
     assert not region.coverage.height_known
+
+
+def test_a_side_is_cut_off_where_the_field_of_view_cuts_the_slabs_that_hold_the_body():
+    """Twelve slabs hold the body, and an edge cuts every one of them; the room around it is cut by nothing."""
+    right, left = lung_maps()
+    of = body()
+    of.inside[:20], of.inside[32:] = False, False
+    of.cut["right"][20:32] = True
+    thorax = chest(maps=(np.zeros_like(right), left), of=of)
+    assert "outside-field-of-view" in asked(thorax, "mass in the right lung", of).coverage.reasons
