@@ -270,6 +270,7 @@ def test_a_model_that_knows_no_lungs_answers_for_the_half_of_the_body(study):
     model = dataclasses.replace(MODEL, card=dataclasses.replace(MODEL.card, structures=()))
     left, right, any_side = (ground(study, query, model) for query in ("left-sided mass", "right-sided mass", "mass"))
     for answer, x in ((left, LEFT_LOW[0][0]), (right, RIGHT_HIGH[0][0])):
+        assert answer.presence.state == "present"
         (mass,) = answer.instances
         assert mass.centroid_lps[0] == pytest.approx(x, abs=3)
         assert (mass.side, mass.region) == (None, "")

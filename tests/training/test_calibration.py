@@ -49,6 +49,14 @@ def test_a_fitted_probability_is_as_often_right_as_it_says(rng):
     assert fitted.intercept == pytest.approx(0.0, abs=0.1)
 
 
+def test_slope_and_intercept_are_those_of_the_evidence(rng):
+    """Normal distributions two apart, around 3: the true slope is 2, and evidence of 3 says nothing."""
+    there = np.arange(4000) % 2 == 0
+    fitted = fit(observations(rng.normal(np.where(there, 4.0, 2.0), 1.0), there))
+    assert fitted.slope == pytest.approx(2.0, abs=0.3)
+    assert fitted.intercept == pytest.approx(-3 * fitted.slope, abs=0.2)
+
+
 def test_how_often_a_finding_is_there_does_not_matter(rng):
     there = np.arange(4000) % 20 == 0
     evidence = rng.normal(np.where(there, 0.5, -0.5), 1.0)
