@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -230,6 +233,78 @@ def test_what_cannot_be_fetched_is_tried_a_few_times_and_set_aside(
     assert desk.said.count(f'"reason": "{reason}"') == 3
     assert desk.said.count('"aside"') == 1
     assert desk.files("fetched") == desk.files("incoming") == []
+
+
+def told(desk: Desk) -> list[dict[str, object]]:
+    """What the account says, without its times."""
+    return [{key: value for key, value in json.loads(line).items() if key != "time"} for line in desk.said.splitlines()]
+
+
+def test_each_try_is_accounted_for(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Short(study(1)))
+    desk.work()
+    name = desk.poller.audit.hashed(study(1)[0].StudyInstanceUID)
+    assert told(desk) == [
+        {"event": "not-fetched", "study": name, "reason": "incomplete", "attempt": 1},
+        {"event": "not-fetched", "study": name, "reason": "incomplete", "attempt": 2},
+        {"event": "aside", "study": name, "reason": "incomplete", "state": "polled"},
+    ]
+    desk.archive.held += study(2, slices=4)
+    desk.poller.archive = MemoryArchive(study(2, slices=4))
+    desk.work()
+    other = desk.poller.audit.hashed(study(2)[0].StudyInstanceUID)
+    assert {"event": "fetched", "study": other, "images": 4} in told(desk)
+
+
+def test_a_study_that_changes_after_it_was_set_aside_is_fetched(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Short(study(1)))
+    desk.work()
+    desk.poller.archive = MemoryArchive(study(1, slices=4))
+    desk.work()
+    assert desk.seen == [4]
+
+
+def test_pauses_double_and_an_archive_that_is_down_is_looked_at_as_often_as_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    desk = Desk(tmp_path, Short(study(1)), pause_s=100.0, attempts=5)
+    desk.look()
+    waited = []
+    while '"aside"' not in desk.said if (tmp_path / "audit.jsonl").exists() else True:
+        began = now[0]
+        while not desk.poller.step():
+            now[0] += 50.0
+        waited.append(now[0] - began)
+    assert waited == [0.0, 100.0, 200.0, 300.0, 300.0]
+    desk.archive.failing = DOWN
+    desk.poller.settings = PollSettings(every_s=150.0)
+    desk.poller._next_look = 0.0
+    looks = []
+    for _ in range(120):
+        before = desk.archive.asked
+        desk.poller.look_if_due()
+        looks += [now[0]] if desk.archive.asked > before else []
+        now[0] += 10.0
+    assert [b - a for a, b in zip(looks, looks[1:])] == [150.0, 200.0, 300.0, 300.0]
+
+
+def test_each_modality_is_looked_for_within_the_window(tmp_path: Path) -> None:
+    asked = []
+
+    class Notes(MemoryArchive):
+        def studies(self, modality: str, since: date, most: int):
+            asked.append((modality, since, most))
+            return super().studies(modality, since, most)
+
+    desk = Desk(tmp_path, Notes([*study(1), *study(2, Modality="MR")]))
+    desk.poller.settings = PollSettings(modalities=("CT", "MR"), window_days=3, max_studies=7)
+    desk.look()
+    assert asked == [(kind, date.today() - timedelta(days=3), 7) for kind in ("CT", "MR")]
+    assert desk.poller.last_look is not None
+    assert desk.poller.step() and desk.poller.step() and not desk.poller.step()
+    assert len(desk.files("incoming")) == 6
 
 
 def test_what_is_too_large_is_not_taken(tmp_path: Path) -> None:
