@@ -96,3 +96,33 @@ def test_a_crop_begins_at_its_start():
     )
     np.testing.assert_allclose(here, there)
     assert here.shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "spacing"),
+    [
+        ("axial", (2.5, 0.8, 1.1)),
+        ("oblique", (2.5, 0.8, 1.1)),
+        ("mirrored", (2.5, 0.8, 1.1)),
+        ("sagittal", (1.1, 2.5, 0.8)),
+        ("coronal", (0.8, 2.5, 1.1)),
+    ],
+)
+def test_spacing_and_volume_follow_the_array_axes(name, spacing):
+    np.testing.assert_allclose(geometry.spacing_mm(ORIENTATIONS[name]), spacing)
+    assert geometry.voxel_volume_mm3(ORIENTATIONS[name]) == pytest.approx(2.5 * 0.8 * 1.1)
+    directions = geometry.axis_directions(ORIENTATIONS[name])
+    np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [
+        ("axial", [(2, 1), (1, 1), (0, 1)]),
+        ("mirrored", [(2, 1), (1, 1), (0, -1)]),
+        ("feet first", [(2, -1), (1, 1), (0, 1)]),
+        ("coronal", [(1, 1), (2, 1), (0, 1)]),
+    ],
+)
+def test_each_array_axis_has_its_nearest_body_axis_and_sign(name, axes):
+    assert geometry.nearest_body_axes(ORIENTATIONS[name]) == axes

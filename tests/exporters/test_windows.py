@@ -43,7 +43,7 @@ def test_other_modalities_are_shown_from_the_first_to_the_99th_percentile() -> N
     values[0] = np.nan
     low, high = np.nanpercentile(values, [1, 99])
     window = window_for(ask("nodule"), replace(scan, voxels=values))
-    assert window.limits == pytest.approx((low, high), abs=15)
+    assert window.limits == pytest.approx((low, high), abs=4)
     assert window.name == "MR, 1st to 99th percentile"
     flat = window_for(ask("nodule"), replace(scan, voxels=np.full(scan.shape, 7, np.float32)))
     assert flat.width > 0 and flat.level == 7

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,9 @@ from tests.phantom import MASS, body, rule_model
 from tips_med.errors import ConfigError
 from tips_med.manifest import Row
 from tips_med.model import Calibration, ModelCard
+from tips_med.synthesis.phantom import make_phantom
+from tips_med.synthesis.scene import SceneSpec, make_scene
+from tips_med.training import calibration
 from tips_med.training.calibration import (
     Observation,
     Piece,
@@ -23,6 +27,7 @@ from tips_med.training.calibration import (
     fit,
     kept,
     measure,
+    observe,
     observe_manifest,
     read_observations,
     summary,
@@ -319,3 +324,33 @@ def test_rows_of_a_manifest_are_asked_of_their_scans(tmp_path):
     assert outlined.mask_ml == pytest.approx(outlined.truth_ml, rel=0.5)
     assert outlined.dice > 0.8 and outlined.hit and outlined.truth_pieces == 1
     assert told == [(1, 1)]
+
+
+def test_painted_scans_are_asked_about_what_is_there_on_every_side(monkeypatch):
+    """A map that is sure of exactly what was painted on the asked side makes every answer right."""
+    scenes, asked = [], []
+
+    def paint(anatomy, spec, rng, first):
+        scenes.append(make_scene(anatomy, spec, rng, "mass"))
+        return scenes[-1]
+
+    def look(study, query, model):
+        asked.append((query.finding.id, query.side))
+        assert study.scan.unit == "HU"
+        np.testing.assert_allclose(np.diag(study.scan.lps_from_kji[:3, 2::-1]), scenes[-1].spacing_mm[::-1])
+        np.testing.assert_allclose(study.scan.lps_from_kji[1::-1, 3], scenes[-1].offset_mm)
+        return SimpleNamespace(heat=np.where(scenes[-1].where(query.finding.id, query.side), 0.95, 0.05))
+
+    monkeypatch.setattr(calibration, "make_scene", paint)
+    monkeypatch.setattr(calibration, "look", look)
+    body_of = make_phantom(1, (10.0, 8.0, 8.0))
+    spec = SceneSpec(shape=None, weights={"mass": 1.0}, most=1)
+    seen = list(observe(rule_model(), [body_of], spec, range(1), seed=3))
+    assert [(one.finding, one.side) for one in seen] == asked
+    assert [side for finding, side in asked if finding == "mass"] == [None, "left", "right"]
+    assert len([side for finding, side in asked if finding == "pleural_effusion"]) == 1
+    whole, left, right = (one for one in seen if one.finding == "mass")
+    assert whole.there and left.there is not right.there
+    assert whole.truth_ml == pytest.approx(left.truth_ml + right.truth_ml)
+    assert whole.truth_ml == pytest.approx(scenes[0].where("mass").sum() * 10 * 8 * 8 / 1000)
+    assert [one.dice for one in (whole, left, right)] == [1.0, 1.0, 1.0]
