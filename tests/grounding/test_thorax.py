@@ -178,3 +178,11 @@ def test_a_half_that_is_much_narrower_than_the_other_was_not_seen_whole(first, s
     assert right_part.cut is (share < 1)
     uncut = chest(seen, of=body(x_mm=130.0), maps=(right, left)).parts[0]
     assert not uncut.cut, "an arm's breadth of air is no edge"
+
+
+def test_one_lung_that_is_whole_has_heights_without_the_other_one():
+    right, left = lung_maps()
+    for maps, absent in (((np.zeros_like(right), left), 0), ((right, np.zeros_like(left)), 1)):
+        height = chest(maps=maps).height
+        assert np.isnan(height[absent]).all()
+        assert np.isfinite(height[1 - absent, SPAN]).all()

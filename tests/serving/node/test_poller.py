@@ -107,6 +107,7 @@ def test_a_study_that_grows_is_not_quiet_and_is_answered_whole_in_the_end(tmp_pa
     desk.archive.held.append(images[3])
     assert desk.poller.step(), "seen to have changed, so not fetched"
     assert not desk.files("incoming")
+    assert not (tmp_path / "audit.jsonl").exists(), "that it grows is no failure"
     desk.work()
     desk.archive.held.append(images[4])
     desk.work()
@@ -352,6 +353,22 @@ def test_what_an_archive_makes_a_library_do_does_not_end_the_node(tmp_path: Path
     desk.archive.failing = None
     desk.work()
     assert desk.seen == [3]
+
+
+def test_a_study_that_makes_a_library_fail_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    class Breaks(MemoryArchive):
+        def sent(self, study_uid: str, series_uid: str | None) -> Iterator[Dataset]:
+            if study_uid == study(1)[0].StudyInstanceUID:
+                raise ValueError("of Planted^Marker")
+            yield from super().sent(study_uid, series_uid)
+
+    desk = Desk(tmp_path, Breaks([*study(1), *study(2, slices=4)]))
+    desk.work()
+    assert desk.seen == [4]
+    assert [line.get("reason") for line in told(desk) if line["event"] in ("not-fetched", "aside")] == [
+        "ValueError"
+    ] * 3
+    assert "Marker" not in desk.said
 
 
 def test_told_to_stop_it_leaves_a_study_for_the_next_time(tmp_path: Path) -> None:
