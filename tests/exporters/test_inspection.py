@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
 
 import pytest
 from rich.console import Console
 
 from tips_med.exporters.inspection import MAX_ROWS, inspection_table
+from tips_med.readers import Inspection
+from tips_med.readers.inspection import Problem
 
 
-@dataclass
-class Problem:
-    code: str
-    text: str
-
-
-class Found:
-    """As ``Inspection`` is, with rows and problems that are given."""
+class Found(Inspection):
+    """Has rows that are given, and problems."""
 
     def __init__(self, rows: int, damaged: int, would_read: str | None = "series 1") -> None:
-        self._rows, self.would_read, self.reason = rows, would_read, "It is the largest."
-        self.damaged = [Problem("damaged", f"file {n} [red]") for n in range(damaged)]
+        problems = tuple(Problem("damaged", f"file {n} [red]") for n in range(damaged))
+        super().__init__("path", (), would_read, "It is the largest.", damaged=problems)
+        object.__setattr__(self, "given", rows)
 
     def rows(self) -> list[dict[str, str]]:
         return [
-            {"series": f"series {n}", "orientation": "axial" if n == 0 else "", "empty": ""} for n in range(self._rows)
+            {"series": f"series {n}", "orientation": "axial" if n == 0 else "", "empty": ""} for n in range(self.given)
         ]
 
 
 def shown(found: Found) -> str:
     out = io.StringIO()
-    Console(file=out, width=100).print(inspection_table(found))  # type: ignore[arg-type]
+    Console(file=out, width=100).print(inspection_table(found))
     return out.getvalue()
 
 

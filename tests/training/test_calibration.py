@@ -339,7 +339,9 @@ def test_painted_scans_are_asked_about_what_is_there_on_every_side(monkeypatch):
         assert study.scan.unit == "HU"
         np.testing.assert_allclose(np.diag(study.scan.lps_from_kji[:3, 2::-1]), scenes[-1].spacing_mm[::-1])
         np.testing.assert_allclose(study.scan.lps_from_kji[1::-1, 3], scenes[-1].offset_mm)
-        return SimpleNamespace(heat=np.where(scenes[-1].where(query.finding.id, query.side), 0.95, 0.05))
+        return SimpleNamespace(
+            heat=np.where(scenes[-1].where(query.finding.id, query.side), 0.95, 0.05).astype(np.float32)
+        )
 
     monkeypatch.setattr(calibration, "make_scene", paint)
     monkeypatch.setattr(calibration, "look", look)
