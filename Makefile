@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint docs figures clean
+.PHONY: demo test lint docs figures mutants clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tips_med needs Python 3.11 or newer")'
@@ -45,5 +45,9 @@ docs: $(VENV)/.docs  ## the site, in out/site; a warning is an error
 figures: $(STAMP)  ## the pictures of the documentation
 	$(BIN)/python -m benchmarks.figures
 
+mutants: $(VENV)/.tests  ## whether the tests notice when the code is wrong: docs/mutation.md
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt mutmut==3.8.1
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.mutants
+
 clean:
-	rm -rf $(VENV) out build dist
+	rm -rf $(VENV) mutants out build dist

@@ -78,3 +78,50 @@ def test_volume_of_a_sheared_voxel_is_not_the_product_of_its_spacings():
     sheared[0, 1] = 1.0
     assert geometry.voxel_volume_mm3(sheared) == pytest.approx(1.0)
     assert np.prod(geometry.spacing_mm(sheared)) > 1.4
+
+
+def test_grids_that_differ_by_just_the_tolerance_are_the_same():
+    moved = geometry.index_from_crop((0, 0, 1))
+    assert geometry.same_grid(np.eye(4), moved, (4, 4, 4), tolerance_mm=1.0)
+    assert not geometry.same_grid(np.eye(4), moved, (4, 4, 4), tolerance_mm=0.99)
+    near = np.eye(4)
+    near[0, 3] = 0.02
+    assert not geometry.same_grid(np.eye(4), near, (4, 4, 4)), "a hundredth of a millimetre unless told otherwise"
+
+
+def test_a_crop_begins_at_its_start():
+    start = (1, 2, 3)
+    crop = ORIENTATIONS["oblique"] @ geometry.index_from_crop(start)
+    here = geometry.transform_points(crop, np.zeros(3))
+    np.testing.assert_allclose(here, geometry.transform_points(ORIENTATIONS["oblique"], np.array(start)))
+    assert here.shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "spacing"),
+    [
+        ("axial", (2.5, 0.8, 1.1)),
+        ("oblique", (2.5, 0.8, 1.1)),
+        ("mirrored", (2.5, 0.8, 1.1)),
+        ("sagittal", (1.1, 2.5, 0.8)),
+        ("coronal", (0.8, 2.5, 1.1)),
+    ],
+)
+def test_spacing_and_volume_follow_the_array_axes(name, spacing):
+    np.testing.assert_allclose(geometry.spacing_mm(ORIENTATIONS[name]), spacing)
+    assert geometry.voxel_volume_mm3(ORIENTATIONS[name]) == pytest.approx(2.5 * 0.8 * 1.1)
+    directions = geometry.axis_directions(ORIENTATIONS[name])
+    np.testing.assert_allclose(directions.T @ directions, np.eye(3), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("name", "axes"),
+    [
+        ("axial", [(2, 1), (1, 1), (0, 1)]),
+        ("mirrored", [(2, 1), (1, 1), (0, -1)]),
+        ("feet first", [(2, -1), (1, 1), (0, 1)]),
+        ("coronal", [(1, 1), (2, 1), (0, 1)]),
+    ],
+)
+def test_each_array_axis_has_its_nearest_body_axis_and_sign(name, axes):
+    assert geometry.nearest_body_axes(ORIENTATIONS[name]) == axes

@@ -9,9 +9,9 @@ import torch
 from tests.phantom import body
 from tests.tiny import CONFIG, tiny_nets
 from tips_med.encoders import compact
-from tips_med.encoders.compact import CompactImageTower
+from tips_med.encoders.compact import DEPTH, CompactImageTower
 from tips_med.geometry import transform_points
-from tips_med.slabs import SlabSpec, make_slabs
+from tips_med.slabs import SlabSpec, crop_to_body, make_slabs
 
 COARSE = dataclasses.replace(CONFIG, slabs=SlabSpec(spacing_mm=(20.0, 6.0, 6.0)))
 
@@ -58,6 +58,21 @@ def test_a_place_is_known_in_mm_from_the_middle_and_not_as_an_index(tower):
     same = (position(there) - position(here)).abs().mean()
     moved = (position(elsewhere) - position(here)).abs().mean()
     assert same < moved
+
+
+def test_the_network_is_told_where_the_first_pixel_lies_from_the_middle_of_the_body(tower):
+    slabs = crop_to_body(make_slabs(body(), COARSE.slabs))
+    (x, y, _), (middle_y, middle_x) = slabs.lps_from_pixel[:3, 3], slabs.body.middle_mm
+    offset = torch.tensor([[y - middle_y, x - middle_x]], dtype=torch.float32)
+    rows, columns = slabs.pixels.shape[-2:]
+    pixels = torch.nn.functional.pad(slabs.pixels, (0, -columns % DEPTH, 0, -rows % DEPTH))[None]
+    with torch.inference_mode():
+        patches, _ = tower.net(pixels, offset)
+        elsewhere, _ = tower.net(pixels, -offset)
+    told = tower.encode(slabs).patches.float()
+    own = (0, slice(None), slice(rows // 8), slice(columns // 8))
+    torch.testing.assert_close(told, patches[own], atol=2e-3, rtol=2e-3)
+    assert (elsewhere[own] - told).abs().max() > 0.02
 
 
 def test_slabs_attend_to_a_sparse_window_and_no_farther(tower):

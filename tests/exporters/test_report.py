@@ -17,8 +17,9 @@ from jsonschema import Draft202012Validator
 from pydicom.sr.codedict import codes
 
 from tests.exporters.patient import make_grounding, make_scan
-from tips_med.errors import OutputError
+from tips_med.errors import OutputError, QueryError
 from tips_med.exporters.report import report, schema, write_report
+from tips_med.grounding import Declined
 from tips_med.scan import Provenance, Scan
 
 NAN = float("nan")
@@ -187,3 +188,18 @@ def test_scan_without_dicom() -> None:
     assert errors(content) == []
     assert content["scan"]["study_uid"] is None
     assert content["answers"][0]["instances"][0]["instance_uids"] == []
+
+
+def test_a_query_that_got_no_answer_stands_where_it_was_asked_with_the_reason() -> None:
+    grounding = make_grounding()
+    declined = [
+        Declined(2, "splenic cleft", QueryError("names nothing known", code="unknown")),
+        Declined(0, "zorp", QueryError("is not understood", code="not-understood")),
+    ]
+    content = report(grounding.scan, [grounding], {}, declined=declined)
+    assert errors(content) == []
+    first, answer, last = content["answers"]
+    assert answer["query"] == grounding.query.text
+    assert first == {"query": "zorp", "declined": {"code": "not-understood", "reason": str(declined[1].error)}}
+    assert last["declined"] == {"code": "unknown", "reason": str(declined[0].error)}
+    assert "names nothing known" in last["declined"]["reason"]

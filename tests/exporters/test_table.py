@@ -83,3 +83,51 @@ def test_long_lists_end_with_how_many_are_left() -> None:
     many = tuple(replace(grounding.instances[0], label=n) for n in range(1, 13))
     text = " ".join(row[2] for row in cells(shown(replace(grounding, instances=many))))
     assert "and 7 more, in the report" in text
+
+
+def test_numbers_are_rounded_as_they_are_read() -> None:
+    grounding = make_grounding()
+    (one,) = grounding.instances
+    for change, expected in [
+        ({"volume_ml": 9.994, "long_axis_mm": 99.94, "mean_hu": -0.4}, ["9.99", "99.9", "15-19", "0", "0.90"]),
+        ({"volume_ml": 10.0, "long_axis_mm": 100.0, "slices": (7, 7)}, ["10", "100", "7", "30", "0.90"]),
+        ({"mean_hu": float("nan"), "score": float("nan")}, [f"{one.volume_ml:.2f}", "18.0", "15-19", "-", "-"]),
+    ]:
+        rows = cells(shown(replace(grounding, instances=(replace(one, **change),))))
+        assert [row[3:] for row in rows if row[3]] == [expected]
+
+
+def test_columns_are_named_and_numbers_stand_to_the_right() -> None:
+    text = shown(make_grounding(second=True))
+    heading = next(line for line in text.splitlines() if "Query" in line)
+    assert [cell.strip() for cell in heading.split("┃")[1:-1]] == [
+        *("Query", "Answer", "Where", "ml", "mm", "Slices", "HU", "Score")
+    ]
+    row = next(line for line in text.splitlines() if "12.0" in line)
+    for cell in row.split("│")[4:-1]:
+        assert cell.endswith(" ") and not cell.endswith("  "), cell
+    assert "Slices are counted from 0." in text
+
+
+def test_more_than_five_instances_are_counted() -> None:
+    grounding = make_grounding()
+    text = shown(replace(grounding, instances=grounding.instances * 8))
+    assert sum(row[3] != "" for row in cells(text)) == 5
+    assert "and 3 more, in the report" in " ".join(" ".join(row[2] for row in cells(text)).split())
+    assert "more" not in shown(replace(grounding, instances=grounding.instances * 5))
+
+
+def test_a_score_is_said_to_be_one_and_an_unsure_answer_says_why() -> None:
+    grounding = make_grounding(state="unsure")
+    presence = replace(grounding.presence, probability=None, reasons=("gap", "side-unknown", "uncalibrated"))
+    rows = cells(shown(replace(grounding, presence=presence)))
+    assert [row[1] for row in rows if row[1]] == ["unsure (score 0.50)", "gap", "side-unknown"]
+    assert [row[2:] for row in rows if row[2]] == [["-"] * 6]
+
+
+def test_a_piece_without_a_region_is_placed_by_its_side() -> None:
+    grounding = make_grounding()
+    (one,) = grounding.instances
+    for region, side, said in (("", "left", "left"), ("", None, "-")):
+        rows = cells(shown(replace(grounding, instances=(replace(one, region=region, side=side),))))
+        assert rows[0][2] == said

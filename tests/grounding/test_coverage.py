@@ -169,3 +169,101 @@ def test_a_half_that_the_field_of_view_is_too_narrow_for_was_not_seen_whole():
     assert thorax.parts[RIGHT - 1].assessed_fraction < 0.4
     assert thorax.parts[LEFT - 1].assessed_fraction > 0.99
     assert not asked(thorax, "right pleural effusion", of).coverage.whole
+
+
+@pytest.mark.parametrize(
+    ("index", "place"),
+    [
+        ((30, 55, 75), ("left", "middle third of the left lung")),  # 12 mm behind it
+        ((30, 55, 25), ("right", "middle third of the right lung")),
+        ((0, 0, 75), (None, "outside the lungs")),  # 28 mm from its nearest corner
+        ((0, 0, 25), (None, "outside the lungs")),
+    ],
+)
+def test_what_lies_within_reach_of_a_lung_belongs_to_it_and_what_lies_beyond_does_not(index, place):
+    thorax = chest()
+    assert anatomical_label(thorax, index) == place
+    assert asked(thorax, "mass").mask[index] == (place[0] is not None)
+
+
+def test_the_height_asked_is_the_height_searched():
+    """The lungs reach from slab 10 to slab 49; thirds meet where two of three slabs have been counted."""
+    thorax = chest()
+    for query, first, last in [
+        ("mass in the left upper third", 37, 49),
+        ("mass in the left middle third", 23, 36),
+        ("mass in the left lower third", 10, 22),
+        ("mass in the left apex", 42, 49),
+        ("mass in the left upper lobe", 24, 49),
+        ("mass in the left lower lobe", 10, 37),
+    ]:
+        where = asked(thorax, query).mask
+        slabs = np.flatnonzero(where[:, 30, 75])
+        assert (slabs[0], slabs[-1]) == (first, last), query
+        assert not where[:, :, :45].any(), "nothing of the other side"
+
+
+@pytest.mark.parametrize(
+    ("query", "fraction"),
+    [
+        ("mass in the right base", 0.7),
+        ("mass in the right apex", 0.0),
+        ("mass in the right upper lobe", (0.7125 - 0.35) / 0.65),
+        ("mass in the right lung", 0.7),
+    ],
+)
+def test_a_lung_that_ends_early_lacks_the_heights_of_its_end(query, fraction):
+    """Of the right lung the lower 28 of 40 slabs are shown, 0.7 of it."""
+    whole = chest()
+    height = whole.height.copy()
+    height[0, 38:] = np.nan
+    part = replace(whole.parts[0], cut=True, assessed_fraction=0.7)
+    coverage = asked(replace(whole, height=height, parts=(part, whole.parts[1])), query).coverage
+    assert coverage.assessed_fraction == pytest.approx(fraction)
+    assert coverage.reasons == ("outside-field-of-view",)
+    assert not coverage.whole
+
+
+def test_a_side_that_is_not_aerated_counts_for_a_half_at_most():
+    right, left = lung_maps()
+    right[:, :, 10:33] = 0.02
+    coverage = asked(chest(maps=(right, left)), "mass in the right lung").coverage
+    assert coverage.assessed_fraction == 0.5
+    assert coverage.reasons == ("not-aerated",)
+    both = asked(chest(maps=(right, left)), "mass").coverage
+    assert both.assessed_fraction == pytest.approx(0.75)
+    assert not both.whole
+
+
+def test_whole_means_nine_tenths_of_each_side():
+    seen = np.ones(SHAPE, bool)
+    seen[20:24] = False  # 4 of 40 slabs
+    coverage = asked(chest(seen), "mass").coverage
+    assert (coverage.whole, coverage.assessed_fraction) == (True, pytest.approx(0.9))
+    seen[24] = False
+    assert not asked(chest(seen), "mass").coverage.whole
+
+
+def test_where_sides_are_not_known_it_is_said_once_and_what_is_missing_was_cut_off():
+    right, left = lung_maps()
+    of = body(source="none", within_mm=np.inf)
+    coverage = asked(chest(maps=(np.zeros_like(right), left), of=of), "mass in the right lung", of).coverage
+    assert coverage.reasons == ("outside-field-of-view", "side-unknown")
+
+
+def test_a_scan_without_lungs_is_searched_all_over():
+    nothing = np.zeros(SHAPE, np.float32)
+    region = asked(chest(maps=(nothing, nothing)), "mass in the left lung")
+    assert region.mask.all()
+    assert region.coverage.assessed_fraction == 0.0
+    assert not region.coverage.height_known
+
+
+def test_a_side_is_cut_off_where_the_field_of_view_cuts_the_slabs_that_hold_the_body():
+    """Twelve slabs hold the body, and an edge cuts every one of them; the room around it is cut by nothing."""
+    right, left = lung_maps()
+    of = body()
+    of.inside[:20], of.inside[32:] = False, False
+    of.cut["right"][20:32] = True
+    thorax = chest(maps=(np.zeros_like(right), left), of=of)
+    assert "outside-field-of-view" in asked(thorax, "mass in the right lung", of).coverage.reasons

@@ -6,7 +6,7 @@ import pytest
 
 from tips_med.card import Calibration
 from tips_med.grounding import Coverage, Decision
-from tips_med.grounding.decision import combine_sides, decide_presence
+from tips_med.grounding.decision import combine_sides, decide_presence, mark_unsure
 
 CALIBRATION = Calibration()
 YES, MIDDLE, NO = 3.0, 0.0, -3.0
@@ -43,9 +43,7 @@ def test_nothing_is_absent_where_the_region_was_not_assessed_whole():
     assert (decision.state, decision.holds) == ("unsure", None)
     assert decision.reasons == ("outside-field-of-view",)
     assert decision.assessed_fraction == 0.6
-    assert decide_presence(YES, CALIBRATION, part).state == "present", (
-        "what is seen is there, whatever else was not seen"
-    )
+    assert decide_presence(YES, CALIBRATION, part).state == "present", "what is seen is there, whatever was not seen"
 
 
 @pytest.mark.parametrize(
@@ -103,3 +101,51 @@ def test_both_sides_means_each_of_them(right, left, state):
 )
 def test_neither_side_holds_only_where_both_are_free(right, left, holds):
     assert combine_sides({"right": side(right), "left": side(left)}, negated=True).holds is holds
+
+
+def test_what_lies_just_at_a_threshold_is_present_or_unsure_and_never_absent():
+    at_half = Calibration(absent_below=0.5, present_above=0.5)
+    assert decide_presence(0.0, at_half, Coverage()).state == "present"
+    assert decide_presence(0.0, Calibration(absent_below=0.5, present_above=0.6), Coverage()).state == "unsure"
+
+
+def test_notes_come_last_and_once_and_change_nothing():
+    decision = decide_presence(MIDDLE, CALIBRATION, Coverage(reasons=("gap",)), notes=("hedge-ignored", "gap"))
+    assert decision.reasons == ("between-thresholds", "gap", "hedge-ignored")
+    assert decide_presence(YES, CALIBRATION, Coverage(reasons=("gap",)), notes=("hedge-ignored",)).reasons == (
+        "hedge-ignored",
+    )
+    plain = decide_presence(YES, None, Coverage(0.7, reasons=("gap",)), notes=("hedge-ignored",))
+    assert plain.reasons == ("uncalibrated", "gap", "hedge-ignored")
+    assert plain.assessed_fraction == 0.7
+
+
+def test_both_sides_carry_the_numbers_of_the_side_that_decides():
+    right, left = decide_presence(YES, CALIBRATION, Coverage(0.95)), decide_presence(NO, CALIBRATION, Coverage(0.92))
+    decision = combine_sides({"right": right, "left": left}, negated=False, notes=("hedge-ignored",))
+    assert (decision.probability, decision.score) == (left.probability, left.score), "both are only as sure as one"
+    assert decision.assessed_fraction == 0.92
+    assert decision.reasons == ("one-side-only", "hedge-ignored")
+    assert decision.holds is None
+    either = combine_sides({"right": right, "left": left}, negated=True)
+    assert (either.state, either.probability) == ("present", right.probability)
+
+
+def test_both_sides_say_why_each_is_unsure():
+    parts = {
+        "right": decide_presence(MIDDLE, CALIBRATION, Coverage(reasons=("gap",))),
+        "left": decide_presence(NO, CALIBRATION, Coverage(whole=False, reasons=("not-aerated",))),
+    }
+    assert combine_sides(parts, negated=True).reasons == ("between-thresholds", "gap", "not-aerated")
+
+
+def test_an_answer_that_becomes_unsure_says_so_first_and_decides_no_statement():
+    decision = mark_unsure(decide_presence(NO, CALIBRATION, Coverage(), negated=True, notes=("gap",)), "size-mismatch")
+    assert (decision.state, decision.holds) == ("unsure", None)
+    assert decision.reasons == ("size-mismatch", "gap")
+    assert mark_unsure(decision, "size-mismatch").reasons == decision.reasons
+
+
+def test_what_is_there_on_a_side_that_is_not_known_says_only_that():
+    coverage = Coverage(side_known=False, reasons=("gap", "side-unknown"))
+    assert decide_presence(YES, CALIBRATION, coverage).reasons == ("side-unknown",)

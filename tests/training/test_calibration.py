@@ -1,17 +1,35 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
+from tests.manifest.files import write_nifti
+from tests.phantom import MASS, body, rule_model
 from tips_med.card import Calibration, ModelCard
+from tips_med.errors import ConfigError
+from tips_med.manifest import Row
+from tips_med.synthesis.phantom import make_phantom
+from tips_med.synthesis.scene import SceneSpec, make_scene
+from tips_med.training import calibration
 from tips_med.training.calibration import (
     Component,
     Observation,
     as_rows,
     calibrate_model,
+    dice_of,
+    f1_of,
+    fit_all,
     fit_calibration,
     fit_threshold,
+    kept_components,
     measure,
+    observe,
+    observe_manifest,
+    read_observations,
     summary,
 )
 
@@ -34,6 +52,14 @@ def test_a_fitted_probability_is_as_often_right_as_it_says(rng):
     fitted = fit_calibration(observations(evidence, there))
     assert fitted.slope == pytest.approx(1.0, abs=0.15)
     assert fitted.intercept == pytest.approx(0.0, abs=0.1)
+
+
+def test_slope_and_intercept_are_those_of_the_evidence(rng):
+    """Normal distributions two apart, around 3: the true slope is 2, and evidence of 3 says nothing."""
+    there = np.arange(4000) % 2 == 0
+    fitted = fit_calibration(observations(rng.normal(np.where(there, 4.0, 2.0), 1.0), there))
+    assert fitted.slope == pytest.approx(2.0, abs=0.3)
+    assert fitted.intercept == pytest.approx(-3 * fitted.slope, abs=0.2)
 
 
 def test_how_often_a_finding_is_there_does_not_matter(rng):
@@ -125,3 +151,212 @@ def test_maps_are_cut_where_dice_and_pieces_are_best():
     assert row["answered_dice"] == row["answered_f1"] == 1.0
     missed = summary(seen, lambda _: Calibration(intercept=-20.0))[0]
     assert missed["answered_dice"] == missed["answered_f1"] == 0.0
+
+
+def test_numbers_of_a_map_are_those_of_its_truth():
+    """4 x 8 x 8 cells are there; the map marks half of them, and as many beside them."""
+    heat, truth = np.full((8, 20, 30), 0.01, np.float32), np.zeros((8, 20, 30), bool)
+    truth[2:6, 4:12, 4:12] = True
+    heat[2:6, 4:12, 8:16] = 0.9
+    seen = measure(7, "mass", "left", heat, truth, np.zeros_like(truth), 0.01)
+    assert (seen.scene, seen.finding, seen.side, seen.there, seen.patient) == (7, "mass", "left", True, "")
+    assert (seen.truth_ml, seen.mask_ml, seen.dice) == pytest.approx((2.56, 2.56, 0.5))
+    assert seen.evidence == pytest.approx(np.log(9), abs=1e-3)
+    assert measure(0, "mass", None, heat, np.roll(truth, 14, 2), np.zeros_like(truth), 0.01).hit is False
+
+
+def test_what_nobody_knows_marks_nothing():
+    heat, nothing = np.full((8, 20, 30), 0.01, np.float32), np.zeros((8, 20, 30), bool)
+    heat[2:6, 4:12, 4:12] = 0.9
+    seen = measure(0, "mass", None, heat, nothing, heat > 0.5, 0.01)
+    assert (seen.mask_ml, seen.there, seen.dice) == (0.0, False, 1.0)
+    assert seen.evidence < 0
+
+
+@pytest.mark.parametrize(("ml", "there"), [(0.03, True), (0.0299, False)])
+def test_less_than_a_nodule_of_four_millimetres_is_not_there(ml, there):
+    truth = np.zeros((4, 5, 6), bool)
+    truth[1, 2, 3] = True
+    seen = measure(0, "nodule", None, np.full(truth.shape, 0.1, np.float32), truth, np.zeros_like(truth), ml)
+    assert (seen.there, seen.truth_components) == (there, int(there))
+
+
+def pieces(*given: tuple[float, float, float, float]) -> tuple[Component, ...]:
+    return tuple(Component(*one) for one in given)
+
+
+def seen_with(*given, truth_ml=2.0, truth_components=2, evidence=3.0, **more) -> Observation:
+    return Observation(
+        0, "mass", None, True, evidence, truth_ml, 3.0, 0.4, True, truth_components, pieces(*given), **more
+    )
+
+
+def test_the_surest_piece_is_kept_and_others_from_an_evidence_on():
+    seen = seen_with((0.5, 3.0, 1.0, 1.0), (0.5, 2.0, 1.0, 0.5), (0.5, 1.0, 1.0, 0.0), (0.8, 3.0, 0.5, 0.5))
+    assert [one.evidence for one in kept_components(seen, 0.5, None)] == [3.0, 2.0, 1.0]
+    assert [one.evidence for one in kept_components(seen, 0.5, 2.0)] == [3.0, 2.0]
+    assert [one.evidence for one in kept_components(seen, 0.5, 9.0)] == [3.0]
+    assert [one.ml for one in kept_components(seen, 0.8, None)] == [0.5]
+    assert kept_components(seen, 0.65, None) == []
+
+
+def test_dice_and_f1_of_pieces():
+    seen = seen_with((0.5, 3.0, 1.0, 1.0), (0.5, 2.0, 1.0, 0.5), (0.5, 1.0, 1.0, 0.4))
+    every = list(seen.components)
+    assert dice_of(seen, every) == pytest.approx(2 * 1.9 / (3 + 2))
+    assert dice_of(seen, []) == 0.0
+    assert f1_of(seen, every) == pytest.approx(2 * 2 / (3 + 2)), "a piece is right when half of it is"
+    assert f1_of(replace(seen, truth_components=1), every) == pytest.approx(2 / 4), "one is not found twice"
+    nothing = replace(seen, truth_ml=0.0, truth_components=0)
+    assert dice_of(nothing, []) == f1_of(nothing, []) == 1.0
+
+
+def test_maps_are_cut_by_what_is_outlined_and_there():
+    good = seen_with((0.5, 6.0, 4.0, 2.0), (0.8, 6.0, 2.0, 2.0), truth_components=1)
+    assert fit_threshold([good] * 6) == (0.8, None), "of equal choices the first, which keeps all"
+    for left_out in (replace(good, there=False), replace(good, outlined=False), replace(good, components=())):
+        assert fit_threshold([good] * 5 + [left_out])[0] == (
+            0.8 if left_out.components == () else Calibration.threshold
+        )
+    assert fit_threshold([replace(good, components=())] * 6) == (Calibration.threshold, Calibration.min_secondary_logit)
+
+
+def test_thresholds_leave_one_in_twenty_and_three_in_twenty_on_the_wrong_side(rng):
+    there = np.arange(4000) % 2 == 0
+    evidence = rng.normal(np.where(there, 0.8, -0.8), 1.0)
+    fitted = fit_calibration(observations(evidence, there))
+    probability = np.array([fitted.probability(e) for e in evidence])
+    assert (probability[there] < fitted.absent_below).mean() == pytest.approx(0.05, abs=0.01)
+    assert (probability[~there] >= fitted.present_above).mean() == pytest.approx(0.15, abs=0.01)
+
+
+def test_thresholds_of_what_is_told_apart_well_meet_at_a_half():
+    fitted = fit_calibration(observations(np.tile([-4.0, 4.0], 50), np.tile([0, 1], 50)))
+    assert fitted.absent_below == fitted.present_above == 0.5
+
+
+def test_a_real_scan_weighs_as_much_as_ten_painted_ones():
+    painted = observations([-3.0, -1.0, 1.0, 3.0] * 10, [0, 0, 1, 1] * 10)
+    real = [replace(one, patient="p") for one in observations([2.0, 4.0, 6.0, 8.0], [0, 0, 1, 1])]
+    tenfold = fit_calibration(painted + 10 * observations([2.0, 4.0, 6.0, 8.0], [0, 0, 1, 1]))
+    assert fit_calibration(painted + real).intercept == pytest.approx(tenfold.intercept, abs=0.1)
+    assert fit_calibration(painted + real).intercept < fit_calibration(painted).intercept - 0.5
+
+
+def test_a_calibration_needs_both_kinds_and_a_structure_none():
+    card = ModelCard("toy", ("mass", "nodule"), structures=("lung", "liver"))
+    fitted = fit_all(card, observations([3, -3], [1, 0]) + observations([3], [1], "nodule"))
+    assert set(fitted) == {"mass", "lung", "liver"}
+    assert fitted["lung"] == Calibration()
+
+
+def test_a_summary_says_what_was_called_what_and_how_much_is_marked_wrongly():
+    seen = observations([3.0, 0.0, -3.0, 3.0, 0.0, -3.0], [1, 1, 1, 0, 0, 0])
+    seen[1] = replace(seen[1], outlined=False)
+    (row,) = summary(seen, plain)
+    assert row["there_called"] == row["not_there_called"] == {"present": 1, "unsure": 1, "absent": 1}
+    assert (row["sensitivity"], row["specificity"]) == pytest.approx((2 / 3, 1 / 3))
+    assert (row["outlined"], row["dice"], row["hit"]) == (2, pytest.approx(0.6), 1.0)
+    assert (row["false_ml_median"], row["false_ml_mean"]) == pytest.approx((0.5, 1 / 3))
+    assert row["auroc"] == pytest.approx(0.5)
+    (nothing,) = summary(observations([3.0], [1]), plain)
+    assert (nothing["specificity"], nothing["false_ml_median"], nothing["false_ml_mean"]) == (None, None, None)
+    assert summary(observations([-3.0], [0]), plain)[0]["dice"] is None
+
+
+def test_real_patients_are_judged_without_themselves_and_reported_apart():
+    there = np.arange(30) % 2 == 0
+    painted = observations(np.where(there, 3.0, -3.0), there)
+    real = [
+        replace(one, patient=f"p{one.scene // 2}")
+        for one in observations([13.0, 7.0, 13.0, 7.0, 3.0, -3.0], [1, 0, 1, 0, 1, 0])
+    ]
+    decided = calibrate_model(ModelCard("toy", ("mass",)), painted + real, 30)
+    (row,), (real_row,) = decided.rows, decided.real_rows
+    assert (row["present"], row["absent"]) == (15, 15)
+    assert (real_row["present"], real_row["absent"]) == (3, 3)
+    assert real_row["sensitivity"] == 1.0
+    only_real = calibrate_model(ModelCard("toy", ("mass",)), real, 0)
+    assert (only_real.rows, only_real.findings) == ([], ("mass",))
+
+
+def test_what_nobody_asked_about_is_kept_unless_findings_are_named():
+    card = ModelCard("toy", ("mass", "nodule"))
+    seen = observations([3, -3], [1, 0])
+    assert calibrate_model(card, seen, 2).findings == ("mass", "nodule")
+    assert calibrate_model(card, seen, 2, ("mass",)).findings == ("mass",)
+
+
+def test_observations_are_read_back_as_they_were_written(tmp_path):
+    seen = [seen_with((0.5, 3.0, 1.0, 1.0)), *observations([1.0], [0])]
+    path = tmp_path / "seen.json"
+    path.write_text(json.dumps({"scans": 7, "observations": as_rows(seen)}))
+    assert read_observations(path) == (7, seen)
+    with pytest.raises(ConfigError, match="cannot be read"):
+        read_observations(tmp_path / "none.json")
+    for content in ("no json", "{}", '{"scans": 1, "observations": [{"pieces": []}]}'):
+        path.write_text(content)
+        with pytest.raises(ConfigError, match="holds no observations"):
+            read_observations(path)
+
+
+def test_rows_of_a_manifest_are_asked_of_their_scans(tmp_path):
+    """A mass on the left, outlined; the other rows say what is not there, what nobody knows and what was not taught."""
+    scan = body([((65.0, 10.0, -70.0), 15.0, MASS)])
+    place = write_nifti(tmp_path / "ct.nii.gz", scan.voxels.astype(np.int16), scan.lps_from_kji)
+    mask = write_nifti(tmp_path / "mass.nii.gz", (scan.voxels == MASS).astype(np.uint8), scan.lps_from_kji)
+    rows = [
+        Row(place, "mass in the left lung", mask, patient="p1", line=2),
+        Row(place, "mass in the right lung", label="absent", patient="p1", line=3),
+        Row(place, "no ground-glass opacity", patient="p1", line=4),
+        Row(place, "mass", label="unknown", patient="p1", line=5),
+        Row(place, "honeycombing", patient="p1", line=6),
+        Row(place, "mass", patient="p1", line=7),
+    ]
+    told = []
+    seen = list(observe_manifest(rule_model(), rows, lambda done, total: told.append((done, total))))
+    assert [(one.scene, one.finding, one.side, one.there, one.outlined) for one in seen] == [
+        (2, "mass", "left", True, True),
+        (3, "mass", "right", False, False),
+        (4, "ground_glass_opacity", None, False, False),
+        (7, "mass", None, True, False),
+    ]
+    assert {one.patient for one in seen} == {"p1"}
+    assert [one.evidence > 0 for one in seen] == [True, False, False, True]
+    outlined = seen[0]
+    assert outlined.truth_ml == pytest.approx(4 / 3 * np.pi * 15**3 / 1000, rel=0.1)
+    assert outlined.mask_ml == pytest.approx(outlined.truth_ml, rel=0.5)
+    assert outlined.dice > 0.8 and outlined.hit and outlined.truth_components == 1
+    assert told == [(1, 1)]
+
+
+def test_painted_scans_are_asked_about_what_is_there_on_every_side(monkeypatch):
+    """A map that is sure of exactly what was painted on the asked side makes every answer right."""
+    scenes, asked = [], []
+
+    def paint(anatomy, spec, rng, first):
+        scenes.append(make_scene(anatomy, spec, rng, "mass"))
+        return scenes[-1]
+
+    def look(study, query, model):
+        asked.append((query.finding.id, query.side))
+        assert study.scan.unit == "HU"
+        np.testing.assert_allclose(np.diag(study.scan.lps_from_kji[:3, 2::-1]), scenes[-1].spacing_mm[::-1])
+        np.testing.assert_allclose(study.scan.lps_from_kji[1::-1, 3], scenes[-1].offset_mm)
+        return SimpleNamespace(
+            heat=np.where(scenes[-1].where(query.finding.id, query.side), 0.95, 0.05).astype(np.float32)
+        )
+
+    monkeypatch.setattr(calibration, "make_scene", paint)
+    monkeypatch.setattr(calibration, "assess", look)
+    body_of = make_phantom(1, (10.0, 8.0, 8.0))
+    spec = SceneSpec(shape=None, weights={"mass": 1.0}, max_findings=1)
+    seen = list(observe(rule_model(), [body_of], spec, range(1), seed=3))
+    assert [(one.finding, one.side) for one in seen] == asked
+    assert [side for finding, side in asked if finding == "mass"] == [None, "left", "right"]
+    assert len([side for finding, side in asked if finding == "pleural_effusion"]) == 1
+    whole, left, right = (one for one in seen if one.finding == "mass")
+    assert whole.there and left.there is not right.there
+    assert whole.truth_ml == pytest.approx(left.truth_ml + right.truth_ml)
+    assert whole.truth_ml == pytest.approx(scenes[0].where("mass").sum() * 10 * 8 * 8 / 1000)
+    assert [one.dice for one in (whole, left, right)] == [1.0, 1.0, 1.0]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -104,6 +107,7 @@ def test_a_study_that_grows_is_not_quiet_and_is_answered_whole_in_the_end(tmp_pa
     desk.archive.held.append(images[3])
     assert desk.poller.step(), "seen to have changed, so not fetched"
     assert not desk.files("incoming")
+    assert not (tmp_path / "audit.jsonl").exists(), "that it grows is no failure"
     desk.work()
     desk.archive.held.append(images[4])
     desk.work()
@@ -232,6 +236,78 @@ def test_what_cannot_be_fetched_is_tried_a_few_times_and_set_aside(
     assert desk.files("fetched") == desk.files("incoming") == []
 
 
+def told(desk: Desk) -> list[dict[str, object]]:
+    """What the account says, without its times."""
+    return [{key: value for key, value in json.loads(line).items() if key != "time"} for line in desk.said.splitlines()]
+
+
+def test_each_try_is_accounted_for(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Short(study(1)))
+    desk.work()
+    name = desk.poller.audit.hashed(study(1)[0].StudyInstanceUID)
+    assert told(desk) == [
+        {"event": "not-fetched", "study": name, "reason": "incomplete", "attempt": 1},
+        {"event": "not-fetched", "study": name, "reason": "incomplete", "attempt": 2},
+        {"event": "quarantined", "study": name, "reason": "incomplete", "state": "polled"},
+    ]
+    desk.archive.held += study(2, slices=4)
+    desk.poller.archive = MemoryArchive(study(2, slices=4))
+    desk.work()
+    other = desk.poller.audit.hashed(study(2)[0].StudyInstanceUID)
+    assert {"event": "fetched", "study": other, "images": 4} in told(desk)
+
+
+def test_a_study_that_changes_after_it_was_set_aside_is_fetched(tmp_path: Path) -> None:
+    desk = Desk(tmp_path, Short(study(1)))
+    desk.work()
+    desk.poller.archive = MemoryArchive(study(1, slices=4))
+    desk.work()
+    assert desk.seen == [4]
+
+
+def test_pauses_double_and_an_archive_that_is_down_is_looked_at_as_often_as_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    desk = Desk(tmp_path, Short(study(1)), pause_s=100.0, attempts=5)
+    desk.look()
+    waited = []
+    while '"quarantined"' not in desk.said if (tmp_path / "audit.jsonl").exists() else True:
+        began = now[0]
+        while not desk.poller.step():
+            now[0] += 50.0
+        waited.append(now[0] - began)
+    assert waited == [0.0, 100.0, 200.0, 300.0, 300.0]
+    desk.archive.failing = DOWN
+    desk.poller.settings = PollSettings(every_s=150.0)
+    desk.poller._next_look = 0.0
+    looks = []
+    for _ in range(120):
+        before = desk.archive.asked
+        desk.poller.look_if_due()
+        looks += [now[0]] if desk.archive.asked > before else []
+        now[0] += 10.0
+    assert [b - a for a, b in zip(looks, looks[1:])] == [150.0, 200.0, 300.0, 300.0]
+
+
+def test_each_modality_is_looked_for_within_the_window(tmp_path: Path) -> None:
+    asked = []
+
+    class Notes(MemoryArchive):
+        def studies(self, modality: str, since: date, most: int):
+            asked.append((modality, since, most))
+            return super().studies(modality, since, most)
+
+    desk = Desk(tmp_path, Notes([*study(1), *study(2, Modality="MR")]))
+    desk.poller.settings = PollSettings(modalities=("CT", "MR"), window_days=3, max_studies=7)
+    desk.look()
+    assert asked == [(kind, date.today() - timedelta(days=3), 7) for kind in ("CT", "MR")]
+    assert desk.poller.last_look is not None
+    assert desk.poller.step() and desk.poller.step() and not desk.poller.step()
+    assert len(desk.files("incoming")) == 6
+
+
 def test_what_is_too_large_is_not_taken(tmp_path: Path) -> None:
     desk = Desk(tmp_path, MemoryArchive(study(1)), bounds=Bounds(1000, 0))
     desk.work()
@@ -277,6 +353,22 @@ def test_what_an_archive_makes_a_library_do_does_not_end_the_node(tmp_path: Path
     desk.archive.failing = None
     desk.work()
     assert desk.seen == [3]
+
+
+def test_a_study_that_makes_a_library_fail_does_not_keep_the_others_waiting(tmp_path: Path) -> None:
+    class Breaks(MemoryArchive):
+        def sent(self, study_uid: str, series_uid: str | None) -> Iterator[Dataset]:
+            if study_uid == study(1)[0].StudyInstanceUID:
+                raise ValueError("of Planted^Marker")
+            yield from super().sent(study_uid, series_uid)
+
+    desk = Desk(tmp_path, Breaks([*study(1), *study(2, slices=4)]))
+    desk.work()
+    assert desk.seen == [4]
+    assert [line.get("reason") for line in told(desk) if line["event"] in ("not-fetched", "quarantined")] == [
+        "ValueError"
+    ] * 3
+    assert "Marker" not in desk.said
 
 
 def test_told_to_stop_it_leaves_a_study_for_the_next_time(tmp_path: Path) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import logging
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -191,4 +194,125 @@ def test_an_image_that_comes_later_opens_the_study_again(tmp_path: Path) -> None
     late = study(1, slices=5)[3:]
     desk.bring(late)
     desk.work()
+    assert len(desk.archive.stored) == 2
+
+
+def test_images_that_come_while_results_are_sent_are_asked_too(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    store, late = desk.archive.store, study(1, slices=5)[3:]
+
+    def store_slowly(files: Sequence[Path]) -> None:
+        desk.bring(late)
+        late.clear()
+        store(files)
+
+    desk.archive.store = store_slowly  # type: ignore[method-assign]
+    desk.bring(study(1))
+    desk.work()
+    assert len(desk.archive.stored) == 2
+    assert desk.ledger.counts()["done"] == 1
+    assert desk.files("incoming") == desk.files("results") == []
+
+
+def told(desk: Desk) -> list[dict[str, object]]:
+    """What the account says, without its times."""
+    lines = (desk.folder / "audit.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key != "time"} for line in lines]
+
+
+def test_each_step_is_accounted_for(tmp_path: Path) -> None:
+    desk = Desk(tmp_path)
+    desk.bring(study(1))
+    desk.archive.failing = REFUSES
+    desk.work()
+    name = desk.worker.audit.hashed(study(1)[0].StudyInstanceUID)
+    assert told(desk) == [
+        {"event": "answered", "study": name, "series": 1, "images": 3},
+        {"event": "failed", "study": name, "reason": "refused", "attempt": 1},
+        {"event": "failed", "study": name, "reason": "refused", "attempt": 2},
+        {"event": "quarantined", "study": name, "reason": "refused", "state": "sending"},
+    ]
+    desk.archive.failing = None
+    desk.bring(study(2))
+    desk.work()
+    other = desk.worker.audit.hashed(study(2)[0].StudyInstanceUID)
+    assert told(desk)[-1] == {"event": "sent", "study": other, "objects": 1}
+
+
+def test_pauses_double_up_to_five_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
+        raise ValueError("of Planted^Marker")
+
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    desk = Desk(tmp_path, fail)
+    desk.worker.pause_s, desk.worker.attempts = 100.0, 5
+    desk.bring(study(1))
+    waited = []
+    with caplog.at_level(logging.WARNING, "tips_med"):
+        while desk.ledger.counts()["quarantined"] == 0:
+            began = now[0]
+            while not desk.worker.step():
+                now[0] += 50.0
+            waited.append(now[0] - began)
+    assert waited == [0.0, 100.0, 200.0, 300.0, 300.0]
+    assert {one.get("reason") for one in told(desk)} == {"ValueError"}
+    assert "Marker" not in caplog.text
+
+
+def test_all_queries_and_all_series_are_asked_and_all_results_sent(tmp_path: Path) -> None:
+    asked = []
+
+    def note(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
+        asked.append((series_uid, list(queries)))
+        answer_simply(images, series_uid, queries, out)
+
+    desk = Desk(tmp_path, note, [Rule(["nodule", "mass"], modality="CT"), Rule(["effusion"])])
+    second = study(1)
+    for n, image in enumerate(second):
+        image.SeriesInstanceUID, image.SOPInstanceUID = "1.2.9", f"1.2.9.{n}"
+        image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
+    beats = []
+    desk.worker.beat = lambda: beats.append(1)
+    desk.bring([*study(1), *second])
+    desk.work()
+    queries = ["nodule", "mass", "effusion"]
+    assert sorted(asked) == sorted([("1.2.9", queries), (study(1)[0].SeriesInstanceUID, queries)])
+    assert len({sop for _, _, sop in desk.archive.stored}) == 2
+    assert len(beats) == 4, "before each series and each result"
+
+
+def test_a_failed_answer_leaves_no_half_results(tmp_path: Path) -> None:
+    def half(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
+        answer_simply(images, series_uid, queries, out)
+        raise ReadError("is damaged", code="damaged")
+
+    desk = Desk(tmp_path, half)
+    desk.bring(study(1))
+    desk.worker.step()
+    assert list((tmp_path / "results").iterdir()) == []
+    assert len(desk.files("incoming")) == 3
+
+
+def test_what_was_sent_before_a_failure_is_not_sent_again(tmp_path: Path) -> None:
+    def twice(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
+        for part in ("a", "b"):
+            (out / part).mkdir()
+            answer_simply(images, series_uid, queries, out / part)
+
+    desk = Desk(tmp_path, twice)
+    store, sent = desk.archive.store, []
+
+    def second_fails(files: Sequence[Path]) -> None:
+        sent.extend(file.parent.name for file in files)
+        if len(sent) == 2:
+            raise DOWN
+        store(files)
+
+    desk.archive.store = second_fails  # type: ignore[method-assign]
+    desk.bring(study(1))
+    desk.work()
+    assert sent == ["a", "b", "b"]
     assert len(desk.archive.stored) == 2
