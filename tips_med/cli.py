@@ -170,7 +170,7 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
     if not console.is_terminal:
         console.width = max(console.width, 110)  # a file or a pipe has no edge to keep to
     if command == "ground":
-        from tips_med.exporters.table import answers_table
+        from tips_med.exporters.answers_table import answers_table
 
         console.print(answers_table(result))
         for answer in result:
@@ -181,7 +181,7 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
     elif command == "inspect":
         import json
 
-        from tips_med.exporters.inspection import inspection_table
+        from tips_med.exporters.inspection_table import inspection_table
 
         if arguments.get("json"):
             sys.stdout.write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")

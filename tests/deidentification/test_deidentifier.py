@@ -16,7 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from tests.readers.awkward.multiframe_cases import ENHANCED_CT, merge
 from tests.readers.awkward.writing import ROOT, make_series, write_file, write_series
 from tips_med.deidentification import Deidentifier, copy_images
-from tips_med.deidentification.table import profile
+from tips_med.deidentification.profile import profile
 from tips_med.errors import ConfigError, OutputError
 from tips_med.readers import read_scan
 from tips_med.scan import Provenance

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.multival import MultiValue
 from pydicom.tag import BaseTag
 
-from tips_med.deidentification.table import profile, put_dummy
+from tips_med.deidentification.profile import profile, put_dummy
 from tips_med.notes import Note, without_identity
 from tips_med.scan import Scan
 from tips_med.secret import secret_key

@@ -28,9 +28,9 @@ except ImportError as e:
     raise MissingExtraError("figures", "matplotlib", "figures") from e
 
 from tips_med.exporters.base import Exporter
+from tips_med.exporters.display_windows import SOFT_TISSUE, Window, window_for
 from tips_med.exporters.panels import HEAT_COLOURS, ON_IMAGE, OUTLINE, Painter
 from tips_med.exporters.views import Box, Plane, axial_plane, coronal_plane, key_heights_mm
-from tips_med.exporters.windows import SOFT_TISSUE, Window, window_for
 from tips_med.geometry import transform_points
 from tips_med.grounding import Grounding
 from tips_med.shapes import Heat, Mask

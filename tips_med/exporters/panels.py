@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patheffects import withStroke
 
+from tips_med.exporters.display_windows import Window
 from tips_med.exporters.views import Box, Plane, body_box, height_step_mm, marked_corners, scan_box, slice_index
-from tips_med.exporters.windows import Window
 from tips_med.grounding import Grounding
 from tips_med.shapes import Heat, Mask
 

@@ -7,11 +7,11 @@ tensor(1.)
 """
 
 from tips_med.metrics.base import CaseMetric, GroundingMetric, Interval
-from tips_med.metrics.instances import InstanceDetection, count_instances, find_components
+from tips_med.metrics.detection import InstanceDetection, count_instances, find_components
 from tips_med.metrics.localization import ContrastToNoise, PointingGame, ThresholdIoU
 from tips_med.metrics.overlap import GlobalDice, HitRate, SurfaceDice, dice, surface_dice
+from tips_med.metrics.perturbations import ParaphraseStability, SwapTest
 from tips_med.metrics.presence import FalsePositiveVolume, PresenceDetection
-from tips_med.metrics.words import ParaphraseStability, SwapTest
 
 __all__ = [
     "CaseMetric",

@@ -5,10 +5,10 @@ brings; nothing of it is imported before it is used.
 """
 
 from tips_med.encoders.tips.convert import convert_npz
-from tips_med.encoders.tips.finetune import FineTuning, merge_lora, prepare_finetuning
 from tips_med.encoders.tips.image import NEIGHBOUR_SLABS, WINDOW_SLABS, PatchMode, TipsEncoder
 from tips_med.encoders.tips.scores import patch_cosines, patch_logits, patch_probabilities, zero_shot_head
 from tips_med.encoders.tips.text import CT_TEMPLATES, PHOTO_TEMPLATES, TipsTextTower
+from tips_med.encoders.tips.tuning import FineTuning, merge_lora, prepare_finetuning
 from tips_med.encoders.tips.weights import TipsTowers, load_tips, save_tips
 
 __all__ = [

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from tips_med.encoders.base import ImageFeatures, ImageTower, Progress
-from tips_med.encoders.tips.windows import encode_windows, fitted_grid
+from tips_med.encoders.tips.sliding_windows import encode_windows, fitted_grid
 from tips_med.errors import ConfigError
 from tips_med.geometry import index_from_block
 from tips_med.slabs import SlabSpec, SlabStack

@@ -20,7 +20,7 @@ from highdicom.seg import (
 )
 from pydicom.sr.codedict import codes as standard
 
-from tips_med.exporters.dicom import codes, words
+from tips_med.exporters.dicom import codes, phrasing
 from tips_med.exporters.dicom.equipment import DESCRIPTION, NOTICE, Equipment, SeriesPlan
 from tips_med.exporters.dicom.source import SourceImages
 from tips_med.grounding import Grounding
@@ -50,7 +50,7 @@ def _parametric(grounding: Grounding, source: SourceImages, equipment: Equipment
     values = np.where(np.isfinite(grounding.heat), grounding.heat, NOT_SEEN).astype(np.float32)
     mapping = RealWorldValueMapping(
         lut_label="SCORE",
-        lut_explanation=f"probability that a point belongs to: {words.query_subject(grounding)}"[:64],
+        lut_explanation=f"probability that a point belongs to: {phrasing.query_subject(grounding)}"[:64],
         unit=codes.NO_UNITS,
         value_range=(0.0, 1.0),
         slope=1.0,

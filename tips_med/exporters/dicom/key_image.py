@@ -12,11 +12,10 @@ from pydicom.sr.codedict import codes as standard
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
-from tips_med.exporters.dicom import words
 from tips_med.exporters.dicom.equipment import DESCRIPTION, NOTICE, Equipment, SeriesPlan
 from tips_med.exporters.dicom.source import SourceImages
 from tips_med.exporters.dicom.sr import observer
-from tips_med.exporters.windows import window_for
+from tips_med.exporters.display_windows import window_for
 from tips_med.geometry import axis_letters
 from tips_med.grounding import Grounding
 
@@ -44,7 +43,7 @@ def make_key_image(
     arguments = equipment.arguments
     made = sc.SCImage.from_ref_dataset(
         reference,
-        pixel_array=draw(grounding, k, words.place(grounding, source, k, k)),
+        pixel_array=draw(grounding, k, phrasing.place(grounding, source, k, k)),
         photometric_interpretation="RGB",
         bits_allocated=8,
         coordinate_system="PATIENT",
@@ -92,7 +91,7 @@ def draw(grounding: Grounding, k: int, place: str) -> np.ndarray:
     rgb[find_boundaries(inside, mode="outer")] = _CONTOUR_RGB
     decision = grounding.presence
     sure = f"p = {decision.probability:.2f}" if decision.probability is not None else f"score {decision.score:.2f}"
-    lines = [f"{words.subject(grounding)}: {decision.state}, {sure} ({place})", f"{NOTICE}."]
+    lines = [f"{phrasing.subject(grounding)}: {decision.state}, {sure} ({place})", f"{NOTICE}."]
     return np.vstack([rgb, _banner(lines, shape[1])])
 
 

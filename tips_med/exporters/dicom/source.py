@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 
 from tips_med.deidentification import Deidentifier
 from tips_med.errors import OutputError, ReadError
-from tips_med.exporters.dicom.values import fitting
+from tips_med.exporters.dicom.attributes import fitting
 from tips_med.readers.sources import dicom_files
 from tips_med.scan import Scan
 

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
 
 import tips_med
-from tips_med.exporters.dicom import codes, words
+from tips_med.exporters.dicom import codes, phrasing
 from tips_med.exporters.dicom.equipment import DESCRIPTION, MANUFACTURER, NOTICE, Equipment, SeriesPlan
 from tips_med.exporters.dicom.seg import Tracked
 from tips_med.exporters.dicom.source import SourceImages
@@ -85,7 +85,7 @@ def _presence(
     query, decision = grounding.query, grounding.presence
     group = sr.MeasurementsAndQualitativeEvaluations(
         tracking_identifier=sr.TrackingIdentifier(
-            uid=hd.UID(), identifier=f"query: {words.query_subject(grounding)}"[:64]
+            uid=hd.UID(), identifier=f"query: {phrasing.query_subject(grounding)}"[:64]
         ),
         finding_type=codes.sought(query),
         finding_category=codes.category(query),
@@ -104,7 +104,7 @@ def _presence(
             *(sr.QualitativeEvaluation(codes.REASON, codes.reason(reason)) for reason in decision.reasons),
         ],
     )
-    _comment(group, f"{words.sentence(grounding, source)} Query: {words.query_subject(grounding)}. {NOTICE}.")
+    _comment(group, f"{phrasing.sentence(grounding, source)} Query: {phrasing.query_subject(grounding)}. {NOTICE}.")
     return group
 
 
@@ -145,7 +145,7 @@ def _instance(
             )
         ),
     )
-    place = words.place(grounding, source, *instance.slices)
+    place = phrasing.place(grounding, source, *instance.slices)
     _comment(group, ". ".join(filter(None, [instance.region, place[:1].upper() + place[1:], NOTICE])) + ".")
     return group
 

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.phantom.abdomen import build_abdomen
-from tips_med.synthesis.phantom.canvas import Build
+from tips_med.synthesis.phantom.build import Build
 from tips_med.synthesis.phantom.chest import build_heart, build_lungs, diaphragm_mm
 from tips_med.synthesis.phantom.trunk import (
     APEX_MM,

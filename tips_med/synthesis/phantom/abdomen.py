@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tips_med.synthesis.phantom.canvas import Build, Point, smooth_line
+from tips_med.synthesis.phantom.build import Build, Point, smooth_line
 from tips_med.synthesis.phantom.trunk import BOTTOM_MM, DEPTH_MM, SPINE_Y_MM, WIDTH_MM, Habitus
 
 

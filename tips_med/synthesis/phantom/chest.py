@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tips_med.geometry import LEFT, RIGHT
-from tips_med.synthesis.phantom.canvas import Box, Build, Point, smooth_line
+from tips_med.synthesis.phantom.build import Box, Build, Point, smooth_line
 from tips_med.synthesis.phantom.trees import grow, stamp
 from tips_med.synthesis.phantom.trunk import APEX_MM, DEPTH_MM, EVERYWHERE, SPINE_Y_MM, WIDTH_MM, Habitus
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tips_med.synthesis.phantom.canvas import Build
+from tips_med.synthesis.phantom.build import Build
 
 STEP_MM = 1.5
 LEAF_MM = 0.7

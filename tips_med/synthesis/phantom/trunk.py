@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tips_med.synthesis.phantom.canvas import Box, Build
+from tips_med.synthesis.phantom.build import Box, Build
 
 WIDTH_MM, DEPTH_MM = 136.0, 94.0
 """Half of the inside of the rib cage of an average adult, at its widest."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tips_med.alignment import AlignmentHead
 from tips_med.card import ModelCard
-from tips_med.encoders.tips.finetune import FineTuning
+from tips_med.encoders.tips.tuning import FineTuning
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from tips_med.alignment import AlignmentHead
 from tips_med.card import ModelCard
 from tips_med.encoders.compact import DEPTH, CompactImageTower, CompactNet
 from tips_med.encoders.compact_text import CompactTextNet, CompactTextTower
-from tips_med.encoders.tips.finetune import FineTuning
+from tips_med.encoders.tips.tuning import FineTuning
 from tips_med.errors import ConfigError
 from tips_med.model import save_model
 from tips_med.training.towers.base import TrainableTowers, Tuning

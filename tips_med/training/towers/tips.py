@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from tips_med.alignment import AlignmentHead
 from tips_med.card import ModelCard
 from tips_med.encoders.tips import FineTuning, TipsEncoder, TipsTextTower, TipsTowers, merge_lora, prepare_finetuning
-from tips_med.encoders.tips.finetune import blocks_of
-from tips_med.encoders.tips.windows import fitted_grid
+from tips_med.encoders.tips.sliding_windows import fitted_grid
+from tips_med.encoders.tips.tuning import blocks_of
 from tips_med.errors import ConfigError
 from tips_med.loading import save_tuned_tips
 from tips_med.training.towers.base import TrainableTowers, Tuning

@@ -14,7 +14,7 @@ from tests.readers.awkward.writing import make_series, write_series
 from tips_med.deidentification import Deidentifier
 from tips_med.exporters.dicom import make_results, read_source
 from tips_med.exporters.dicom.key_image import draw
-from tips_med.exporters.dicom.words import place, sentence
+from tips_med.exporters.dicom.phrasing import place, sentence
 from tips_med.readers import read_scan
 
 

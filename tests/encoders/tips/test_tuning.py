@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from tips_med.encoders.tips.finetune import FineTuning, count, has_lora, merge_lora, prepare_finetuning
 from tips_med.encoders.tips.image import TipsEncoder
 from tips_med.encoders.tips.text import TipsTextTower
+from tips_med.encoders.tips.tuning import FineTuning, count, has_lora, merge_lora, prepare_finetuning
 from tips_med.encoders.tips.weights import TipsTowers, load_tips, save_tips
 from tips_med.errors import ConfigError, MissingExtraError, WeightsError
 

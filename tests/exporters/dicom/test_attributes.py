@@ -16,7 +16,7 @@ from tests.exporters.dicom.answers import answer
 from tests.exporters.dicom.test_results import errors_of, needs_dciodvfy
 from tests.readers.awkward.writing import make_series, write_series
 from tips_med.exporters.dicom import DicomExporter
-from tips_med.exporters.dicom.values import fitting
+from tips_med.exporters.dicom.attributes import fitting
 from tips_med.readers import read_scan
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from tips_med.encoders.tips.windows import encode_windows, fitted_grid, window_starts
+from tips_med.encoders.tips.sliding_windows import encode_windows, fitted_grid, window_starts
 
 
 def brightness(pixels: torch.Tensor) -> torch.Tensor:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.exporters.patient import ask, make_scan
-from tips_med.exporters.windows import BONE, LUNG, SOFT_TISSUE, Window, window_for
+from tips_med.exporters.display_windows import BONE, LUNG, SOFT_TISSUE, Window, window_for
 
 
 @pytest.mark.parametrize(

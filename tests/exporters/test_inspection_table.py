@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from tips_med.exporters.inspection import MAX_ROWS, inspection_table
+from tips_med.exporters.inspection_table import MAX_ROWS, inspection_table
 from tips_med.readers import Inspection
 from tips_med.readers.inspection import ReadingProblem
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from tests.exporters.patient import make_grounding, make_scan, with_text
-from tips_med.exporters.table import answers_table
+from tips_med.exporters.answers_table import answers_table
 from tips_med.grounding import Grounding
 
 
