@@ -12,6 +12,7 @@ from pydicom.sr.codedict import codes as standard
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
+from tips_med.exporters.dicom import phrasing
 from tips_med.exporters.dicom.equipment import DESCRIPTION, NOTICE, Equipment, SeriesPlan
 from tips_med.exporters.dicom.source import SourceImages
 from tips_med.exporters.dicom.sr import observer
