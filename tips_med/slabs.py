@@ -146,7 +146,7 @@ def crop_to_body(slabs: SlabStack, margin: int = 8) -> SlabStack:
 
     Rows and columns are kept from the first to the last that holds a two-thousandth of the body.
     """
-    box = body_box(slabs.body.inside, slabs.spec.patch, margin)
+    box = body_crop(slabs.body.inside, slabs.spec.patch, margin)
     if box is None:
         return slabs
     rows, columns = box
@@ -160,7 +160,7 @@ def crop_to_body(slabs: SlabStack, margin: int = 8) -> SlabStack:
     )
 
 
-def body_box(inside: np.ndarray, patch: int, margin: int = 8) -> tuple[slice, slice] | None:
+def body_crop(inside: np.ndarray, patch: int, margin: int = 8) -> tuple[slice, slice] | None:
     """Rows and columns that ``crop_to_body`` keeps, in whole patches; None where there is no body.
 
     Args:

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from tips_med.grounding import Decision, Instance, Reason
-from tips_med.grounding.wording import REASONS, sentence, subject_of
+from tips_med.grounding.wording import REASONS, subject_of, write_sentence
 from tips_med.query import Lexicon
 
 LEXICON = Lexicon.load("chest_ct")
@@ -34,7 +34,7 @@ def instance(label: int, volume_ml: float, long_axis_mm: float = 12.4, region: s
 
 
 def said(query: str, decision: Decision, *instances: Instance, others: tuple[Instance, ...] = ()) -> str:
-    return sentence(LEXICON.parse(query), decision, instances, others)
+    return write_sentence(LEXICON.parse(query), decision, instances, others)
 
 
 PRESENT, ABSENT = Decision("present", 0.8, 0.91), Decision("absent", 0.1, 0.04)

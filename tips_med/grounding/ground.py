@@ -21,7 +21,7 @@ from tips_med.grounding.decision import combine_sides, decide_presence, mark_uns
 from tips_med.grounding.evidence import evidence_map, peak_logit
 from tips_med.grounding.instances import filter_by_size, find_instances
 from tips_med.grounding.thorax import SIDES, Thorax, find_thorax
-from tips_med.grounding.wording import CHECKED, sentence
+from tips_med.grounding.wording import CHECKED, write_sentence
 from tips_med.model import GroundingModel, load_model
 from tips_med.query import Lexicon, Query, Term
 from tips_med.scan import Scan
@@ -214,7 +214,7 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
         instances=instances,
         peak_lps=instances[0].peak_lps if instances else (x, y, z),
         token_heat=WordMaps(study, understood, model),
-        sentence=sentence(understood, decision, instances, others),
+        sentence=write_sentence(understood, decision, instances, others),
         model=model.identity,
     )
 

@@ -36,7 +36,9 @@ CHECKED = ("solid", "part_solid", "ground_glass", "spiculated")
 """Attributes that the shipped model saw in training, true and false."""
 
 
-def sentence(query: Query, decision: Decision, instances: Sequence[Instance], others: Sequence[Instance] = ()) -> str:
+def write_sentence(
+    query: Query, decision: Decision, instances: Sequence[Instance], others: Sequence[Instance] = ()
+) -> str:
     """Says what was found, where, how sure that is and why it is no surer.
 
     Args:

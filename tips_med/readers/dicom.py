@@ -23,7 +23,7 @@ def read_catalog(catalog: Catalog, *, series: str | None, phase: int | None, fil
     """
     chosen, notes = pick_series(catalog, series)
     with PixelReader() as reader:
-        stack, more = plan(chosen, reader, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
+        stack, more = plan_reading(chosen, reader, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
         voxels = _read_voxels(stack, reader)
     affine = stack.lps_from_kji
     unit = unit_of(chosen.modality, stack.first)
@@ -35,7 +35,7 @@ def read_catalog(catalog: Catalog, *, series: str | None, phase: int | None, fil
     return Scan(voxels, affine, chosen.modality, unit, _provenance(chosen, stack, notes))
 
 
-def plan(
+def plan_reading(
     chosen: Series, reader: PixelReader, *, phase: int | None, fill_gaps: bool, untilt: bool
 ) -> tuple[Stack, list[str]]:
     """The stack of slices that would be read, pixels not yet read, and notes."""

@@ -9,7 +9,7 @@ from typing import Any
 from tips_med.errors import ReadError
 from tips_med.geometry import axis_letters, spacing_mm
 from tips_med.readers.catalog import Catalog, Series, pick_series, scan_files
-from tips_med.readers.dicom import plan
+from tips_med.readers.dicom import plan_reading
 from tips_med.readers.objects import class_name
 from tips_med.readers.pixels import PixelReader
 from tips_med.readers.reading import read_scan
@@ -197,7 +197,7 @@ def _volume_report(series: Series, files: DicomFiles, volume: Volume, number: in
     with PixelReader() as reader:
         while stack is None:
             try:
-                stack, notes = plan(series, reader, phase=number if count > 1 else None, **options)
+                stack, notes = plan_reading(series, reader, phase=number if count > 1 else None, **options)
             except ReadError as error:
                 problems.append(_problem(files.relabel(error)))
                 option = _RECOVERIES.get(error.code)

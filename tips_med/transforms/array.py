@@ -32,7 +32,7 @@ from tips_med.readers import read_scan
 from tips_med.resampling import resample
 from tips_med.scan import Scan
 from tips_med.shapes import Affine
-from tips_med.slabs import SlabSpec, body_box, bridge_gaps, make_slabs, stack_channels, working_grid
+from tips_med.slabs import SlabSpec, body_crop, bridge_gaps, make_slabs, stack_channels, working_grid
 from tips_med.transforms.boxes import Boxes
 from tips_med.transforms.tensors import (
     BODY,
@@ -274,7 +274,7 @@ class CropToBody(Boxes):
             body: On the same grid, [1 slab y x].
         """
         slab, y, x = shape_of(data)
-        box = body_box(with_place(body).as_tensor()[0].bool().numpy(), self.patch, self.margin)
+        box = body_crop(with_place(body).as_tensor()[0].bool().numpy(), self.patch, self.margin)
         rows, columns = box or (slice(0, y), slice(0, x))
         return self.cut(
             data, (0, rows.start, columns.start), (slab, rows.stop - rows.start, columns.stop - columns.start)

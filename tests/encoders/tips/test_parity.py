@@ -13,7 +13,7 @@ from tests.encoders.tips.checkpoints import HEADS, fill_by_rule, text_shapes, vi
 from tips_med.encoders.tips.convert import model_from_npz
 from tips_med.encoders.tips.extra import quiet
 from tips_med.encoders.tips.image import TipsEncoder
-from tips_med.encoders.tips.weights import load_model, read_config, weights_files
+from tips_med.encoders.tips.weights import load_towers, read_config, weights_files
 
 TOLERANCE = 2e-5
 """The golden values are rounded to five decimals."""
@@ -32,7 +32,7 @@ def models(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
             with quiet():
                 model.save_pretrained(folder / "saved")
             files = weights_files(folder / "saved")
-            model = load_model(folder / "saved", read_config(folder / "saved", files))
+            model = load_towers(folder / "saved", read_config(folder / "saved", files))
         made[kind] = model
     return made
 

@@ -14,7 +14,7 @@ from tests.readers.awkward.writing import make_series, write_series
 from tips_med.deidentification import Deidentifier
 from tips_med.exporters.dicom import make_results, read_source
 from tips_med.exporters.dicom.key_image import draw
-from tips_med.exporters.dicom.phrasing import place, sentence
+from tips_med.exporters.dicom.phrasing import answer_sentence, place
 from tips_med.readers import read_scan
 
 
@@ -51,7 +51,7 @@ def test_slices_are_named_by_instance_number_where_there_is_one(
     source = read_source(path, grounding.scan)
     assert place(grounding, source, 2, 4) == said
     told = replace(grounding, sentence="Nodule: present, 1.2 ml, slices 2 to 4.")
-    assert sentence(told, source) == f"Nodule: present, 1.2 ml, {said}."
+    assert answer_sentence(told, source) == f"Nodule: present, 1.2 ml, {said}."
     first, last = grounding.instances[0].slices
     report = make_results(told, source).report
     assert any(place(grounding, source, first, last)[1:] in line for line in comments(report))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.serving.node.pieces import study
-from tips_med.serving.node.rules import Rule, SeriesFacts, plan, series_in
+from tips_med.serving.node.rules import Rule, SeriesFacts, plan_queries, series_in
 
 SERIES = SeriesFacts("1.2", "CT", "CHEST", "Thorax 1.0 Br40", 1.0, 200)
 
@@ -36,7 +36,7 @@ def test_a_series_that_does_not_state_its_thickness_fits_no_limit() -> None:
 
 def test_queries_of_all_rules_that_fit_are_asked_once() -> None:
     rules = [Rule(["a", "b"]), Rule(["b", "c"], modality="CT"), Rule(["d"], modality="MR")]
-    assert plan(rules, [SERIES]) == [("1.2", ["a", "b", "c"])]
+    assert plan_queries(rules, [SERIES]) == [("1.2", ["a", "b", "c"])]
 
 
 def test_series_are_counted_and_damaged_files_passed_over(tmp_path: Path) -> None:
@@ -73,8 +73,8 @@ def test_what_a_header_does_not_say_is_empty_and_frames_count_as_images(tmp_path
 
 def test_series_that_no_rule_fits_are_not_planned() -> None:
     other = SeriesFacts("1.3", "MR", "", "", None, 200)
-    assert plan([Rule(["a"], modality="CT")], [other, SERIES]) == [("1.2", ["a"])]
-    assert plan([], [SERIES]) == []
+    assert plan_queries([Rule(["a"], modality="CT")], [other, SERIES]) == [("1.2", ["a"])]
+    assert plan_queries([], [SERIES]) == []
 
 
 def test_two_images_are_enough_unless_a_rule_says_otherwise() -> None:

@@ -74,7 +74,7 @@ def load_tips(
     folder = _download(str(path)[len(HUB) :], revision) if str(path).startswith(HUB) else Path(path)
     files = weights_files(folder)
     config = read_config(folder, files)
-    model = load_model(folder, config)
+    model = load_towers(folder, config)
     sha256 = hash_of(files)
     tokenizer = read_tokenizer(folder, model.text_model.config.vocab_size)
     name = f"tips-{variant(model.vision_model.config.hidden_size)}-{mode}@{sha256[:8]}"
@@ -218,7 +218,7 @@ def read_config(folder: Path, files: list[Path]) -> Tipsv2Config:
         raise
 
 
-def load_model(folder: Path, config: Tipsv2Config) -> Tipsv2Model:
+def load_towers(folder: Path, config: Tipsv2Config) -> Tipsv2Model:
     """Both towers, in float32 on the CPU, filled to the last tensor.
 
     Raises:

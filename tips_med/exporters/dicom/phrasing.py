@@ -24,7 +24,7 @@ def query_subject(grounding: Grounding) -> str:
     return subject(grounding) if grounding.scan.provenance.deidentified else grounding.query.text
 
 
-def sentence(grounding: Grounding, source: SourceImages) -> str:
+def answer_sentence(grounding: Grounding, source: SourceImages) -> str:
     """The answer in words, its slices as the PACS counts them."""
     text = grounding.sentence
     if grounding.scan.provenance.deidentified:

@@ -104,7 +104,9 @@ def _presence(
             *(sr.QualitativeEvaluation(codes.REASON, codes.reason(reason)) for reason in decision.reasons),
         ],
     )
-    _comment(group, f"{phrasing.sentence(grounding, source)} Query: {phrasing.query_subject(grounding)}. {NOTICE}.")
+    _comment(
+        group, f"{phrasing.answer_sentence(grounding, source)} Query: {phrasing.query_subject(grounding)}. {NOTICE}."
+    )
     return group
 
 

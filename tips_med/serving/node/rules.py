@@ -69,7 +69,7 @@ class Rule:
         return series.images >= self.min_images
 
 
-def plan(rules: Sequence[Rule], series: Sequence[SeriesFacts]) -> list[tuple[str, list[str]]]:
+def plan_queries(rules: Sequence[Rule], series: Sequence[SeriesFacts]) -> list[tuple[str, list[str]]]:
     """Series Instance UIDs with the queries of all rules that fit, each query once."""
     planned = []
     for one in series:

@@ -16,7 +16,7 @@ from tips_med.serving.archive import Archive, dicom_objects
 from tips_med.serving.node.audit import Audit
 from tips_med.serving.node.ledger import Ledger, LedgerStudy, Outgoing
 from tips_med.serving.node.receiver import sync_folder
-from tips_med.serving.node.rules import Rule, plan, series_in
+from tips_med.serving.node.rules import Rule, plan_queries, series_in
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class Worker:
     def _answer(self, study: LedgerStudy) -> None:
         self.ledger.postpone(study.key, 0.0, "being answered")
         taken = self.ledger.pending(study.key)
-        planned = plan(self.rules, series_in(self.incoming / study.key))
+        planned = plan_queries(self.rules, series_in(self.incoming / study.key))
         if not planned:
             self.audit.note("no-series-fits", study.uid, images=len(taken))
             self._forget(study, taken)
