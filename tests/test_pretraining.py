@@ -41,7 +41,7 @@ def data(tmp_path):
 
 
 def train(data, steps: int, out: str = "run", image=COARSE, start=None, **more):
-    cases = [pretraining.Case(name, f"{name}.nii.gz", lungs=f"{name}-lungs.nii.gz") for name in ("one", "two")]
+    cases = [pretraining.TrainingCase(name, f"{name}.nii.gz", lungs=f"{name}-lungs.nii.gz") for name in ("one", "two")]
     return pretraining.pretrain(
         data,
         data / out,

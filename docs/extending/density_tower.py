@@ -40,14 +40,14 @@ class DensityText(TextTower):
     def embed(self, phrases: list[str]) -> list[TextFeatures]:
         """One embedding a word, [token embedding], and their sum for the phrase."""
         words = [tuple(phrase.split()) for phrase in phrases]
-        tokens = [torch.tensor([[float(word == name) for name in RANGES_HU] for word in one]) for one in words]
+        tokens = [torch.tensor([[word == name for name in RANGES_HU] for word in one]).float() for one in words]
         return [TextFeatures(each, each.sum(0, keepdim=True), one) for each, one in zip(tokens, words)]
 
 
 head = AlignmentHead(2, 2, 1).requires_grad_(False)  # a score is a product of text and patch, plus a bias
 head.to_patch.weight.copy_(12 * torch.eye(2))
 head.bias.weight.zero_()
-card = ModelCard("density", findings=(), structures=tuple(RANGES_HU))
+card = ModelCard("density", findings=(), structures=("fat", "bone"))
 model = GroundingModel(DensityTower(), DensityText(), head, card, "0" * 64)
 
 
@@ -57,5 +57,4 @@ def open_density(argument: str, device: torch.device) -> GroundingModel:
 
 
 if __name__ == "__main__":
-    study = tips_med.encode(tips_med.read_scan(sample_path()), model)
-    print(tips_med.ground(study, "bone", model).sentence)
+    print(tips_med.ground(tips_med.encode(tips_med.read_scan(sample_path()), model), "bone", model).sentence)

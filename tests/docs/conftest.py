@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import nibabel as nib
 import numpy as np
 import pytest
 
@@ -37,9 +38,18 @@ def chest_ct(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workplace(tmp_path: Path, chest_ct: Path, monkeypatch: pytest.MonkeyPatch, encoded_once: None) -> Iterator[Path]:
-    """An empty folder with ``chest_ct`` and ``study``, the same series, in which snippets are run."""
+    """A folder in which snippets are run.
+
+    It has ``chest_ct`` and ``study``, the bundled scan as a series; ``chest.nii.gz``, the same as a file; and
+    ``mass.nii.gz``, a mask of a block.
+    """
     for name in ("chest_ct", "study"):
         (tmp_path / name).symlink_to(chest_ct)
+    image: Any = nib.load(sample_path())
+    nib.save(image, tmp_path / "chest.nii.gz")
+    mask = np.zeros(image.shape, np.uint8)
+    mask[tuple(slice(size // 3, size // 3 + 5) for size in image.shape)] = 1
+    nib.save(nib.Nifti1Image(mask, image.affine), tmp_path / "mass.nii.gz")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(ROOT))
     yield tmp_path

@@ -51,13 +51,15 @@ def test_the_exporter_writes_a_line_for_each_component(tmp_path):
     assert [[row["side"] for row in table] for table in tables] == [["left", "right"], []]
 
 
-def test_the_metric_is_one_of_torchmetrics(rng):
+def test_the_metric_is_one_of_torchmetrics():
     metric = load("volume_metric").VolumeDifference()
     truth = np.zeros((2, 10, 10), bool)
-    metric.update(truth, truth)
+    metric.update(make_grounding(), None, "present")
+    metric.add_masks(truth, truth)
     assert metric.cases == 0
     truth[:, :5] = True
-    metric.update(np.ones_like(truth), truth, patient="a")
+    metric.add_masks(np.ones_like(truth), truth, patient="a")
+    metric.update(make_grounding(), None, "present")
     values = metric.compute()
     assert (float(values["bias"]), float(values["error"])) == (1.0, 1.0)
 

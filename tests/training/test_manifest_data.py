@@ -107,12 +107,12 @@ def test_a_mirrored_crop_swaps_the_words_with_the_image(module):
 
 
 def test_a_swapped_phrase_is_denied_only_where_the_right_one_is_true(module):
-    asked = crops(module, flip_prob=0.0, negative_prob=1.0, shape=(6, 32, 48)).crop(0).targets
-    right = next(one for one in asked if one.target.any())
-    wrong = next(one for one in asked if not one.target.any() and one.phrase != "pleural effusion")
+    targets = crops(module, flip_prob=0.0, negative_prob=1.0, shape=(6, 32, 48)).crop(0).targets
+    right = next(one for one in targets if one.target.any())
+    wrong = next(one for one in targets if not one.target.any() and one.phrase != "pleural effusion")
     assert wrong.phrase != right.phrase
     np.testing.assert_array_equal(wrong.known > 0, right.target > 0.5)
-    absent = next(one for one in asked if one.phrase == "pleural effusion")
+    absent = next(one for one in targets if one.phrase == "pleural effusion")
     assert (absent.known > 0)[right.target > 0].all()
     assert absent.known.sum() > 4 * wrong.known.sum(), "denied wherever the scan measured something"
 
@@ -219,12 +219,12 @@ def test_a_configurations_own_monai_transforms_change_crops_of_training_alone(mo
     plain, noisy, again = crop(), crop(transforms=[noise]), crop(transforms=[noise])
     assert 5 < np.std(noisy.volume_hu - plain.volume_hu) < 40
     np.testing.assert_array_equal(noisy.volume_hu, again.volume_hu)
-    assert [one.phrase for one in noisy.asked] == [one.phrase for one in plain.asked]
-    for one, two in zip(noisy.asked, plain.asked):
+    assert [one.phrase for one in noisy.targets] == [one.phrase for one in plain.targets]
+    for one, two in zip(noisy.targets, plain.targets):
         np.testing.assert_array_equal(one.target, two.target)
     turned = crop(transforms=[Flipd(("image", "seen", "masks"), spatial_axis=1)])
     np.testing.assert_array_equal(turned.volume_hu, plain.volume_hu[:, ::-1])
-    np.testing.assert_array_equal(turned.asked[0].target, plain.asked[0].target[:, ::-1])
+    np.testing.assert_array_equal(turned.targets[0].target, plain.targets[0].target[:, ::-1])
     np.testing.assert_array_equal(
         crop(augment=False, transforms=[noise]).volume_hu, crop(augment=False).volume_hu
     )  # fmt: skip
@@ -239,13 +239,13 @@ def test_a_phrase_without_a_mirror_image_stops_the_mirror(module):
     replace(study, statements=(*study.statements, liver)).save(file)
     drawn = crops(module, flip_prob=1.0)
     drawn.files = [file]
-    assert "mass in the left lung" in [one.phrase for one in drawn.crop(0).asked]
+    assert "mass in the left lung" in [one.phrase for one in drawn.crop(0).targets]
 
 
 def test_a_crop_larger_than_the_study_is_filled_up_with_air_that_was_not_seen(module):
     crop = crops(module, flip_prob=0.0, shift_hu=0.0, shape=(8, 64, 64)).crop(0)
     study = PreparedStudy.load(module.files["train"][0])
     assert crop.whole
-    absent = next(one for one in crop.asked if one.phrase == "pleural effusion")
+    absent = next(one for one in crop.targets if one.phrase == "pleural effusion")
     assert absent.known.sum() == study.seen.sum()
     assert (crop.volume_hu[absent.known == 0] == -1024).all()
