@@ -67,6 +67,7 @@ class Content:
         relation: Phrases after which a structure only places a finding.
         normal: Phrases that say that nothing is wrong with a structure.
         combined: Triples of ids, (attribute, structure, finding): an enlarged heart is cardiomegaly.
+        objects: Ids of structures that are looked for themselves, even where another structure places them.
         looks: Findings that are only a look beside another one, with the attribute that they are then.
         contrary: Words after which what was denied before is not denied any more.
         lasting: Ids of findings that a history leaves behind: a lobectomy.
@@ -91,6 +92,7 @@ class Content:
     relation: tuple[str, ...] = ()
     normal: tuple[str, ...] = ()
     combined: tuple[tuple[str, str, str], ...] = ()
+    objects: tuple[str, ...] = ()
     looks: Mapping[str, str] = field(default_factory=dict)
     contrary: tuple[str, ...] = ()
     lasting: tuple[str, ...] = ()
@@ -139,6 +141,7 @@ class _Reader:
             spelling=self.table("spelling", sections.get("spelling")),
             readings=self.table("readings", sections.get("readings")),
             combined=self.combined(sections.get("combined"), terms),
+            objects=self.known("objects", sections.get("objects"), terms, "structure"),
             looks=self.looks(sections.get("looks"), terms),
             lasting=self.known("lasting", sections.get("lasting"), terms, "finding"),
             numbers=self.table("numbers", sections.get("numbers")),

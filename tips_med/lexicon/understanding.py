@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tips_med.lexicon.terms import Side, Term
+from tips_med.lexicon.tokens import Citation
+
+State = Literal["present", "absent", "possible", "prior"]
 
 Role = Literal[
     "finding",
@@ -15,7 +18,11 @@ Role = Literal[
     "attribute",
     "negation",
     "hedge",
+    "history",
+    "comparison",
     "measurement",
+    "citation",
+    "unchecked",
     "function",
     "unknown",
 ]
@@ -71,7 +78,12 @@ class Query:
         words: What the text tower gets, with the span that each word came from. Abbreviations are written out,
             and synonyms that are kept from training are said in usual words; negation, hedges, sizes and unknown words
             are left out, for they do not say where something is.
-        suggestions: For unknown words, the nearest known ones: ``(("noduel", ("nodule", "nodules")),)``.
+        suggestions: For unknown words, the nearest known ones: ``(("glassy", ("glass",)),)``.
+        prior: Whether the text only says that it was there once: "history of pneumonia".
+        mended: Typing errors, with what they were read as: ``(("noduel", "nodule"),)``.
+        count: How many there are said to be: "two nodules".
+        cited: The images that the text cites: "series 3, image 142".
+        source: Where the question stands in the text that was asked, from its first character to after its last.
     """
 
     text: str
@@ -86,6 +98,21 @@ class Query:
     spans: tuple[Span, ...] = ()
     words: tuple[PhraseWord, ...] = ()
     suggestions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    prior: bool = False
+    mended: tuple[tuple[str, str], ...] = ()
+    count: int | None = None
+    cited: tuple[Citation, ...] = ()
+    source: tuple[int, int] | None = None
+
+    @property
+    def state(self) -> State:
+        """What the text says of it: present, absent, possible, or that it was there once."""
+        return "absent" if self.negated else "prior" if self.prior else "possible" if self.hedged else "present"
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """The parts of the text that are understood and that no map can honour, as typed: "new", "not calcified"."""
+        return tuple(span.text for span in self.spans if span.role in ("comparison", "history", "unchecked", "citation"))
 
     @property
     def understood(self) -> tuple[str, ...]:
