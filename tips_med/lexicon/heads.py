@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Literal
 
 from tips_med.lexicon.content import Content
@@ -78,6 +79,7 @@ class SentenceReader:
 
     def heads(self) -> list[Head]:
         """The heads in order, not yet with their ranges."""
+        self._adjectives_of_structures()
         self._looks_beside_findings()
         self._places_after_relations()
         self._combined()
@@ -91,6 +93,15 @@ class SentenceReader:
         if not heads:
             heads = [Head(at, "structure") for at in self._structures_alone()]
         return sorted(heads, key=lambda head: head.at)
+
+    def _adjectives_of_structures(self) -> None:
+        """Reads "hepatic" in "hepatic vessels" as a place: the vessels are meant."""
+        for at, (one, other) in enumerate(pairwise(self.matches)):
+            if one.role == other.role == "structure" and one.term is not None and other.term is not None:
+                adjective = any(form.number == "adjective" and form.words == one.words for form in one.term.forms)
+                nested = one.term.id in around(other.term, self.terms) or other.term.id in around(one.term, self.terms)
+                if adjective and not nested and one.term != other.term and "," not in self.gaps[at + 1]:
+                    self.matches[at] = replace(one, role="location", silent=True)
 
     def _looks_beside_findings(self) -> None:
         """Reads "ground-glass" in "ground-glass nodule", and "calcification" in "nodule with calcification", as looks."""
@@ -150,7 +161,7 @@ class SentenceReader:
             match = self.matches[here]
             if match.role == "finding" or is_hard(self.gaps[here]) or "," in self.gaps[here]:
                 return False
-            if match.role in PLACES or match.role == "measurement":
+            if match.role == "structure" and match.term is not None and match.term.id != "lung":
                 return True
         return False
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tips_med.errors import QueryError
 from tips_med.lexicon.content import Content
+from tips_med.lexicon.foreign import refuse_foreign
 from tips_med.lexicon.heads import JOINTS, Head, SentenceReader, gaps_of, is_hard
 from tips_med.lexicon.links import set_ranges, share
 from tips_med.lexicon.matching import Match, Matcher
@@ -80,6 +81,7 @@ class Parser:
                 code="query-too-long",
             )
         matches = self._without_former_sizes(self._matcher.match(text))
+        refuse_foreign(text, matches)
         refuse_nothing(Query(text, suggestions=self._suggestions(text, matches)), matches)
         questions: list[_Question] = []
         for part in _sentences(text, matches):
@@ -88,8 +90,8 @@ class Parser:
             raise nothing_to_find(text)
         if len(questions) == 1:
             only = questions[0]
-            missing = [match for match in matches if not any(_same(match, own) for own in only.members)]
-            members = tuple(sorted((*only.members, *missing), key=lambda match: matches_order(match)))
+            read = {(own.start, own.end, own.words): own for own in only.members}
+            members = tuple(read.get((match.start, match.end, match.words), match) for match in matches)
             return [self._query(text, _Question(only.head, members, only.finding), as_written, whole=True)]
         return [self._query(text, question, as_written, whole=False) for question in questions]
 
@@ -158,6 +160,8 @@ class Parser:
         ]
         if len(words) > MAX_WORDS:
             words = [word for word in words if spans[word.span].role != "function"][:MAX_WORDS]
+        if not words and (place := _implied(members, self._content)) is not None:
+            words = [PhraseWord(word, 0) for word in place.forms[0].words]
         query = Query(
             text,
             spans=spans,
@@ -172,13 +176,15 @@ class Parser:
         return resolve(query, members, question.finding, self._content.terms)
 
 
+def _implied(members: Sequence[Match], content: Content) -> Term | None:
+    """The structure of a place whose own words do not reach the text tower."""
+    ids = (one for match in members if match.term is not None for one in (*match.term.structures, match.term.within))
+    return next((content.terms[one] for one in ids if one), None)
+
+
 def matches_order(match: Match) -> tuple[int, int]:
     """Orders matches as they stand in the text."""
     return match.start, match.end
-
-
-def _same(one: Match, other: Match) -> bool:
-    return (one.start, one.end, one.words) == (other.start, other.end, other.words)
 
 
 def _sentences(text: str, matches: list[Match]) -> list[list[Match]]:
@@ -213,30 +219,23 @@ def _trimmed(members: Sequence[Match]) -> tuple[Match, ...]:
         and any(other.role in ("side", "location", "attribute", "structure") for other in members[at - 1 : at])
         and any(other.role in ("side", "location", "attribute", "structure") for other in members[at + 1 : at + 2])
     ]
-    return tuple(sorted((*kept, *inner), key=matches_order))
+    return tuple(match for match in members if match in kept or match in inner)
 
 
 def _composed(text: str, members: Sequence[Match]) -> tuple[str, tuple[Match, ...]]:
     """The text of one question of several: its own pieces, in order."""
-    pieces: list[str] = []
-    length = 0
-    moved: list[Match] = []
-    end = -1
+    composed, end, moves = "", 0, 0
+    shift: dict[int, int] = {}
     for match in sorted(members, key=matches_order):
         if match.start >= end:
-            gap = text[end : match.start] if 0 <= end else ""
-            if pieces:
-                near = gap.isspace() or gap in ("-", ", ", " (", ": ")
-                pieces.append(gap if near else " ")
-                length += len(pieces[-1])
-            begin, fresh = length, text[match.start : match.end]
-        else:
-            begin, fresh = length - (end - match.start), text[end : match.end] if match.end > end else ""
-        pieces.append(fresh)
-        length += len(fresh)
+            gap = text[end : match.start]
+            composed += (gap if gap.isspace() or gap in ("-", ", ", ": ") else " ") if composed else ""
+            moves = len(composed) - match.start
+        shift[match.start] = moves
+        composed += text[max(end, match.start) : match.end]
         end = max(end, match.end)
-        moved.append(replace(match, start=begin, end=begin + match.end - match.start))
-    return "".join(pieces), tuple(moved)
+    moved = (replace(one, start=one.start + shift[one.start], end=one.end + shift[one.start]) for one in members)
+    return composed, tuple(moved)
 
 
 def _mended(text: str, members: Sequence[Match]) -> tuple[tuple[str, str], ...]:

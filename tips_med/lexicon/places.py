@@ -104,6 +104,20 @@ def _side_before(sides: Sequence[int], first: _Item, matches: Sequence[Match]) -
     return bool(sides) and bool(first.structures)
 
 
+def _elsewhere(one: _Item, other: _Item, terms: Mapping[str, Term]) -> bool:
+    """Whether a location of one item cannot be in the structure of the other: "hilar or mediastinal"."""
+    return any(
+        other.structures.isdisjoint({*terms[location].structures, *around_of(terms[location].structures, terms)})
+        for location in one.locations
+        if terms[location].structures and other.structures
+    )
+
+
+def around_of(structures: Sequence[str], terms: Mapping[str, Term]) -> set[str]:
+    """Ids of all that one of the structures is part of."""
+    return set().union(*(around(terms[one], terms) for one in structures))
+
+
 def _apart(one: _Item, other: _Item, terms: Mapping[str, Term]) -> bool:
     """Whether two items of a list are two questions."""
     if one.sizes and other.sizes and not one.sizes & other.sizes:
@@ -116,6 +130,8 @@ def _apart(one: _Item, other: _Item, terms: Mapping[str, Term]) -> bool:
         )
         if not nested:
             return True
+    if _elsewhere(one, other, terms) or _elsewhere(other, one, terms):
+        return True
     if one.sides and other.sides and one.sides != other.sides and "both" not in one.sides | other.sides:
         if one.locations and other.locations:
             return one.locations != other.locations

@@ -120,7 +120,7 @@ class PolarityReader:
         for here in range(at + 1, until):
             match, gap = self.matches[here], self.gaps[here]
             ends = is_hard(gap) or ":" in gap or ("," in gap and bool(others))
-            ends |= match.role in ("negation", "hedge") or match.pattern == "contrary"
+            ends |= match.role == "negation" or (match.role == "hedge" and head is None) or match.pattern == "contrary"
             if ends and others and (head is None or any(self._foreign(one) for one in others) or is_hard(gap)):
                 break
             if match.pattern == "context" or match.role in (*_QUALIFIERS, "unknown"):
