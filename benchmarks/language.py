@@ -117,8 +117,8 @@ class Tally:
     agreed: int = 0
     wrong: list[str] = field(default_factory=list)
 
-    def add(self, text: str, meant: list[Meaning], said: list[Meaning]) -> None:
-        """Compares what is meant with what was understood."""
+    def add(self, text: str, meant: list[Meaning], said: list[Meaning], *, again: bool = False) -> None:
+        """Compares what is meant with what was understood; ``again`` lets a text say the same thing twice."""
         left, missed = list(said), []
         for one in meant:
             found = next((other for other in left if one.agrees(other)), None)
@@ -126,6 +126,9 @@ class Tally:
                 missed.append(one)
             else:
                 left.remove(found)
+        if again:
+            said = [one for one in said if one not in left or not any(other.agrees(one) for other in meant)]
+            left = [one for one in left if not any(other.agrees(one) for other in meant)]
         self.texts += 1
         self.meant += len(meant)
         self.said += len(said)
@@ -199,7 +202,7 @@ def tally_reports(lexicon: Lexicon, path: Path) -> dict[str, Tally]:
         report: Report = read_report(text, lexicon)
         said = list(dict.fromkeys(meaning_of(one.query) for one in report.statements))
         said = _without_twins(said)
-        tallies.setdefault(name, Tally()).add(text, list(dict.fromkeys(meant)), said)
+        tallies.setdefault(name, Tally()).add(text, list(dict.fromkeys(meant)), said, again=True)
     return tallies
 
 

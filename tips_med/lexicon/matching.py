@@ -122,6 +122,7 @@ class Matcher:
     def match(self, text: str) -> list[Match]:
         """The matches of a text, in order."""
         tokens = _joined_levels(self._expand([self._mended(token) for token in tokenize(text)]))
+        tokens = self._completed(tokens)
         return _without_distances(_with_non(self._match(tokens)))
 
     def _mended(self, token: Token) -> Token:
@@ -148,6 +149,24 @@ class Matcher:
                 expanded += tokens[at : at + length]
             at += length
         return expanded
+
+    def _completed(self, tokens: list[Token]) -> list[Token]:
+        """Completes "pleural or pericardial effusion" and "pleural effusion or thickening"."""
+        completed: list[Token] = []
+        for at, token in enumerate(tokens):
+            completed.append(token)
+            if at + 3 < len(tokens) and tokens[at + 1].word in _JOINTS - {"to"}:
+                other, noun = tokens[at + 2], tokens[at + 3]
+                if self._is_finding(other.word, noun.word) and self._is_finding(token.word, noun.word):
+                    completed.append(Token(noun.word, token.start, token.end))
+            if at >= 2 and at + 1 < len(tokens) and token.word in _JOINTS - {"to"}:
+                first, noun, other = tokens[at - 2], tokens[at - 1], tokens[at + 1]
+                if self._is_finding(first.word, noun.word) and self._is_finding(first.word, other.word):
+                    completed.append(Token(first.word, other.start, other.end))
+        return completed
+
+    def _is_finding(self, *words: str) -> bool:
+        return any(entry.role == "finding" for entry in self._entries.get(words, ()))
 
     def _match(self, tokens: list[Token]) -> list[Match]:
         matches: list[Match] = []

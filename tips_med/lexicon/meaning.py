@@ -151,7 +151,7 @@ def _structure(
             continue
         if structure is None or structure.id in around(implied, terms):
             structure = implied
-        elif structure.id not in location.structures:
+        elif structure.id not in location.structures and "abdomen" in around(structure, terms):
             raise QueryError(
                 f"{text!r} asks for the {location.name} of the {structure.name}",
                 expected=f"a part of the {structure.name}",

@@ -93,6 +93,8 @@ def items_of(
     found = []
     for number, group in enumerate(groups):
         inherited = general if number else []
+        if number and not (group.sides or group.locations or group.structures):
+            inherited = [*inherited, *(at for at in groups[0].members if matches[at].role in PLACES)]
         if number and not group.sides and len(groups[0].sides) == 1 and _side_before(sides, groups[0], matches):
             inherited = [*inherited, *sides]
         found.append(sorted({*base.members, *inherited, *group.members}))

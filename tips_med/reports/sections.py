@@ -34,6 +34,15 @@ _INLINE = re.compile(
 )
 
 
+_ONE_LINE = re.compile(
+    r"[ \t]*(?:date|time|patient|name|mrn|dob|age|sex|gender|accession|referring|referrer|ordering|requested|radiologist"
+    r"|dictated|signed|electronically|reported by|attending|resident|provider|physician|hospital|department|institution"
+    r"|address|phone|copy|cc|id|no|exam|study|comparison|contrast|dose|lung-rads|location)",
+    re.IGNORECASE,
+)
+"""Headings whose content ends with the line."""
+
+
 @dataclass(frozen=True)
 class Section:
     """A part of a report.
@@ -72,7 +81,10 @@ def _closed(text: str, sections: list[Section]) -> list[Section]:
     """Ends the sections that are no findings where an empty line ends them."""
     closed: list[Section] = []
     for section in sections:
-        empty = re.search(r"\n[ \t]*\n", text[section.start : section.end]) if section.kind == "other" else None
+        line = text.rfind("\n", 0, section.start) + 1
+        short = _ONE_LINE.match(text[line : section.start]) is not None
+        ends = r"\n" if short else r"\n[ \t]*\n"
+        empty = re.search(ends, text[section.start : section.end]) if section.kind == "other" else None
         content = text[section.start : section.start + empty.start()].strip() if empty else ""
         if empty and content:
             middle = section.start + empty.end()

@@ -75,11 +75,11 @@ def read_report(text: str, lexicon: Lexicon) -> Report:
         if section.kind == "other":
             continue
         for sentence in split_sentences(text, section.start, section.end):
-            if sentence.personal:
+            if sentence.personal or _is_heading(text[sentence.start : sentence.end]):
                 continue
             sentences += 1
             try:
-                queries = lexicon.parse_each(text[sentence.start : sentence.end], limit=None)
+                queries = lexicon.parse_each(text[sentence.start : sentence.end].replace("\n", " "), limit=None)
             except QueryError as error:
                 if error.code not in ("unknown-words", "nothing-to-find"):
                     refused[error.code] += 1
@@ -89,6 +89,11 @@ def read_report(text: str, lexicon: Lexicon) -> Report:
             statements += found
             unknown.update(word.lower() for query in queries for word in _plain_words(query))
     return Report(tuple(statements), sentences, used, unknown, refused)
+
+
+def _is_heading(text: str) -> bool:
+    """Whether a line only names what follows it: "Nodules:"."""
+    return text.rstrip().endswith(":") and len(text.split()) <= 3
 
 
 def _stated(queries: Iterable[Query], sentence: Sentence, kind: SectionKind, lexicon: Lexicon) -> Iterable[Statement]:
