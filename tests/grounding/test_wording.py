@@ -153,10 +153,10 @@ def unsure(*reasons: Reason, probability: float | None = 0.5, seen: float = 1.0)
             "Spiculated mass: present (probability 0.91), not outlined. 'likely' was left out.",
         ),
         (
-            "masss in lung frobnicated",
+            "massssy in lung frobnicated",
             PRESENT,
             [],
-            "Not understood: 'masss', 'frobnicated' (did you mean 'masses'?); answered without it. Lung: present "
+            "Not understood: 'massssy', 'frobnicated'; answered without it. Lung: present "
             "(probability 0.91), not outlined.",
         ),
     ],

@@ -32,6 +32,7 @@ Reason = Literal[
     "location-unchecked",
     "attribute-unchecked",
     "hedge-ignored",
+    "wording-unchecked",
     "size-of-all",
 ]
 """Why an answer is not more than it is, and what in the query it does not answer; see ``wording.REASONS``."""

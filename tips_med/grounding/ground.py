@@ -334,6 +334,8 @@ def _notes(query: Query) -> tuple[Reason, ...]:
     notes: list[Reason] = []
     if query.hedged:
         notes.append("hedge-ignored")
+    if query.unchecked:
+        notes.append("wording-unchecked")
     if any(location.id in LOBES for location in query.locations):
         notes.append("height-by-estimate")
     if any(location.id not in THIRDS for location in query.locations):
@@ -401,6 +403,19 @@ def _structure_phrase(query: Query) -> str:
 def query_term(query: Query) -> str:
     """The term that a query's answer is calibrated for."""
     return query.finding.id if query.finding else query.structure.id if query.structure else ""
+
+
+def parse_queries(text: str, model: GroundingModel | None = None) -> list[Query]:
+    """Gives every question of a text, to be asked one by one: "nodule or effusion, right" is two.
+
+    Args:
+        text: One or more findings, structures or places.
+        model: The shipped one when None; its lexicon is used. Whether it knows the answer is checked by ``ground``.
+
+    Raises:
+        QueryError: Nothing was understood, or the text contradicts itself.
+    """
+    return load_lexicon((model or default_model()).card.lexicon).parse_each(text)
 
 
 def parse_query(query: str | Query, model: GroundingModel) -> Query:

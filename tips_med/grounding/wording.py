@@ -25,11 +25,18 @@ REASONS: dict[Reason, str] = {
     "location-unchecked": "part of the requested place was not checked",
     "attribute-unchecked": "part of the description was not checked",
     "hedge-ignored": "the hedge was left out",
+    "wording-unchecked": "part of the wording was not checked",
     "size-of-all": "the size was not compared",
 }
 """What the codes of ``Decision.reasons`` mean, in words."""
 
-NOTES: tuple[Reason, ...] = ("hedge-ignored", "height-by-estimate", "location-unchecked", "attribute-unchecked")
+NOTES: tuple[Reason, ...] = (
+    "hedge-ignored",
+    "height-by-estimate",
+    "location-unchecked",
+    "attribute-unchecked",
+    "wording-unchecked",
+)
 """Reasons that say what of the query was not answered; they do not change the state."""
 
 CHECKED = ("solid", "part_solid", "ground_glass", "spiculated")
@@ -47,7 +54,7 @@ def write_sentence(
         instances: What was outlined, the surest first.
         others: What else is there, of another size than requested.
     """
-    parts = []
+    parts = [f"Read {typed!r} as {meant!r}." for typed, meant in query.mended]
     if query.unknown_words:
         words = ", ".join(repr(word) for word in query.unknown_words)
         nearest = [f"{known[0]!r}" for _, known in query.suggestions if known]
@@ -79,6 +86,8 @@ def _unanswered(query: Query, decision: Decision) -> list[str]:
     unchecked += [attribute.name for attribute in query.attributes if attribute.id not in CHECKED]
     if unchecked and decision.state != "absent":
         parts.append(f"{_capital(_list(unchecked))} was not checked.")
+    if query.unchecked:
+        parts.append(f"{_capital(_list([repr(part) for part in query.unchecked]))} was not checked.")
     if query.hedged:
         hedges = [span.text for span in query.spans if span.role == "hedge"]
         parts.append(f"{_capital(_list([repr(hedge) for hedge in hedges] or ['the hedge']))} was left out.")
@@ -106,15 +115,18 @@ def subject_of(query: Query) -> str:
         return f"{side} {name}" if side in ("left", "right") else name
     attributes = [span.text.lower() for span in query.spans if span.role == "attribute"]
     name = " ".join([*attributes, query.finding.name])
-    if query.locations:
-        where = f"in the {' '.join([*([side] if side else []), _list([place.name for place in query.locations])])}"
+    inside = [place.name for place in query.locations if place.kind == "location"]
+    near = [place.name for place in query.locations if place.kind == "structure"]
+    if inside:
+        where = f"in the {' '.join([*([side] if side else []), _list(inside)])}"
     elif structure and side == "both":
         where = f"in both {structure.name}s"
     elif structure:
         where = f"in the {' '.join([*([side] if side else []), structure.name])}"
     else:
         where = {"left": "on the left", "right": "on the right", "both": "on both sides", None: ""}[side]
-    return f"{name} {where}".strip()
+    beside = f"near the {_list(near)}" if near else ""
+    return " ".join(part for part in (name, where, beside) if part)
 
 
 def _sure(decision: Decision) -> str:

@@ -65,9 +65,9 @@ def refuse_foreign(text: str, matches: Sequence[Match]) -> None:
         OtherLanguageError: With the language.
     """
     words = [match for match in matches if any(word.isalpha() for word in match.words)]
-    strange = [match for match in words if match.role == "unknown" or match.mended]
-    strange = [match for match in strange if any(word.isalpha() for word in match.words)]
-    if 2 * len(strange) < len(words) or not strange or (len(words) < 2 and text.isascii()):
+    unknown = [match for match in words if match.role == "unknown"]
+    strange = len(unknown) + sum(bool(match.mended) and len(match.words) == 1 for match in words)
+    if 2 * strange < len(words) or not unknown or (len(words) < 2 and text.isascii()):
         return
     language = _language(text)
     if language is not None:

@@ -112,7 +112,15 @@ class Query:
     @property
     def unchecked(self) -> tuple[str, ...]:
         """The parts of the text that are understood and that no map can honour, as typed: "new", "not calcified"."""
-        return tuple(span.text for span in self.spans if span.role in ("comparison", "history", "unchecked", "citation"))
+        runs: list[tuple[int, int]] = []
+        after_one = False
+        for span in self.spans:
+            if span.role in ("comparison", "history", "unchecked", "citation"):
+                runs = [*runs[:-1], (runs[-1][0], span.end)] if after_one else [*runs, (span.start, span.end)]
+                after_one = True
+            elif span.role != "function":
+                after_one = False
+        return tuple(self.text[start:end] for start, end in runs)
 
     @property
     def understood(self) -> tuple[str, ...]:
