@@ -9,6 +9,7 @@ from typing import Any, cast, get_args
 
 import yaml
 
+from tips_med.configs import config_names, config_path
 from tips_med.errors import ConfigError
 from tips_med.lexicon.terms import Code, Form, Kind, Side, Term, WindowName
 from tips_med.lexicon.tokens import words_of
@@ -69,6 +70,7 @@ class Content:
         combined: Triples of ids, (attribute, structure, finding): an enlarged heart is cardiomegaly.
         objects: Ids of structures that are looked for themselves, even where another structure places them.
         looks: Findings that are only a look beside another one, with the attribute that they are then.
+        normal_means: For a structure that is called normal, the findings that it is then said not to have.
         contrary: Words after which what was denied before is not denied any more.
         lasting: Ids of findings that a history leaves behind: a lobectomy.
         numbers: Words that count, with the count in digits.
@@ -94,6 +96,7 @@ class Content:
     combined: tuple[tuple[str, str, str], ...] = ()
     objects: tuple[str, ...] = ()
     looks: Mapping[str, str] = field(default_factory=dict)
+    normal_means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     contrary: tuple[str, ...] = ()
     lasting: tuple[str, ...] = ()
     numbers: Mapping[str, str] = field(default_factory=dict)
@@ -105,7 +108,8 @@ def read_content(path: Path) -> Content:
     """Reads a lexicon's file.
 
     Args:
-        path: YAML; see ``radiology_configs/lexicons/chest_ct.yaml``.
+        path: YAML; see ``radiology_configs/lexicons/chest_ct.yaml``. With ``extends: chest_ct`` it only needs what it
+            adds to that one.
 
     Raises:
         ConfigError: If it cannot be read, or something in it is not as it should be; the place is named.
@@ -116,7 +120,28 @@ def read_content(path: Path) -> Content:
         raise ConfigError("cannot be read", path=path, expected="a lexicon in YAML", code="lexicon") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"is not YAML: {error}", path=path, expected="a lexicon in YAML", code="lexicon") from error
+    if isinstance(content, dict) and "extends" in content:
+        base = content.pop("extends")
+        if not isinstance(base, str) or base not in config_names("lexicons"):
+            raise ConfigError(
+                f"extends is {str(base)[:60]!r}",
+                path=path,
+                expected=f"a lexicon of this package: {', '.join(config_names('lexicons'))}",
+                code="lexicon",
+            )
+        shipped = config_path("lexicons", base)
+        content = _merged(yaml.load(shipped.read_text(encoding="utf-8"), Loader=_LOADER), content)  # noqa: S506
+        content["name"] = path.stem
     return _Reader(path).content(content)
+
+
+def _merged(base: Any, more: Any) -> Any:
+    """What a lexicon has and what another one adds to it: lists grow, entries of one name are replaced."""
+    if isinstance(base, dict) and isinstance(more, dict):
+        return base | {key: _merged(base[key], value) if key in base else value for key, value in more.items()}
+    if isinstance(base, list) and isinstance(more, list):
+        return base + more
+    return base if more is None else more
 
 
 class _Reader:
@@ -141,6 +166,7 @@ class _Reader:
             spelling=self.table("spelling", sections.get("spelling")),
             readings=self.table("readings", sections.get("readings")),
             combined=self.combined(sections.get("combined"), terms),
+            normal_means=self.normal_means(sections.get("normal_means"), terms),
             objects=self.known("objects", sections.get("objects"), terms, "structure"),
             looks=self.looks(sections.get("looks"), terms),
             lasting=self.known("lasting", sections.get("lasting"), terms, "finding"),
@@ -156,6 +182,12 @@ class _Reader:
             fields = self.mapping("an entry of combined", entry, set(kinds))
             found.append(tuple(self.known(kind, [fields.get(kind)], terms, kind)[0] for kind in kinds))
         return tuple(found)
+
+    def normal_means(self, value: Any, terms: Mapping[str, Term]) -> dict[str, tuple[str, ...]]:
+        """Structures with the findings that they do not have where they are called normal."""
+        table = {} if value is None else self.mapping("normal_means", value)
+        self.known("normal_means", list(table), terms, "structure")
+        return {key: self.known(f"normal_means.{key}", ids, terms, "finding") for key, ids in table.items()}
 
     def looks(self, value: Any, terms: Mapping[str, Term]) -> dict[str, str]:
         """Findings with the attribute that they are beside another one."""

@@ -39,9 +39,8 @@ class Lexicon:
             for other, full in table.items()
         }
         numbered = [words_of(text) for text in content.numbered]
-        self._mender = Mender(self._entries, expansions, content)
-        matcher = Matcher(self._entries, expansions, numbered, self._mender.mend)
-        self._parser = Parser(content, matcher, self.suggest)
+        self.matcher = Matcher(self._entries, expansions, numbered, Mender(self._entries, expansions, content).mend)
+        self._parser = Parser(content, self.matcher, self.suggest)
 
     @classmethod
     def load(cls, name_or_path: str | Path = "chest_ct") -> Lexicon:
@@ -133,6 +132,14 @@ class Lexicon:
             QueryError: If the text names nothing to look for, or contradicts itself.
         """
         return self._parser.parse_each(text, as_written=as_written, limit=limit)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Gives the words of a text that are not known and may be words of its language.
+
+        Names are left out as far as that can be told: only words in small letters count.
+        """
+        unknown = (text[one.start : one.end] for one in self.matcher.match(text) if one.role == "unknown")
+        return [word for word in unknown if word.isalpha() and word.islower() and len(word) > 2]
 
     def suggest(self, word: str, count: int = 3) -> tuple[str, ...]:
         """Gives the known words that are written most like an unknown one, the nearest first; maybe none."""

@@ -78,16 +78,19 @@ def read_report(text: str, lexicon: Lexicon) -> Report:
             if sentence.personal or _is_heading(text[sentence.start : sentence.end]):
                 continue
             sentences += 1
+            content = text[sentence.start : sentence.end].replace("\n", " ")
             try:
-                queries = lexicon.parse_each(text[sentence.start : sentence.end].replace("\n", " "), limit=None)
+                queries = lexicon.parse_each(content, limit=None)
             except QueryError as error:
                 if error.code not in ("unknown-words", "nothing-to-find"):
                     refused[error.code] += 1
+                unknown.update(lexicon.unknown_words(content) if error.code != "other-language" else ())
                 continue
             found = list(_stated(queries, sentence, section.kind, lexicon))
             used += bool(found)
             statements += found
-            unknown.update(word.lower() for query in queries for word in _plain_words(query))
+            if any(query.unknown_words for query in queries):
+                unknown.update(lexicon.unknown_words(content))
     return Report(tuple(statements), sentences, used, unknown, refused)
 
 
@@ -105,11 +108,6 @@ def _stated(queries: Iterable[Query], sentence: Sentence, kind: SectionKind, lex
         if sentence.asks and not query.negated:
             query = replace(query, hedged=True)
         yield Statement(query, sentence.start + first, sentence.start + last, kind)
-
-
-def _plain_words(query: Query) -> Iterable[str]:
-    """Unknown words that may be words of a language, and no names: written in small letters."""
-    return (word for word in query.unknown_words if word.isalpha() and word.islower() and len(word) > 2)
 
 
 def canonical_text(query: Query) -> str:
