@@ -104,7 +104,7 @@ class SentenceReader:
                     self.matches[at] = replace(one, role="location", silent=True)
 
     def _looks_beside_findings(self) -> None:
-        """Reads "ground-glass" in "ground-glass nodule", and "calcification" in "nodule with calcification", as looks."""
+        """Reads "ground-glass" in "ground-glass nodule" and "calcification" in "nodule with calcification" as looks."""
         for at, match in enumerate(self.matches):
             if match.role != "finding" or match.term is None:
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from tips_med.lexicon.heads import JOINTS, PLACES, PREPOSITIONS, Head, is_hard
 from tips_med.lexicon.matching import Match
@@ -56,7 +57,7 @@ def set_ranges(heads: Sequence[Head], matches: Sequence[Match], gaps: Sequence[s
     links = []
     for head in heads:
         head.first, head.last = 0, len(matches)
-    for one, other in zip(heads, heads[1:]):
+    for one, other in pairwise(heads):
         border = _border(one.at, other.at, matches, gaps)
         one.last = other.first = border
         links.append(_link(one, other, matches, gaps))

@@ -12,7 +12,20 @@ from tips_med.lexicon.understanding import Role
 _LEVELS = {"upper", "middle", "mid", "lower"}
 _PARTS = {"lobe": "lobe", "lobes": "lobe", "zone": "zone", "zones": "zone", "third": "third", "thirds": "third"}
 _JOINTS = {"and", "or", "/", "to"}
-_AWAY = {"from", "away", "above", "below", "beneath", "behind", "deep", "distal", "proximal", "cranial", "caudal", "off"}
+_AWAY = {
+    "from",
+    "away",
+    "above",
+    "below",
+    "beneath",
+    "behind",
+    "deep",
+    "distal",
+    "proximal",
+    "cranial",
+    "caudal",
+    "off",
+}
 """After a length these say that it is a distance."""
 
 MUTE: tuple[Role, ...] = (
@@ -293,7 +306,7 @@ def _with_non(matches: list[Match]) -> list[Match]:
 
 
 def _without_distances(matches: list[Match]) -> list[Match]:
-    """Keeps "5 mm from the pleura" from being a size and a place: the length and what it counts from are not checked."""
+    """Keeps "5 mm from the pleura" from being a size and a place: all of it is told to be not checked."""
     kept: list[Match] = []
     at = 0
     while at < len(matches):

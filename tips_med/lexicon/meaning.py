@@ -1,4 +1,4 @@
-"""From the matches of one question to what is asked: one finding, one structure, one side; contradictions are refused."""
+"""From the matches of one question to what is asked: one finding, structure and side; contradictions are refused."""
 
 from __future__ import annotations
 
@@ -83,7 +83,10 @@ def refuse_several(text: str, queries: Sequence[Query]) -> QueryError:
     structures = tuple(dict.fromkeys(query.structure for query in queries if query.structure is not None))
     remedy = "ask one query for each"
     if len(findings) > 1:
-        names = [query.finding.name if query.finding else query.structure.name if query.structure else "" for query in queries]
+        names = [
+            query.finding.name if query.finding else query.structure.name if query.structure else ""
+            for query in queries
+        ]
         names = list(dict.fromkeys(names))
         return QueryError(
             f"{text!r} names {len(names)} findings: {' and '.join(names)}",

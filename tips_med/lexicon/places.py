@@ -44,15 +44,8 @@ class _Item:
         for name in ("sides", "locations", "structures", "sizes"):
             getattr(self, name).update(getattr(other, name))
 
-    @property
-    def says(self) -> bool:
-        """Whether it says where, or how large."""
-        return bool(self.sides or self.locations or self.structures or self.sizes)
 
-
-def items_of(
-    head: Head, matches: Sequence[Match], gaps: Sequence[str], terms: Mapping[str, Term], *, strict: bool = False
-) -> list[list[int]]:
+def items_of(head: Head, matches: Sequence[Match], gaps: Sequence[str], terms: Mapping[str, Term]) -> list[list[int]]:
     """Splits the matches of a head into one list for each question.
 
     Args:
@@ -60,23 +53,20 @@ def items_of(
         matches: Of the sentence.
         gaps: What stands before each match.
         terms: All terms by id.
-        strict: Whether two sides that no joint joins stay together, to be refused as a contradiction.
 
     Returns:
         Indices in order; what is meant of all items is in each.
     """
     base, items = _Item(), [_Item()]
     mine = sorted({*range(head.first, head.last), *head.shared})
-    colon, deep = False, False
+    deep = False
     for at in mine:
         match, gap = matches[at], gaps[at]
         deep = (deep or "(" in gap) and ")" not in gap
+        if at == head.at:
+            base.add(at, match)
+            continue
         joint = match.word in _JOINTS or (any(mark in gap for mark in ",;") and not deep) or is_hard(gap)
-        if at == head.at or (":" in gap and at > head.at and not match.size_mm == 0):
-            colon |= ":" in gap and at > head.at and any(item.says for item in items)
-            if at == head.at:
-                base.add(at, match)
-                continue
         if joint and items[-1].members:
             items.append(_Item())
         items[-1].add(at, match)
@@ -88,22 +78,20 @@ def items_of(
             groups.append(item)
     if len(groups) < 2:
         return [sorted({*base.members, *(at for group in groups for at in group.members)})]
-    general = [at for at in groups[0].members if matches[at].role not in (*PLACES, "measurement", "citation", "unknown")]
+    general = [
+        at for at in groups[0].members if matches[at].role not in (*PLACES, "measurement", "citation", "unknown")
+    ]
     sides = [at for at in groups[0].members if matches[at].role == "side"]
     found = []
     for number, group in enumerate(groups):
         inherited = general if number else []
         if number and not (group.sides or group.locations or group.structures):
             inherited = [*inherited, *(at for at in groups[0].members if matches[at].role in PLACES)]
-        if number and not group.sides and len(groups[0].sides) == 1 and _side_before(sides, groups[0], matches):
+        elif number and not group.sides and len(groups[0].sides) == 1 and groups[0].structures:
+            # A side that stands with a structure is meant of the next items, too: "in the left lung: 4 mm in the ...".
             inherited = [*inherited, *sides]
         found.append(sorted({*base.members, *inherited, *group.members}))
     return found
-
-
-def _side_before(sides: Sequence[int], first: _Item, matches: Sequence[Match]) -> bool:
-    """Whether a side stands apart from its place, so that it is meant of the next items, too: "in the left lung: ..."."""
-    return bool(sides) and bool(first.structures)
 
 
 def _elsewhere(one: _Item, other: _Item, terms: Mapping[str, Term]) -> bool:

@@ -130,10 +130,11 @@ class PolarityReader:
         else:
             if head is not None:
                 first = next((here for here in others if self.matches[here].role in _QUALIFIERS), None)
-                look = first == at + 1 and self.matches[first].role in ("attribute", "side", "location") and bare
-                if not look:
+                if first is None or first != at + 1 or not bare:
                     return False
-                others = [first] if first is not None else []
+                if self.matches[first].role not in ("attribute", "side", "location"):
+                    return False
+                others = [first]
         if not others:
             return False
         if mark:

@@ -15,7 +15,6 @@ from tips_med.readers import read_scan
 from tips_med.reports import Coverage
 from tips_med.scan import Scan
 
-
 MOST_WORDS = 40
 """Unknown words that are shown; the file beside the manifest has all."""
 
@@ -213,7 +212,9 @@ def _covered(coverage: Coverage) -> list[str]:
         lines.append("sentences that were refused: " + ", ".join(f"{c} {n}" for c, n in coverage.refused.items()))
     if coverage.unknown:
         words = list(coverage.unknown.items())[:MOST_WORDS]
-        lines.append("words that are not known, with how many reports hold them: " + ", ".join(f"{w} {n}" for w, n in words))
+        lines.append(
+            "words that are not known, with how many reports hold them: " + ", ".join(f"{w} {n}" for w, n in words)
+        )
     return lines
 
 

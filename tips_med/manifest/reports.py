@@ -66,9 +66,7 @@ def read_report_file(path: Path) -> list[ReportEntry]:
     ]
 
 
-def rows_of_reports(
-    entries: Iterable[ReportEntry], scans: Path, lexicon: Lexicon
-) -> tuple[list[Row], Coverage]:
+def rows_of_reports(entries: Iterable[ReportEntry], scans: Path, lexicon: Lexicon) -> tuple[list[Row], Coverage]:
     """The weak rows of reports, and how much of them was understood.
 
     Args:

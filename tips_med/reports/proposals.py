@@ -53,7 +53,11 @@ def write_proposals(proposals: Sequence[Proposal], lexicon: Lexicon, path: Path)
         "# Findings of their own, which can then be asked for and trained.",
         "# terms:",
         "#   finding:",
-        *(f"#     {one.word}: {{forms: [{one.word}]}}  # in {one.reports} reports" for one in proposals if not one.nearest),
+        *(
+            f"#     {one.word}: {{forms: [{one.word}]}}  # in {one.reports} reports"
+            for one in proposals
+            if not one.nearest
+        ),
         "",
         "# Words without a meaning of their own.",
         "filler:",

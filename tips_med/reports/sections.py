@@ -9,14 +9,16 @@ from typing import Literal
 SectionKind = Literal["findings", "impression", "other"]
 
 _OTHER = (
-    "indication|indications|clinical (?:history|information|indication|question|data|details|context|background|notes?)"
-    "|history|reason(?: for (?:exam(?:ination)?|study|test))?|comparisons?|comparison (?:study|studies|exam)|technique"
-    "|procedure|protocol|exam(?:ination)?|study|examination type|exam type|exam date|study date|date(?: of (?:exam|study|birth))?|time"
-    "|patient(?: name| id)?|name|mrn|dob|age|sex|gender|accession(?: (?:no|number))?|referring(?: physician)?|referrer"
-    "|ordering physician|requested by|radiologist|dictated(?: by)?|signed(?: by)?|electronically signed by|reported by"
-    "|attending|resident|recommendations?|advice|contrast|dose|radiation dose|dlp|quality|limitations?|icd(?:-10)?"
-    "|cc|copy to|hospital|department|institution|address|phone|request|question|medication|allergies|ct number|lung-rads"
-    "|birads|bi-rads|management|plan|follow-?up recommendations?|diagnosis code|provider|physician|location|id|no"
+    "indication|indications"
+    "|clinical (?:history|information|indication|question|data|details|context|background|notes?)|history"
+    "|reason(?: for (?:exam(?:ination)?|study|test))?|comparisons?|comparison (?:study|studies|exam)|technique"
+    "|procedure|protocol|exam(?:ination)?|study|examination type|exam type|exam date|study date"
+    "|date(?: of (?:exam|study|birth))?|time|patient(?: name| id)?|name|mrn|dob|age|sex|gender"
+    "|accession(?: (?:no|number))?|referring(?: physician)?|referrer|ordering physician|requested by|radiologist"
+    "|dictated(?: by)?|signed(?: by)?|electronically signed by|reported by|attending|resident|recommendations?|advice"
+    "|contrast|dose|radiation dose|dlp|quality|limitations?|icd(?:-10)?|cc|copy to|hospital|department|institution"
+    "|address|phone|request|question|medication|allergies|ct number|lung-rads|birads|bi-rads|management|plan"
+    "|follow-?up recommendations?|diagnosis code|provider|physician|location|id|no"
 )
 _FINDINGS = (
     "findings?|body|report|result|results|description|observations?|ct chest|ct thorax|chest ct|ct|thorax ct"
@@ -25,7 +27,7 @@ _FINDINGS = (
 _IMPRESSION = "impressions?|conclusions?|summary|opinion|interpretation|assessment|diagnosis|comment|bottom line"
 _HEADING = re.compile(
     rf"^[ \t]*(?:\d+[.)][ \t]*)?(?:(?P<other>{_OTHER})|(?P<findings>{_FINDINGS})|(?P<impression>{_IMPRESSION}))"
-    r"[ \t]*(?::|[-–—](?=\s)|$)",
+    r"[ \t]*(?::|[-\u2013\u2014](?=\s)|$)",
     re.IGNORECASE | re.MULTILINE,
 )
 _INLINE = re.compile(
@@ -35,9 +37,11 @@ _INLINE = re.compile(
 
 
 _ONE_LINE = re.compile(
-    r"[ \t]*(?:date|time|patient|name|mrn|dob|age|sex|gender|accession|referring|referrer|ordering|requested|radiologist"
-    r"|dictated|signed|electronically|reported by|attending|resident|provider|physician|hospital|department|institution"
-    r"|address|phone|copy|cc|id|no|exam|study|comparison|contrast|dose|lung-rads|location)",
+    r"[ \t]*(?:"
+    r"date|time|patient|name|mrn|dob|age|sex|gender|accession|referring|referrer|ordering|requested|radiologist"
+    r"|dictated|signed|electronically|reported by|attending|resident|provider|physician|hospital|department"
+    r"|institution|address|phone|copy|cc|id|no|exam|study|comparison|contrast|dose|lung-rads|location"
+    r")",
     re.IGNORECASE,
 )
 """Headings whose content ends with the line."""
