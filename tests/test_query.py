@@ -241,6 +241,7 @@ def test_unknown_words_come_with_the_nearest_known_ones() -> None:
         ("left middle lobe nodule", "contradiction", "which only the right side has"),
         ("right lingula", "contradiction", "which only the left side has"),
         ("middle lobe of the liver", "contradiction", "middle lobe of the liver"),
+        ("upper pole of the lung nodule", "contradiction", "upper pole of the lung"),
         ("no no nodule", "double-negation", "negates twice"),
         ("no effusion is not seen", "double-negation", "negates twice"),
         ("5 mm nodule, 8 mm", "several-sizes", "2 sizes"),

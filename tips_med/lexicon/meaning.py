@@ -154,7 +154,7 @@ def _structure(
             continue
         if structure is None or structure.id in around(implied, terms):
             structure = implied
-        elif structure.id not in location.structures and "abdomen" in around(structure, terms):
+        elif structure.id not in location.structures and _has_parts(structure, terms):
             raise QueryError(
                 f"{text!r} asks for the {location.name} of the {structure.name}",
                 expected=f"a part of the {structure.name}",
@@ -162,6 +162,12 @@ def _structure(
                 code="contradiction",
             )
     return structure
+
+
+def _has_parts(structure: Term, terms: Mapping[str, Term]) -> bool:
+    """Whether a structure has parts of its own, so that parts of others are none of it: a lobe may name an artery."""
+    listed = any(structure.id in term.structures for term in terms.values())
+    return listed or "abdomen" in around(structure, terms)
 
 
 def _side(text: str, matches: Sequence[Match], locations: tuple[Term, ...]) -> Side | None:
