@@ -15,7 +15,8 @@ from tips_med.exporters.folder import check_writable, default_exporters, named_e
 from tips_med.grounding import Declined, Grounding
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding import ground as answer
-from tips_med.grounding.ground import parse_queries, parse_query, with_stated_modality
+from tips_med.grounding.ground import load_lexicon, parse_queries, parse_query, with_stated_modality
+from tips_med.lexicon.nearest import with_nearest
 from tips_med.loading import open_model
 from tips_med.model import GroundingModel
 from tips_med.progress import StepFactory, no_progress
@@ -138,7 +139,9 @@ def _understood(texts: Sequence[str], model: GroundingModel) -> tuple[list[Query
             try:
                 queries.append(parse_query(question, model))
             except QueryError as error:
-                declined.append(Declined(position, question if isinstance(question, str) else question.text, error))
+                asked = question if isinstance(question, str) else question.text
+                told = with_nearest(error, asked, load_lexicon(model.card.lexicon))
+                declined.append(Declined(position, asked, told))
             position += 1
     if declined and not queries:
         raise declined[0].error

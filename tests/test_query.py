@@ -521,3 +521,46 @@ def test_a_size_stays_one_beside_a_place() -> None:
 def test_a_minus_says_that_it_is_not_there(text: str) -> None:
     assert LEXICON.parse(text).negated
     assert not LEXICON.parse("ground-glass nodule").negated
+
+
+def meanings(text: str) -> list[tuple[str | None, str | None, str | None, str]]:
+    return [(*ids(query), query.state) for query in LEXICON.parse_each(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "nodule or ground-glass opacity, right lung",
+            [("nodule", "lung", "right", "present"), ("ground_glass_opacity", "lung", "right", "present")],
+        ),
+        ("mass with adjacent effusion", [("mass", None, None, "present"), ("pleural_effusion", None, None, "present")]),
+        (
+            "No effusion, but possible pneumothorax on the left",
+            [("pleural_effusion", None, None, "absent"), ("pneumothorax", None, "left", "possible")],
+        ),
+        ("LUL and RLL nodule", [("nodule", "lung", "left", "present"), ("nodule", "lung", "right", "present")]),
+        ("nodule in the left lung", [("nodule", "lung", "left", "present")]),
+    ],
+)
+def test_one_text_may_be_several_questions(
+    text: str, expected: list[tuple[str | None, str | None, str | None, str]]
+) -> None:
+    assert meanings(text) == expected
+
+
+@settings(deadline=None, derandomize=True, max_examples=200)
+@given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=14), st.sampled_from([" ", ", ", " and ", "; ", ". "]))
+def test_each_of_several_questions_has_spans_of_its_own_text(words: list[str], joint: str) -> None:
+    text = joint.join(words)
+    try:
+        queries = LEXICON.parse_each(text, limit=None)
+    except QueryError as error:
+        assert str(error)
+        return
+    for query in queries:
+        assert query.source is not None
+        assert 0 <= query.source[0] < query.source[1] <= len(text)
+        assert all(span.text == query.text[span.start : span.end] for span in query.spans)
+        assert query.phrase
+        assert {word.text for word in query.words} <= set(LEXICON.vocabulary)

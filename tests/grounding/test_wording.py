@@ -153,6 +153,13 @@ def unsure(*reasons: Reason, probability: float | None = 0.5, seen: float = 1.0)
             "Spiculated mass: present (probability 0.91), not outlined. 'likely' was left out.",
         ),
         (
+            "nodul along the right hemidiaphragm, stable",
+            PRESENT,
+            [],
+            "Read 'nodul' as 'nodule'. Nodule on the right: present (probability 0.91), not outlined. "
+            "Whether it is near the diaphragm was not checked. 'stable' was not checked.",
+        ),
+        (
             "massssy in lung frobnicated",
             PRESENT,
             [],

@@ -82,7 +82,11 @@ def _unanswered(query: Query, decision: Decision) -> list[str]:
     lobes = [location.name for location in query.locations if location.id in LOBES]
     if lobes and "no-lung-seen" not in decision.reasons:
         parts.append(f"The {_list(lobes)} was taken by height in the lung, not by its fissures.")
-    unchecked = [location.name for location in query.locations if location.id not in THIRDS]
+    # What a finding lies beside is no part of what was searched: an answer must not sound as if it were.
+    near = [place.name for place in query.locations if place.kind == "structure"]
+    if near:
+        parts.append(f"Whether it is near the {_list(near)} was not checked.")
+    unchecked = [place.name for place in query.locations if place.id not in THIRDS and place.kind == "location"]
     unchecked += [attribute.name for attribute in query.attributes if attribute.id not in CHECKED]
     if unchecked and decision.state != "absent":
         parts.append(f"{_capital(_list(unchecked))} was not checked.")
@@ -116,7 +120,6 @@ def subject_of(query: Query) -> str:
     attributes = [span.text.lower() for span in query.spans if span.role == "attribute"]
     name = " ".join([*attributes, query.finding.name])
     inside = [place.name for place in query.locations if place.kind == "location"]
-    near = [place.name for place in query.locations if place.kind == "structure"]
     if inside:
         where = f"in the {' '.join([*([side] if side else []), _list(inside)])}"
     elif structure and side == "both":
@@ -125,8 +128,7 @@ def subject_of(query: Query) -> str:
         where = f"in the {' '.join([*([side] if side else []), structure.name])}"
     else:
         where = {"left": "on the left", "right": "on the right", "both": "on both sides", None: ""}[side]
-    beside = f"near the {_list(near)}" if near else ""
-    return " ".join(part for part in (name, where, beside) if part)
+    return f"{name} {where}".strip()
 
 
 def _sure(decision: Decision) -> str:
