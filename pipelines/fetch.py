@@ -53,7 +53,7 @@ def fetch(
     if receive_port is not None:
         senders = [title.strip() for title in (receive_from or "").split(",") if title.strip()]
         receive = MoveDestination(receive_port, receive_host, receive_title, senders)
-    opened = open_archive(
+    with open_archive(
         archive,
         credentials=credentials,
         ca=ca,
@@ -61,6 +61,6 @@ def fetch(
         receive=receive,
         timeout_s=timeout_s,
         plain_http_credentials=plain_http_credentials,
-    )
-    count = fetch_series(opened, study, out, series, Bounds(max_instance_mb << 20, min_free_mb << 20))
+    ) as opened:
+        count = fetch_series(opened, study, out, series, Bounds(max_instance_mb << 20, min_free_mb << 20))
     return f"{count} images written to {out}"

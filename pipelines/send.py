@@ -32,13 +32,13 @@ def send(
         What was sent, in words.
     """
     files = dicom_objects([Path(results)])
-    opened = open_archive(
+    with open_archive(
         archive,
         credentials=credentials,
         ca=ca,
         calling=calling,
         timeout_s=timeout_s,
         plain_http_credentials=plain_http_credentials,
-    )
-    opened.store(files)
+    ) as opened:
+        opened.store(files)
     return f"{len(files)} objects sent to {opened.address}"

@@ -111,6 +111,10 @@ class DicomWebArchive(Archive):
         self._client = DICOMwebClient(self.address.rstrip("/"), session, timeout=timeout_s)
         self._client.set_http_retry_params(retry=False)  # the session's own retries are bounded and cover connections
 
+    def close(self) -> None:
+        """See ``Archive``: ends the connections that are kept for further requests."""
+        self._session.close()
+
     def studies(self, modality: str, since: date, max_studies: int) -> list[StudyFound]:
         """See ``Archive``."""
         fields = ["NumberOfStudyRelatedInstances"]
@@ -227,14 +231,17 @@ class DicomWebArchive(Archive):
             response.close()
             raise self._no_dicom(kind)
         if kind not in _OBJECTS:
-            response.raw.stream = self._bounded(response.raw.stream)
+            response.raw.stream = self._bounded(response)
 
-    def _bounded(self, stream: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
+    def _bounded(self, response: requests.Response) -> Callable[..., Iterator[bytes]]:
+        stream = response.raw.stream
+
         def read(*arguments: Any, **named: Any) -> Iterator[bytes]:
             size = 0
             for chunk in stream(*arguments, **named):
                 size += len(chunk)
                 if size > _MAX_JSON_BYTES:
+                    response.close()
                     raise ArchiveError(
                         f"{self.address} answered with more than {_MAX_JSON_BYTES >> 20} MB of text",
                         remedy="look at the archive's log, or ask for less",
