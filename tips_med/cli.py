@@ -22,7 +22,7 @@ from tips_med.configs import config_path
 from tips_med.errors import ConfigError, TipsMedError
 
 FIXABLE = 2
-"""Exit code for what the user can put right."""
+"""Exit code for an error that the user can fix."""
 
 PARTLY = 3
 """Exit code when some of the queries got no answer."""
@@ -42,7 +42,7 @@ _COMMANDS = {
     "pretrain": "train the compact model on painted findings",
     "convert-tips": "turn published TIPS checkpoints into a folder for --model tips:FOLDER",
     "make-manifest": "make a manifest of a public dataset's layout",
-    "check-manifest": "read everything that a manifest names, and say what is wrong",
+    "check-manifest": "read everything that a manifest names, and report errors",
     "embed": "store a teacher's patch embeddings of every scan of a manifest, to be distilled by train",
     "train": "fine-tune a model on a manifest of your own studies",
     "evaluate": "ask a model every phrase of a manifest: table, JSON, page",
@@ -110,7 +110,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 when it did what was asked, 2 for what the user can put right, 3 when some of the queries got no answer.
+        0 on success, 2 for an error that the user can fix, 3 when some of the queries got no answer.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in _COMMANDS), None)
@@ -161,7 +161,7 @@ def _log_to_stderr(quiet: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(wanted)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", handlers=[handler])
-    # Lightning has a handler of its own, which no filter of ours sees, and advertises through it.
+    # Lightning has a handler of its own, which our filters do not reach, and advertises through it.
     logging.getLogger("lightning.pytorch").setLevel(least)
 
 
