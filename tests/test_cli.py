@@ -42,7 +42,7 @@ def test_a_question_is_answered_with_a_table_a_report_and_files(scan_file, tmp_p
     said = capsys.readouterr()
     assert "lower third of the left lung" in said.out
     assert "The statement 'no ground-glass opacity' holds." in said.out
-    assert "Note: The file does not say its modality" in said.out
+    assert "Note: The file does not state its modality" in said.out
     report = json.loads((out / "report.json").read_text())
     jsonschema.validate(report, schema())
     assert [answer["query"] for answer in report["answers"]] == ["mass in the left lung", "no ground-glass opacity"]

@@ -366,7 +366,7 @@ def test_a_stated_modality_is_taken_where_the_file_says_none():
     assert with_stated_modality(scan, None) is scan
     ct, mr = with_stated_modality(scan, "CT"), with_stated_modality(scan, "MR")
     assert (ct.modality, ct.unit, mr.modality, mr.unit) == ("CT", "HU", "MR", "")
-    assert "taken for CT, as stated" in ct.provenance.notes[-1]
+    assert "taken for CT, as requested" in ct.provenance.notes[-1]
     assert with_stated_modality(ct, "CT") is ct
     with pytest.raises(ModalityError, match="says that the scan is CT, not MR"):
         with_stated_modality(ct, "MR")
