@@ -1,4 +1,4 @@
-"""From matched words to what is asked: one finding, one structure, one side; contradictions are refused."""
+"""From matched words to a query: one finding, one structure, one side; contradictions are refused."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Match:
     """Words that were matched to one meaning.
 
     Attributes:
-        role: What they do in the query.
-        words: Normalised, abbreviations written out.
+        role: Role of the words in the query.
+        words: Normalised words, abbreviations written out.
         start: Index of the first character in the text as typed.
-        end: Index after the last one.
-        term: The term they name.
+        end: Index after the last character.
+        term: Term that the words name, if any.
         pattern: How a negation or hedge is written: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
             ``exclusion``; of a function word: ``filler`` or nothing.
-        attribute: What they mean beside another finding.
-        size_mm: Size of a measurement.
+        attribute: Meaning of the words beside another finding, if any.
+        size_mm: Size of a measurement in mm.
     """
 
     role: Role
@@ -44,18 +44,18 @@ class Match:
 
 
 def resolve(query: Query, matches: Sequence[Match], terms: Mapping[str, Term]) -> Query:
-    """Puts matches together to what is asked.
+    """Makes the query from its matches.
 
     Args:
-        query: With its text, spans, words and suggestions.
-        matches: In the order of the text.
+        query: Query with its text, spans, words and suggestions.
+        matches: Matches in the order of the text.
         terms: All terms by id.
 
     Returns:
         The query with all its fields.
 
     Raises:
-        QueryError: If there is nothing to look for, or more than one thing, or a contradiction.
+        QueryError: If there is nothing to search, or more than one thing, or a contradiction.
     """
     text = query.text
     _refuse_nothing(query, matches)

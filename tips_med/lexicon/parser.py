@@ -42,7 +42,7 @@ _AWAY = {
     "caudal",
     "off",
 }
-"""After a length these say that it is a distance."""
+"""Words that make the length before them a distance."""
 
 _MUTE = ("negation", "hedge", "measurement", "unknown")
 
@@ -52,8 +52,8 @@ class Entry:
     """One meaning of a sequence of words.
 
     Attributes:
-        role: What it does in a query.
-        term: The term it names, if it names one.
+        role: Role of the words in a query.
+        term: Term that the words name, if any.
         pattern: How a negation or hedge is written: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
             ``exclusion``; of a function word: ``filler`` if it is left out of the phrase.
     """
@@ -75,7 +75,7 @@ class Parser:
         entries: Meanings of sequences of words.
         expansions: Sequences of words that stand for others: abbreviations, spellings.
         terms: All terms by id.
-        suggest: Gives known words that are written like an unknown one.
+        suggest: Function that returns known words spelled like an unknown one.
     """
 
     def __init__(
@@ -165,7 +165,7 @@ class Parser:
 
 
 def _said(match: Match) -> tuple[str, ...]:
-    """The words for a text tower: a synonym that training never saw is said in the term's usual words."""
+    """The words for a text tower: the term's usual words replace a held-out synonym."""
     if match.term is None:
         return match.words
     return match.term.taught(match.words)
