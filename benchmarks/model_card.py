@@ -94,7 +94,7 @@ def painted(rows: list[dict[str, Any]]) -> str:
 
 
 def presence(rows: list[dict[str, Any]]) -> str:
-    """What was called what on real scans, each patient judged by a calibration that the others fit."""
+    """Truth and answers on real scans, each patient judged by a calibration that the others fit."""
 
     def called(counts: dict[str, int]) -> list[str]:
         return [str(counts[state]) for state in ("present", "unsure", "absent")]

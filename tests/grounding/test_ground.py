@@ -368,5 +368,5 @@ def test_a_stated_modality_is_taken_where_the_file_says_none():
     assert (ct.modality, ct.unit, mr.modality, mr.unit) == ("CT", "HU", "MR", "")
     assert "taken for CT, as requested" in ct.provenance.notes[-1]
     assert with_stated_modality(ct, "CT") is ct
-    with pytest.raises(ModalityError, match="says that the scan is CT, not MR"):
+    with pytest.raises(ModalityError, match="states the modality CT, not MR"):
         with_stated_modality(ct, "MR")
