@@ -70,7 +70,7 @@ def test_the_second_question_costs_no_second_encoding(scan_file, tmp_path, monke
     [
         (["nowhere.nii.gz", "mass"], "nowhere.nii.gz: does not exist"),
         (["{scan}", "zorp"], "no word of 'zorp'"),
-        (["{scan}", "honeycombing"], "asks for honeycombing; expected what the model 'rule' was trained to find"),
+        (["{scan}", "honeycombing"], "is for honeycombing; expected what the model 'rule' was trained to find"),
         (["{scan}", "mass", "--config", "nothing"], "expected one of calibrate_chest_ct, chest_ct"),
         (["{text}", "mass"], "is no format that can be read"),
         (["{empty}", "mass"], "is an empty folder"),

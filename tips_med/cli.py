@@ -36,22 +36,22 @@ _POSITIONAL = {
     "embed": ("path",),
 }
 _COMMANDS = {
-    "ground": "where is it? ask a scan, or an encoded study",
-    "encode": "encode a scan once, to ask it many times",
-    "inspect": "what is in a folder, and what would be read",
+    "ground": "where is it? query a scan, or an encoded study",
+    "encode": "encode a scan once, for any number of queries",
+    "inspect": "list the series in a folder, and which one would be read",
     "pretrain": "train the compact model on painted findings",
     "convert-tips": "turn published TIPS checkpoints into a folder for --model tips:FOLDER",
     "make-manifest": "make a manifest of a public dataset's layout",
     "check-manifest": "read everything that a manifest names, and report errors",
     "embed": "store a teacher's patch embeddings of every scan of a manifest, to be distilled by train",
     "train": "fine-tune a model on a manifest of your own studies",
-    "evaluate": "ask a model every phrase of a manifest: table, JSON, page",
+    "evaluate": "evaluate a model on every phrase of a manifest: table, JSON, page",
     "fetch": "get a study from an archive, by DICOMweb or DIMSE",
     "send": "send DICOM results to an archive",
     "deidentify": "copy a scan's DICOM images without the patient's identity",
-    "node": "receive studies, ask them, send the answers to the archive, until stopped",
+    "node": "receive studies, query them, send the answers to the archive, until stopped",
     "paint": "paint scans with findings, and write them with a manifest of questions",
-    "calibrate": "fit when a model says present, absent or unsure",
+    "calibrate": "fit the thresholds for present, absent and unsure",
 }
 
 
@@ -96,7 +96,7 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
     if "scan" in positional:
         parser.add_argument("scan", type=str, help="DICOM folder, DICOM or NIfTI file, encoded study, or sample")
     if "query" in positional:
-        parser.add_argument("query", type=str, nargs="+", help="what to look for, in words")
+        parser.add_argument("query", type=str, nargs="+", help="finding or structure to search, in words")
     if "path" in positional:
         parser.add_argument("path", type=str, help="a file or folder")
     flags = [p.name for p in signatures.signature(function).parameters.values() if p.default is False]

@@ -60,7 +60,7 @@ def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
     contrast = towers.text.embed(["normal tissue"])[0]
     head = zero_shot_head(contrast.pooled.shape[-1], towers.temperature, contrast)
     # Nothing is known of what these towers can find, so nothing is refused, and nothing is calibrated.
-    card = ModelCard(towers.image.name, findings=(), structures=(), licence="as the card of the weights says")
+    card = ModelCard(towers.image.name, findings=(), structures=(), licence="as in the card of the weights")
     return GroundingModel(towers.image, towers.text, head, card, towers.weights_sha256)
 
 

@@ -167,7 +167,7 @@ def test_a_study_is_only_asked_by_the_weights_that_encoded_it(study):
 
 
 def test_what_the_model_was_not_trained_to_find_is_refused_and_not_guessed(study):
-    with pytest.raises(QueryError, match="asks for honeycombing; expected what the model 'rule' was trained to find"):
+    with pytest.raises(QueryError, match="is for honeycombing; expected what the model 'rule' was trained to find"):
         ground(study, "honeycombing", MODEL)
 
 
@@ -325,7 +325,7 @@ def test_outside_the_asked_region_the_map_is_nought(study):
 
 def test_a_place_that_the_model_was_not_taught_is_refused(study):
     with pytest.raises(
-        QueryError, match="asks for a mass in the liver; expected a place that the model 'rule'"
+        QueryError, match="is for a mass in the liver; expected a place in which the model 'rule'"
     ) as refused:
         ground(study, "mass in the liver", MODEL)
     assert refused.value.code == "place-not-trained"

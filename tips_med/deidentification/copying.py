@@ -35,7 +35,7 @@ class Copied:
 def copy_images(source: str | Path, out: Path, deidentifier: Deidentifier) -> Copied:
     """Copies CT, MR and PET images without the patient's identity; files are numbered, pixels are not touched.
 
-    What is no image of a scan is left out, and so is an image whose header says that text is burned into it.
+    What is no image of a scan is left out, and so is an image whose header states burned-in text.
 
     Args:
         source: Folder, file, DICOMDIR or zip archive.

@@ -141,7 +141,7 @@ def _page(evaluation: Evaluation, about: Mapping[str, Any], gallery: Gallery | N
         )
         parts.append(
             f'<h2>{e(title)}</h2><table><tr><th>measure</th><th class="n">value</th>'
-            f'<th class="n">95% interval</th><th class="n">cases</th><th>what it says</th></tr>{rows}</table>'
+            f'<th class="n">95% interval</th><th class="n">cases</th><th>meaning</th></tr>{rows}</table>'
         )
     if gallery is not None:
         worst, best = gallery.best_and_worst()

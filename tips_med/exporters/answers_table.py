@@ -16,7 +16,7 @@ _MAX_ROWS = 5
 
 
 def answers_table(groundings: Sequence[Grounding]) -> Table:
-    """One row for every instance, or one that says there is none; readable at 100 columns.
+    """One row for every instance, or one row that there is none; readable at 100 columns.
 
     No information is in colour alone. Text from the query is shown as typed, never read as markup.
     """

@@ -124,7 +124,7 @@ class Declined:
     Attributes:
         position: Position among all queries, from 0.
         query: Text of the query, as typed.
-        error: Error that says why there is no answer.
+        error: Reason that there is no answer.
     """
 
     position: int

@@ -1,4 +1,4 @@
-"""Encode once, ask many times."""
+"""Encode once, query many times."""
 
 from __future__ import annotations
 
@@ -300,7 +300,7 @@ def _regions(study: EncodedStudy, query: Query, thorax: Thorax | None, model: Gr
     if query.side == "both":
         regions |= {name: search_region(thorax, body, (label,), heights) for label, name in SIDES.items()}
     if query.structure is not None and query.structure.id in ENCLOSING_STRUCTURES and query.finding is not None:
-        # The chest holds more than lungs and pleura, and what lies there was never taught.
+        # The chest holds more than lungs and pleura, and the model was not trained on it.
         for name, region in regions.items():
             coverage = replace(region.coverage, reasons=("wider-than-trained", *region.coverage.reasons))
             regions[name] = replace(region, coverage=coverage)
@@ -415,9 +415,9 @@ def parse_query(query: str | Query, model: GroundingModel) -> Query:
         lexicon = load_lexicon(model.card.lexicon)
         names = [lexicon.term(term).name for term in (*model.card.findings, *model.card.structures)]
         raise QueryError(
-            f"the query {parsed.text!r} asks for {term.name if term else 'nothing in particular'}",
+            f"the query {parsed.text!r} is for {term.name if term else 'nothing in particular'}",
             expected=f"what the model {model.card.name!r} was trained to find: {', '.join(names)}",
-            remedy="ask for one of these, or name another model with --model",
+            remedy="query one of these, or name another model with --model",
             code="not-trained",
         )
     if parsed.finding is not None and parsed.structure is not None:
@@ -436,10 +436,10 @@ def _check_place(query: Query, finding: Term, place: Term, model: GroundingModel
         return
     lexicon = load_lexicon(model.card.lexicon)
     raise QueryError(
-        f"the query {query.text!r} asks for a {finding.name} in the {place.name}",
-        expected=f"a place that the model {model.card.name!r} was taught it in: "
+        f"the query {query.text!r} is for a {finding.name} in the {place.name}",
+        expected=f"a place in which the model {model.card.name!r} was trained to find it: "
         f"{', '.join(lexicon.term(one).name for one in taught)}",
-        remedy="ask for it there, or teach the model this place (tips-med train)",
+        remedy="query it there, or train the model on this place (tips-med train)",
         code="place-not-trained",
     )
 

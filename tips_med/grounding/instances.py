@@ -189,7 +189,7 @@ def _place(fine: np.ndarray, thorax: Thorax) -> tuple[Literal["left", "right", "
 def filter_by_size(
     labels: Labels, instances: tuple[Instance, ...], size_mm: float
 ) -> tuple[Labels, tuple[Instance, ...], tuple[Instance, ...]]:
-    """Keeps the components that are about as long as a query says.
+    """Keeps the components of about the long axis in a query.
 
     Args:
         labels: Labels from ``find_instances``, [k j i].

@@ -96,7 +96,7 @@ class Parser:
             raise QueryError(
                 f"the query has {len(text)} characters",
                 expected=f"at most {MAX_CHARACTERS}",
-                remedy="ask one finding at a time",
+                remedy="query one finding at a time",
                 code="query-too-long",
             )
         matches = _attributes_where_a_finding_is(self._match(_joined_levels(self._expand(tokenize(text)))))

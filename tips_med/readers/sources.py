@@ -67,7 +67,7 @@ def image_format(path: Path) -> str | None:
 
 @contextmanager
 def dicom_files(path: Path) -> Iterator[DicomFiles]:
-    """The files to look for DICOM in; an archive's are unpacked to a folder that lasts as long as the context.
+    """The files to search for DICOM; an archive's are unpacked to a folder that lasts as long as the context.
 
     Raises:
         ReadError: ``not-found``, ``empty-folder``, ``not-a-scan``, or what ``zip`` and DICOMDIR refuse.

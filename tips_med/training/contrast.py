@@ -29,7 +29,7 @@ def relations(studies: Sequence[tuple[Sequence[PhraseLabel], bool]], phrases: Se
 
     Returns:
         1 where the phrase is true of the crop, -1 where it is another study's, 0 where nobody knows or it does not
-        count, [crop crop*phrase]. Another study's is what neither says this phrase nor, in other words, its finding.
+        count, [crop crop*phrase]. Another study's counts if it has neither this phrase nor its finding in other words.
     """
     table = torch.zeros(len(studies), sum(map(len, phrases)))
     column, seen = 0, set()

@@ -155,7 +155,7 @@ class FinetuneTask(lightning.LightningModule):
             self._picture(batch, chance, truth)
 
     def configure_model(self) -> None:
-        """Shards the weights when Lightning's strategy says over which devices (FSDP2); else does nothing."""
+        """Shards the weights when Lightning's strategy gives the devices (FSDP2); else does nothing."""
         if self.device_mesh is None or isinstance(self, FSDPModule):
             return
         mesh = self.device_mesh["data_parallel"]

@@ -128,7 +128,7 @@ class ManifestData(lightning.LightningDataModule):
         if lost:
             largest = [max(one.shape[n] for one, is_weak in zip(headers, weak) if is_weak) for n in range(3)]
             log.warning(
-                "the sentences without a mask of %d studies teach nothing, for they are larger than a crop of %s; "
+                "nothing is learned from the sentences without a mask of %d studies, larger than a crop of %s; "
                 "the largest is %s: raise --data.shape, with --optimizer.checkpointing true if memory is short",
                 lost, self.spec.shape, tuple(largest),
             )  # fmt: skip

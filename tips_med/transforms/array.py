@@ -137,7 +137,7 @@ class ToSlabGrid(InvertibleTransform):
     def inverse(self, data: torch.Tensor) -> MetaTensor:
         """Back on the grid that it came from; NaN where the slab grid does not reach, or 0 in masks and labels.
 
-        MONAI's ``Invertd`` asks for the nearest value unless ``nearest_interp=False`` is set.
+        MONAI's ``Invertd`` uses the nearest value unless ``nearest_interp=False`` is set.
         """
         data = with_place(data)
         applied = self.pop_transform(data)

@@ -189,7 +189,7 @@ def read_tokenizer(path: Path, vocabulary: int):
 
 
 def _check_sentencepiece(file: Path, path: Path) -> None:
-    # transformers falls back to another reader, in silence, where SentencePiece fails: ask SentencePiece first.
+    # transformers falls back to another reader, in silence, where SentencePiece fails: try SentencePiece first.
     try:
         from sentencepiece import SentencePieceProcessor
 

@@ -56,11 +56,11 @@ def make_segmentation(
         tracked: Tracked instances of the answer, see ``track``.
         equipment: Algorithm that made the answer.
         series: Target series.
-        omit_empty_frames: Leave out slices that a segment does not touch. Every frame says where it lies, so nothing
+        omit_empty_frames: Leave out slices that a segment does not touch. Every frame has its position, so nothing
             is lost; but set False for readers that expect one frame for each slice.
 
     Returns:
-        The object. Frames lie where ``Scan.lps_from_kji`` says, in the order of the slices.
+        The object. Frames are placed by ``Scan.lps_from_kji``, in the order of the slices.
     """
     scan = grounding.scan
     segments = np.zeros(scan.shape, np.uint8)

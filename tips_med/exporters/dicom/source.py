@@ -167,7 +167,7 @@ def _wanted(path: str | Path, scan: Scan) -> list[str]:
             f"results as DICOM need a DICOM source, and this scan is from {source.format}",
             path=path,
             expected="a DICOM series",
-            remedy="leave DICOM results out, or ask the DICOM series itself",
+            remedy="leave DICOM results out, or query the DICOM series itself",
             code="not-dicom",
         )
     uids = [uid for uid in source.instance_uids if uid]
