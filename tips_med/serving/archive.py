@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Self
 
 from tips_med.errors import OutputError, TipsMedError
 from tips_med.serving.bounds import Bounds
@@ -66,7 +65,7 @@ class Archive(ABC):
     def close(self) -> None:  # noqa: B027 (most archives keep no connection)
         """Ends connections that are kept for further requests; also at the end of a ``with``."""
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Archive:
         return self
 
     def __exit__(self, *raised: object) -> None:
