@@ -44,7 +44,7 @@ def encode(
         deidentify_key: File with the secret that maps the UIDs, made if missing; with the same one, the study
             fits the copy that the command deidentify makes. A fresh secret if left out.
         modality: Modality of a file that does not state it, such as NIfTI: CT (in Hounsfield units) or MR.
-        steps: Told of progress; the command line shows a bar.
+        steps: Progress of the work; the command line shows a bar.
 
     Returns:
         The path of the study.

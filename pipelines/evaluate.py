@@ -55,7 +55,7 @@ def evaluate(
         pictures: Number of pictures of the best cases, and of the worst, 0 or more.
         draws: Number of bootstrap draws over patients, 1 or more.
         seed: Random seed of wordings and draws (integer, 0 or more).
-        steps: Told of progress; the command line shows a bar.
+        steps: Progress of the work; the command line shows a bar.
 
     Returns:
         The values; the command line prints them as a table.

@@ -64,7 +64,7 @@ def ground(
             the copy that the command deidentify makes. A fresh secret if left out.
         modality: Modality of a file that does not state it, such as NIfTI: CT (in Hounsfield units) or MR.
         exporter: Names of exporters that installed packages add, separated by commas; they write beside the others.
-        steps: Told of progress; the command line shows a bar.
+        steps: Progress of the work; the command line shows a bar.
 
     Returns:
         One answer a query, in the order of the queries, and the queries that got none; the command line then exits with

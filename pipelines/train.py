@@ -45,7 +45,7 @@ def train(
         tuning: Modes of the towers; by default all of compact ones, and LoRA in the image tower of TIPS.
         trainer: Devices, precision, checkpoints.
         seed: Random seed (integer, 0 or more).
-        steps: Told of progress; the command line shows a bar.
+        steps: Progress of the work; the command line shows a bar.
 
     Returns:
         The model, for --model: a file of compact towers, or a folder of TIPS towers.

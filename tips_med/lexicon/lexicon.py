@@ -101,7 +101,7 @@ class Lexicon:
         """Understands a text.
 
         Args:
-            text: At most 300 characters: ``ground-glass opacity left lung``.
+            text: Query of at most 300 characters: ``ground-glass opacity left lung``.
             as_written: Keep held-out synonyms in the phrase, to test a text tower with them; otherwise the term's usual
                 words replace them.
 

@@ -27,7 +27,7 @@ class Match:
         start: Index of the first character in the text as typed.
         end: Index after the last character.
         term: Term that the words name, if any.
-        pattern: How a negation or hedge is written: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
+        pattern: Form of a negation or hedge: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
             ``exclusion``; of a function word: ``filler`` or nothing.
         attribute: Meaning of the words beside another finding, if any.
         size_mm: Size of a measurement in mm.

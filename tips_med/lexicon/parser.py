@@ -54,7 +54,7 @@ class Entry:
     Attributes:
         role: Role of the words in a query.
         term: Term that the words name, if any.
-        pattern: How a negation or hedge is written: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
+        pattern: Form of a negation or hedge: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
             ``exclusion``; of a function word: ``filler`` if it is left out of the phrase.
     """
 

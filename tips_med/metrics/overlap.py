@@ -102,7 +102,7 @@ class SurfaceDice(CaseMetric):
     """Mean normalised surface Dice; see ``surface_dice``.
 
     Args:
-        tolerance_mm: How far is near enough.
+        tolerance_mm: Tolerance in mm.
     """
 
     higher_is_better = True

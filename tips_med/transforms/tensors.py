@@ -191,7 +191,7 @@ class Turn:
 
     Attributes:
         order: Index of the axis that becomes slab, y and x.
-        flipped: Which of these are then reversed.
+        flipped: Whether each of these axes is then reversed.
     """
 
     order: tuple[int, int, int]

@@ -55,7 +55,7 @@ class TipsEncoder(ImageTower):
     Args:
         net: The tower, on the device to run on.
         name: Name of the weights and mode: a study is only queried with the text tower of the same weights.
-        mode: Which patch embeddings to give.
+        mode: Patch embeddings to return.
         slab_spec: Specification of the input slabs: three channels, patches of the model's size.
         modalities: DICOM modality codes to accept. TIPS was trained on photographs and knows no modality, but the
             default windows are in HU, which only CT has; give windows of your own to accept others.
