@@ -1,4 +1,4 @@
-"""The content of a lexicon's YAML, checked as it is read: what is wrong is named with its place."""
+"""The content of a lexicon's YAML, checked as it is read; errors name their place."""
 
 from __future__ import annotations
 
@@ -49,17 +49,18 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True)
 class Content:
-    """Everything a lexicon knows.
+    """The content of a lexicon.
 
     Attributes:
         name: Name of the lexicon.
-        terms: By id, in the order of the file.
-        negation: Phrases by pattern: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` and ``exclusion``.
-        hedge: Phrases by pattern: ``before``, ``predicate`` and ``after``.
+        terms: Terms by id, in the order of the file.
+        negation: Negating phrases by pattern: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` and
+            ``exclusion``.
+        hedge: Hedging phrases by pattern: ``before``, ``predicate`` and ``after``.
         not_understood: Phrases that are reported as not understood although their words are known.
-        abbreviations: What each stands for.
-        spelling: Other spellings, to the one of the terms.
-        readings: Other words, to those of the terms; understood, but never written.
+        abbreviations: Long form of each abbreviation.
+        spelling: Usual spelling of each other spelling.
+        readings: Words of the terms for other words; understood, but never written.
         function: Words without a meaning of their own that stay in a phrase.
         filler: Words without a meaning of their own that are left out of it.
         comparison: Phrases about change since another scan, which one scan cannot show.
@@ -112,7 +113,7 @@ def read_content(path: Path) -> Content:
             adds to that one.
 
     Raises:
-        ConfigError: If it cannot be read, or something in it is not as it should be; the place is named.
+        ConfigError: If it cannot be read, or its content is wrong; the place is named.
     """
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506, both are safe loaders

@@ -70,7 +70,7 @@ def refuse_nothing(query: Query, matches: Sequence[Match]) -> None:
     near = ", ".join(f"{found} for {word!r}" for word, founds in query.suggestions for found in founds[:2])
     example = 'try "ground-glass opacity left lung" or "nodule in the right upper lobe"'
     raise QueryError(
-        f"no word of {query.text!r} names anything to look for",
+        f"no word of {query.text!r} names a finding or structure",
         expected="a finding or a structure of the lexicon",
         remedy=f"did you mean {near}? Otherwise {example}" if near else example,
         code="unknown-words",
@@ -135,14 +135,14 @@ def _structure(
 ) -> Term | None:
     """The most specific of the structures named, or else the one that a location is part of.
 
-    A location tells no structure where the finding has one of its own: a pneumothorax at the apex is not in the lung.
+    A location implies no structure where the finding has one of its own: a pneumothorax at the apex is not in the lung.
     """
     specific = [one for one in named if not any(one.id in around(other, terms) for other in named)]
     if len(specific) > 1:
         raise QueryError(
             f"{text!r} names {len(specific)} structures: {' and '.join(one.name for one in specific)}",
             expected="one structure",
-            remedy="ask one query for each",
+            remedy="make one query for each",
             code="several-structures",
         )
     structure = specific[0] if specific else None
@@ -156,7 +156,7 @@ def _structure(
             structure = implied
         elif structure.id not in location.structures and _has_parts(structure, terms):
             raise QueryError(
-                f"{text!r} asks for the {location.name} of the {structure.name}",
+                f"{text!r} names the {location.name} of the {structure.name}",
                 expected=f"a part of the {structure.name}",
                 remedy="name another part, or none",
                 code="contradiction",
@@ -187,7 +187,7 @@ def _side(text: str, matches: Sequence[Match], locations: tuple[Term, ...]) -> S
             continue
         if side is not None and side != location.side:
             raise QueryError(
-                f"{text!r} asks for the {location.name}, which only the {location.side} side has",
+                f"{text!r} names the {location.name}, which only the {location.side} side has",
                 expected=f"the {location.side} side",
                 remedy="leave the side out, or name another part",
                 code="contradiction",
@@ -202,7 +202,7 @@ def _size(text: str, matches: Sequence[Match]) -> float | None:
         raise QueryError(
             f"{text!r} names {len(sizes)} sizes",
             expected="one size",
-            remedy="ask one query for each finding",
+            remedy="make one query for each finding",
             code="several-sizes",
         )
     return next(iter(sizes), None)

@@ -1,4 +1,4 @@
-"""Checks a manifest against its files: everything that would go wrong in training, said before it."""
+"""Checks a manifest against its files, and reports errors before training."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class ManifestProblem:
     """Something wrong with a row, or with several.
 
     Attributes:
-        line: Line of the manifest.
+        line: Line in the manifest, from 1.
         code: A short stable name: ``other-grid``, ``empty-mask``, ``two-splits``.
-        text: In words.
-        fatal: Whether training and evaluation would be wrong with it; others are worth knowing.
+        text: Problem in words.
+        fatal: Whether training and evaluation would be wrong with it; other problems are warnings.
     """
 
     line: int
@@ -85,8 +85,8 @@ class UnusableManifestError(ManifestError):
     """A manifest that was checked and cannot be used; its text is the whole table.
 
     Args:
-        report: What was found.
-        path: The manifest.
+        report: Result of the check.
+        path: Path of the manifest.
     """
 
     code = "manifest-problems"
@@ -107,8 +107,8 @@ def check_rows(
 
     Args:
         rows: Rows of one manifest, all splits.
-        lexicon: The language of the model.
-        progress: Called with (scans done, scans in all).
+        lexicon: Lexicon of the model.
+        progress: Called with (scans done, total scans).
     """
     problems = _patients_in_two_splits(rows) + _twice(rows) + _contradictions(rows, lexicon)
     counts: Counter[tuple[str, str, str]] = Counter()

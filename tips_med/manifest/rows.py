@@ -31,10 +31,10 @@ class ManifestError(TipsMedError):
 
 @dataclass(frozen=True)
 class Row:
-    """A phrase and what is known of it in a scan.
+    """A phrase and its truth in a scan.
 
     Attributes:
-        scan: DICOM folder, or a file of a volume.
+        scan: Path of a DICOM folder, or of a volume file.
         phrase: A query, or a sentence of a report.
         mask: NIfTI (or NRRD, MHA), DICOM SEG or RTSTRUCT; None for a weak pair.
         part: Which part of the mask: see ``read_mask``; None for all of it.
@@ -87,8 +87,8 @@ def read_manifest(path: str | Path, split: str | None = None) -> list[Row]:
     """Reads all rows of a manifest, or those of one split.
 
     Args:
-        path: A ``.csv`` or ``.jsonl`` file, UTF-8. Relative paths in it are meant from its folder.
-        split: Only these rows.
+        path: Path of a ``.csv`` or ``.jsonl`` file, UTF-8. Relative paths in it start at its folder.
+        split: Split to read; None for all rows.
 
     Raises:
         ManifestError: It cannot be read, a row is wrong (the line is named), or no row is left.
