@@ -1,4 +1,4 @@
-"""Models by name: the shipped one, a file of weights, or a folder of TIPS towers."""
+"""Models by name: the shipped one, a file of weights, a folder, the hub, or TIPS towers."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from tips_med.encoders.compact import CompactImageTower
 from tips_med.encoders.compact_text import CompactTextTower
 from tips_med.errors import ConfigError, OutputError, WeightsError
 from tips_med.folders import whole_folder
-from tips_med.model import GroundingModel, load_model, save_model, slab_spec_from_dict
+from tips_med.model import CONFIG, HUB, GroundingModel, load_model, save_model
+from tips_med.net import slab_spec_from_dict
 from tips_med.plugins import load_plugin, plugin_names
+from tips_med.query import load_lexicon
 
 if TYPE_CHECKING:
     from tips_med.encoders.tips import TipsTowers
@@ -35,10 +37,11 @@ def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
     """Opens a model.
 
     Args:
-        name: None for the shipped weights, the path of a ``.safetensors`` file or of a folder that training wrote, or
-            ``tips:FOLDER`` for published TIPS towers (``tips:hf://owner/name`` downloads them), asked zero-shot; or
-            ``NAME:ARGUMENT`` for what an installed package adds as NAME to the entry points ``tips_med.encoders``: a
-            function of the argument and the ``torch.device`` that gives a ``GroundingModel``.
+        name: None for the shipped weights, the path of a ``.safetensors`` file or of a folder that training or
+            ``save_pretrained`` wrote, ``hf://owner/name`` for one on the Hugging Face hub, or ``tips:FOLDER`` for
+            published TIPS towers (``tips:hf://owner/name`` downloads them), asked zero-shot; or ``NAME:ARGUMENT`` for
+            what an installed package adds as NAME to the entry points ``tips_med.encoders``: a function of the
+            argument and the ``torch.device`` that gives a ``GroundingModel``.
         device: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
@@ -49,6 +52,8 @@ def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
     prefix, _, argument = (name or "").partition(":")
     if prefix in plugin_names("encoders"):
         return load_plugin("encoders", prefix)(argument, on)
+    if name is not None and (name.startswith(HUB) or _is_pretrained(Path(name))):
+        return GroundingModel.from_pretrained(name, device=on)
     if name is None or not (name.startswith(TIPS) or Path(name).is_dir()):
         return load_model(Path(name) if name else None, on)
     from tips_med.encoders.tips import load_tips, zero_shot_head
@@ -119,7 +124,8 @@ def save_with_card(model: GroundingModel, name: str, card: ModelCard, out: Path)
         model: As ``open_model`` opened it.
         name: What it was opened by.
         card: The new card.
-        out: A ``.safetensors`` file for a compact model, a folder for TIPS towers.
+        out: A ``.safetensors`` file for a compact model, or a folder that also holds its lexicon; a folder for TIPS
+            towers.
 
     Returns:
         ``out``.
@@ -128,6 +134,15 @@ def save_with_card(model: GroundingModel, name: str, card: ModelCard, out: Path)
         OutputError: It cannot be written there.
     """
     if isinstance(model.image, CompactImageTower) and isinstance(model.text, CompactTextTower):
+        if out.suffix != ".safetensors":
+            return replace(model, card=card).save_pretrained(out)
+        if has_own_lexicon(model):
+            raise OutputError(
+                f"a file has no place for the lexicon {model.lexicon.name!r} that came with this model",
+                path=out,
+                expected="a folder to write",
+                remedy="give a name without .safetensors",
+            )
         save_model(out, model.image.net, model.text.net, model.head, card)
         return out
     from tips_med.encoders.tips import load_tips
@@ -139,6 +154,24 @@ def save_with_card(model: GroundingModel, name: str, card: ModelCard, out: Path)
     else:
         towers = load_tips(name.removeprefix(TIPS))
     return save_tuned_tips(out, towers, model.head, card)
+
+
+def has_own_lexicon(model: GroundingModel) -> bool:
+    """Whether a model brought a lexicon of which no copy is installed."""
+    if model.language is None:
+        return False
+    try:
+        return load_lexicon(model.card.lexicon).text != model.language.text
+    except ConfigError:
+        return True
+
+
+def _is_pretrained(folder: Path) -> bool:
+    """Whether a folder is one that ``save_pretrained`` wrote; TIPS towers have a config.json, too."""
+    try:
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("library_name") == "tips_med"
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _towers_sha256(folder: Path) -> str:

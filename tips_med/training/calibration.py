@@ -25,7 +25,6 @@ from tips_med.grounding.ground import (
     assess,
     encode,
     encode_slabs,
-    load_lexicon,
     parse_query,
     query_term,
 )
@@ -143,7 +142,7 @@ def observe(
         seed: Random seed.
         held_out: Use the synonyms that training never saw.
     """
-    lexicon = load_lexicon(model.card.lexicon)
+    lexicon = model.lexicon
     for number in numbers:
         rng = np.random.default_rng([seed, number])
         scene = make_scene(anatomies[number % len(anatomies)], scenes, rng, scenes.in_turn(number))
@@ -178,7 +177,7 @@ def observe_manifest(
     by_scan: dict[Path, list[Row]] = defaultdict(list)
     for row in rows:
         by_scan[row.scan].append(row)
-    lexicon = load_lexicon(model.card.lexicon)
+    lexicon = model.lexicon
     for done, (path, own) in enumerate(by_scan.items(), start=1):
         study = encode(read_scan(path), model)
         for row in own:
