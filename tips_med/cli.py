@@ -51,6 +51,7 @@ _COMMANDS = {
     "deidentify": "copy a scan's DICOM images without the patient's identity",
     "node": "receive studies, ask them, send the answers to the archive, until stopped",
     "paint": "paint scans with findings, and write them with a manifest of questions",
+    "export": "write a model for MONAI or the Hugging Face hub",
     "calibrate": "fit when a model says present, absent or unsure",
 }
 

@@ -7,6 +7,7 @@ Answers are made from its features by ``tips_med.ground``.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -106,6 +107,13 @@ class GroundingNet(nn.Module):
             QueryError: A word that is not in the vocabulary, or too many of them.
         """
         return self.text.indices(phrases)
+
+    def fingerprint(self) -> str:
+        """Sha256 of the weights in half precision, whatever file they come from: others have another one."""
+        digest = hashlib.sha256()
+        for key, value in sorted(self.state_dict().items()):
+            digest.update(key.encode() + value.detach().cpu().half().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 def dict_of_config(config: CompactConfig | CompactTextConfig) -> dict[str, Any]:
