@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from tests.tiny import tiny_nets
+from tips_med import cli
 from tips_med.card import Calibration, ModelCard
 from tips_med.errors import OutputError, QueryError, WeightsError
 from tips_med.grounding.ground import parse_query
@@ -123,6 +124,15 @@ def test_the_card_says_what_it_is_and_no_figure_that_is_not_of_these_weights(fol
     assert "three phantoms" in page
     assert "No figures of these weights are known" in page
     assert "Research use only" in page
+
+
+def test_the_command_line_writes_and_takes_a_folder(model, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["export", "--to", "hugging-face", "--model", str(model.file), "--out", str(out)]) == 0
+    assert str(out) in capsys.readouterr().out.replace("\n", "")
+    assert open_model(str(out), "cpu").sha256 == model.sha256
+    assert cli.main(["export", "--to", "monai-bundle", "--model", str(out), "--out", str(out)]) == 2
+    assert "is not empty" in capsys.readouterr().err
 
 
 @pytest.mark.shipped

@@ -39,7 +39,7 @@ def test_it_learns_and_the_best_weights_are_kept(bundle, tmp_path):
         workflow.initialize()
         trainer = workflow.parser.get_parsed_content("train#trainer")
         trainer.add_event_handler(
-            Events.ITERATION_COMPLETED, lambda engine: losses.append(float(engine.state.output[0]["loss"].detach()))
+            Events.ITERATION_COMPLETED, lambda engine: losses.append(float(engine.state.output["loss"].detach()))
         )
         workflow.run()
     evaluator = workflow.parser.get_parsed_content("validate#evaluator")
