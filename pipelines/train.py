@@ -37,17 +37,17 @@ def train(
     """Trains, or goes on where it stopped, and writes the model into ``out``.
 
     Args:
-        data: What to train on: --data.manifest FILE.
+        data: Training data: --data.manifest FILE.
         out: Folder for the cache, checkpoints, logs and the model.
         model: Weights to start from, or tips:FOLDER; the shipped ones if left out.
-        lexicon: A name or a YAML file, where the phrases need another one than the model's.
+        lexicon: Name or YAML file of the lexicon; that of the model if left out.
         name: Name of the new model, for reports.
         licence: Licence of the new weights; that of the old ones if left out.
         optimizer: Steps, learning rate and weights of the losses.
-        tuning: What of the towers learns; of compact ones all of it, of TIPS towers LoRA in the image tower.
+        tuning: Modes of the towers; by default all of compact ones, and LoRA in the image tower of TIPS.
         trainer: Devices, precision, checkpoints.
-        seed: Random seed.
-        steps: Told of progress; the command line shows a bar.
+        seed: Random seed (integer, 0 or more).
+        steps: Progress of the work; the command line shows a bar.
 
     Returns:
         The model, for --model: a file of compact towers, or a folder of TIPS towers.

@@ -43,7 +43,7 @@ TIPS = "tips:"
 MODELS, STATE_DICT = "models", "model.pt"
 """Where a MONAI bundle has its weights."""
 TUNED = "alignment.safetensors"
-"""Beside the towers of a fine-tuned TIPS model: its head, its card, and how scans and phrases are put to it."""
+"""File beside the towers of a fine-tuned TIPS model: its head, card, and input format of scans and phrases."""
 FORMAT = "tips_med-tips-1"
 
 
@@ -53,7 +53,7 @@ def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
     Args:
         name: None for the shipped weights, the path of a ``.safetensors`` file or of a folder that training or
             ``save_pretrained`` wrote, a MONAI bundle, ``hf://owner/name`` for one on the Hugging Face hub, or
-            ``tips:FOLDER`` for published TIPS towers (``tips:hf://owner/name`` downloads them), asked zero-shot; or
+            ``tips:FOLDER`` for published TIPS towers (``tips:hf://owner/name`` downloads them), used zero-shot; or
             ``NAME:ARGUMENT`` for what an installed package adds as NAME to the entry points ``tips_med.encoders``: a
             function of the argument and the ``torch.device`` that gives a ``GroundingModel``.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -81,7 +81,7 @@ def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
     contrast = towers.text.embed(["normal tissue"])[0]
     head = zero_shot_head(contrast.pooled.shape[-1], towers.temperature, contrast)
     # Nothing is known of what these towers can find, so nothing is refused, and nothing is calibrated.
-    card = ModelCard(towers.image.name, findings=(), structures=(), licence="as the card of the weights says")
+    card = ModelCard(towers.image.name, findings=(), structures=(), licence="as in the card of the weights")
     return GroundingModel(towers.image, towers.text, head, card, towers.weights_sha256)
 
 
@@ -91,10 +91,10 @@ def save_tuned_tips(folder: Path, towers: TipsTowers, head: AlignmentHead, card:
     The towers are written as the hub lays them out, so that transformers reads them, too. LoRA must have been merged.
 
     Args:
-        folder: To write; an earlier model of this kind in it is replaced.
-        towers: Their weights.
-        head: Trained with them.
-        card: What the model knows of itself.
+        folder: Folder to write; an earlier model of this kind in it is replaced.
+        towers: Fine-tuned towers.
+        head: Alignment head that was trained with them.
+        card: Card of the model.
 
     Raises:
         OutputError: It cannot be written there, or the folder holds something else.
@@ -137,11 +137,11 @@ def save_with_card(model: GroundingModel, name: str, card: ModelCard, out: Path)
     """Writes a model again, with the same weights and another card.
 
     Args:
-        model: As ``open_model`` opened it.
-        name: What it was opened by.
+        model: Model from ``open_model``.
+        name: Name that it was opened with.
         card: The new card.
-        out: A ``.safetensors`` file for a compact model, or a folder that also holds its lexicon; a folder for TIPS
-            towers.
+        out: Path of a ``.safetensors`` file for a compact model, or of a folder that also holds its lexicon; of a
+            folder for TIPS towers.
 
     Returns:
         ``out``.
@@ -282,7 +282,7 @@ def pick_device(device: str = "auto") -> torch.device:
     """The device to run on.
 
     Raises:
-        ConfigError: ``cuda`` was asked for and is not there, or the name is none of the three.
+        ConfigError: ``cuda`` was requested and is not available, or the name is none of the three.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -40,16 +40,16 @@ _WEIGHTS = Path(__file__).resolve().parent / "weights"
 
 @dataclass(frozen=True, eq=False)
 class GroundingModel:
-    """What encodes scans and answers queries.
+    """A model that encodes scans and answers queries.
 
     Attributes:
-        image: The image tower.
-        text: The text tower.
-        head: Scores one against the other (``patch_scores``, ``fine_scores``).
-        card: What it knows of itself.
-        sha256: Sha256 of the weights; the first twelve hexadecimal digits stand in every result.
-        language: The lexicon that came with it; None where its card names one that is installed.
-        file: The safetensors file that it was read from; None for any other kind.
+        image: Image tower.
+        text: Text tower.
+        head: Alignment head, which scores patches against text (``patch_scores``, ``fine_scores``).
+        card: Card of the model.
+        sha256: SHA-256 of the weights; the first twelve hexadecimal digits are in every result.
+        language: Lexicon that came with the model; None where its card names an installed one.
+        file: Safetensors file that the model was read from; None for any other kind.
     """
 
     image: ImageTower
@@ -153,7 +153,7 @@ def save_model(path: Path, image: CompactNet, text: CompactTextNet, head: Alignm
     """Writes networks in half precision, with their sizes, words and card in the file's metadata.
 
     Raises:
-        OutputError: It cannot be written there; a file that was there is as it was.
+        OutputError: It cannot be written there; an existing file is unchanged.
     """
     metadata = {
         "format": FORMAT,
@@ -172,8 +172,8 @@ def load_model(path: str | Path | None = None, device: torch.device | str = "cpu
     """Loads a model.
 
     Args:
-        path: A safetensors file that ``save_model`` wrote; the shipped weights when None.
-        device: Where to run it.
+        path: Path of a safetensors file from ``save_model``; the shipped weights when None.
+        device: Device to run on.
 
     Raises:
         WeightsError: The file is missing, damaged, or of another kind of model.

@@ -21,8 +21,8 @@ class Lexicon:
     """The terms that queries may use, and the words they are written in.
 
     Args:
-        content: What a lexicon's file holds.
-        text: The file's text, so that it can travel with a model; empty where there is none.
+        content: Content of a lexicon file.
+        text: Text of the file, which travels with a model; empty where there is none.
 
     Raises:
         ConfigError: If the same words stand for two terms of one kind.
@@ -97,22 +97,22 @@ class Lexicon:
 
     @cached_property
     def _suggestible(self) -> tuple[str, ...]:
-        """Words that say something: the vocabulary but for function words."""
+        """Words with a meaning: the vocabulary without function words."""
         return tuple(word for word in self.vocabulary if word not in self.content.function)
 
     def parse(self, text: str, *, as_written: bool = False) -> Query:
         """Understands a text.
 
         Args:
-            text: At most 300 characters: ``ground-glass opacity left lung``.
-            as_written: Leave synonyms that are kept from training in the phrase, to test what a text tower makes of
-                them; otherwise they are said there in the term's usual words.
+            text: Query of at most 300 characters: ``ground-glass opacity left lung``.
+            as_written: Keep held-out synonyms in the phrase, to test a text tower with them; otherwise the term's usual
+                words replace them.
 
         Returns:
             The query; words that are not understood are named in it, never dropped.
 
         Raises:
-            QueryError: If the text names nothing to look for, several findings at once, or contradicts itself.
+            QueryError: If the text names nothing to search, several findings at once, or contradicts itself.
         """
         return self._parser.parse(text, as_written=as_written)
 
