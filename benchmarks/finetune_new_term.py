@@ -25,7 +25,6 @@ from scipy import ndimage
 from tips_med.geometry import ras_affine_ijk, voxel_volume_mm3
 from tips_med.loading import open_model
 from tips_med.manifest import Row, write_manifest
-from tips_med.query import Lexicon
 from tips_med.readers import read_scan
 from tips_med.scan import Scan
 from tips_med.training.crops import DataSpec
@@ -74,7 +73,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     begun = time.perf_counter()
     model = open_model(chosen.model, "cpu")
-    lexicon = Lexicon.load(model.card.lexicon)
+    lexicon = model.lexicon
     assert "bone" not in (*model.card.findings, *model.card.structures)
     spec = DataSpec(manifest(chosen.data, chosen.out), shape=(6, 128, 160), batch=1, questions=2, negative_prob=0.0)
     torch.manual_seed(0)

@@ -22,7 +22,6 @@ from tips_med.configs import config_path
 from tips_med.encoders.study import EncodedStudy
 from tips_med.geometry import transform_points, voxel_volume_mm3
 from tips_med.grounding import Grounding, encode, ground
-from tips_med.grounding.ground import load_lexicon
 from tips_med.grounding.instances import long_axis_mm
 from tips_med.loading import open_model
 from tips_med.model import GroundingModel
@@ -126,7 +125,7 @@ def lesion(study: EncodedStudy, outlined: np.ndarray, truth: np.ndarray, model: 
 
 def not_reported(study: EncodedStudy, model: GroundingModel) -> dict[str, Any]:
     ml = voxel_volume_mm3(study.scan.lps_from_kji) / 1000
-    lexicon = load_lexicon(model.card.lexicon)
+    lexicon = model.lexicon
     asked = [query for query in NOT_REPORTED if lexicon.parse(query).finding.id in model.card.findings]
     answers = [ground(study, query, model) for query in asked]
     return {query: f"{a.presence.state} {a.mask.sum() * ml:.1f} ml" for query, a in zip(asked, answers)}

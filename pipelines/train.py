@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
-from tips_med.loading import open_model
+from tips_med.errors import ConfigError
+from tips_med.loading import has_own_lexicon, open_model
+from tips_med.model import LEXICON
 from tips_med.progress import StepFactory, no_progress
 from tips_med.query import Lexicon
 from tips_med.training.crops import DataSpec
@@ -53,7 +55,14 @@ def train(
     optimizer, trainer = optimizer or FinetuneConfig(), trainer or TrainerSpec()
     torch.manual_seed(seed)
     base = open_model(model, "cpu")
-    language = Lexicon.load(lexicon or base.card.lexicon)
+    if lexicon is None and has_own_lexicon(base):
+        raise ConfigError(
+            f"the model {base.card.name!r} brought a lexicon of its own",
+            expected="--lexicon, so that the new model knows where it lies",
+            remedy=f"copy {LEXICON} of its folder to a place where it can stay, and name it",
+            code="lexicon",
+        )
+    language = Lexicon.load(lexicon) if lexicon else base.lexicon
     start = step_of(out) * trainer.accumulate
     module = ManifestData(data, base, language, out / "cache", optimizer.steps, seed, start)
     with steps("preparing studies") as progress:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -67,6 +67,11 @@ class ModelCard:
     def calibration_of(self, term: str) -> Calibration | None:
         """The calibration of a term; None where it has none: then its scores are no probabilities."""
         return self.calibration.get(term)
+
+    def after_training(self) -> ModelCard:
+        """The card once training has moved the weights: calibrations of findings do not carry over."""
+        kept = {term: fitted for term, fitted in self.calibration.items() if term in self.structures}
+        return replace(self, calibration=kept)
 
 
 def card_from_dict(raw: dict[str, Any]) -> ModelCard:

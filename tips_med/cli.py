@@ -52,6 +52,7 @@ _COMMANDS = {
     "deidentify": "copy a scan's DICOM images without the patient's identity",
     "node": "receive studies, query them, send the answers to the archive, until stopped",
     "paint": "paint scans with findings, and write them with a manifest of questions",
+    "export": "write a model for MONAI or the Hugging Face hub",
     "calibrate": "fit the thresholds for present, absent and unsure",
 }
 

@@ -7,6 +7,6 @@
 Nothing here needs torch.
 """
 
-from tips_med.lexicon import Code, Form, Kind, Lexicon, PhraseWord, Query, Role, Side, Span, Term
+from tips_med.lexicon import Code, Form, Kind, Lexicon, PhraseWord, Query, Role, Side, Span, Term, load_lexicon
 
-__all__ = ["Code", "Form", "Kind", "Lexicon", "PhraseWord", "Query", "Role", "Side", "Span", "Term"]
+__all__ = ["Code", "Form", "Kind", "Lexicon", "PhraseWord", "Query", "Role", "Side", "Span", "Term", "load_lexicon"]

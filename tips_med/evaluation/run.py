@@ -15,7 +15,7 @@ from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError, TipsMedError
 from tips_med.evaluation.suite import EvaluatedRow, Suite
 from tips_med.grounding import Grounding, encode, ground
-from tips_med.grounding.ground import load_lexicon, parse_query
+from tips_med.grounding.ground import parse_query
 from tips_med.manifest import OTHER_FINDINGS, ManifestError, Row, other_finding, other_level, other_side, read_mask
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon, Query
@@ -135,7 +135,7 @@ class _RowEvaluator:
     ) -> None:
         self.model, self.other_findings, self.paraphrases, self.rng = model, other_findings, paraphrases, rng
         self.as_written = as_written
-        self.lexicon: Lexicon = load_lexicon(model.card.lexicon)
+        self.lexicon: Lexicon = model.lexicon
 
     def answers(self, path: Path, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any] | TipsMedError]]:
         """Each row with the fields of its case, or with what is wrong."""

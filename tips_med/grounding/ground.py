@@ -23,7 +23,7 @@ from tips_med.grounding.instances import filter_by_size, find_instances
 from tips_med.grounding.thorax import SIDES, Thorax, find_thorax
 from tips_med.grounding.wording import CHECKED, write_sentence
 from tips_med.model import GroundingModel, load_model
-from tips_med.query import Lexicon, Query, Term
+from tips_med.query import Query, Term
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat
 from tips_med.slabs import SlabStack, crop_to_body, make_slabs
@@ -45,12 +45,6 @@ ENCLOSING_STRUCTURES = ("thorax", "body")
 def default_model() -> GroundingModel:
     """The shipped model, loaded once."""
     return load_model()
-
-
-@cache
-def load_lexicon(name: str) -> Lexicon:
-    """A lexicon, loaded once."""
-    return Lexicon.load(name)
 
 
 def encode(scan: Scan, model: GroundingModel | None = None, progress: Progress | None = None) -> EncodedStudy:
@@ -350,7 +344,7 @@ def finding_maps(study: EncodedStudy, query: Query, model: GroundingModel) -> li
     A finding has one, and one more for each kind of it that the model knows: a mass is a lesion. What an attribute
     narrows is never surer than the same without it.
     """
-    lexicon = load_lexicon(model.card.lexicon)
+    lexicon = model.lexicon
     finding = query.finding
     if finding is None:
         term = query.structure.id if query.structure else ""
@@ -423,11 +417,11 @@ def parse_query(query: str | Query, model: GroundingModel) -> Query:
     Raises:
         QueryError: It was not, or nothing was understood.
     """
-    parsed = load_lexicon(model.card.lexicon).parse(query) if isinstance(query, str) else query
+    parsed = model.lexicon.parse(query) if isinstance(query, str) else query
     term = parsed.finding or parsed.structure
     known = model.card.findings if parsed.finding else model.card.structures
     if known and (term is None or term.id not in known):
-        lexicon = load_lexicon(model.card.lexicon)
+        lexicon = model.lexicon
         names = [lexicon.term(term).name for term in (*model.card.findings, *model.card.structures)]
         raise QueryError(
             f"the query {parsed.text!r} is for {term.name if term else 'nothing in particular'}",
@@ -449,7 +443,7 @@ def _check_place(query: Query, finding: Term, place: Term, model: GroundingModel
         return
     if set(taught) & set(CHEST_STRUCTURES) and (place.id in CHEST_STRUCTURES or place.id in ENCLOSING_STRUCTURES):
         return
-    lexicon = load_lexicon(model.card.lexicon)
+    lexicon = model.lexicon
     raise QueryError(
         f"the query {query.text!r} is for a {finding.name} in the {place.name}",
         expected=f"a place in which the model {model.card.name!r} was trained to find it: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from tips_med.configs import config_names, config_path
@@ -24,13 +24,14 @@ class Lexicon:
 
     Args:
         content: Content of a lexicon file.
+        text: Text of the file, which travels with a model; empty where there is none.
 
     Raises:
         ConfigError: If the same words stand for two terms of one kind.
     """
 
-    def __init__(self, content: Content) -> None:
-        self.content = content
+    def __init__(self, content: Content, text: str = "") -> None:
+        self.content, self.text = content, text
         self.name = content.name
         self._entries = _entries(content)
         expansions = {
@@ -55,10 +56,12 @@ class Lexicon:
         """
         name = str(name_or_path)
         if name.endswith((".yaml", ".yml")):
-            return cls(read_content(Path(name)))
-        if name not in config_names("lexicons") and name in plugin_names("lexicons"):
-            return cls(read_content(Path(load_plugin("lexicons", name))))
-        return cls(read_content(config_path("lexicons", name)))
+            path = Path(name)
+        elif name not in config_names("lexicons") and name in plugin_names("lexicons"):
+            path = Path(load_plugin("lexicons", name))
+        else:
+            path = config_path("lexicons", name)
+        return cls(read_content(path), path.read_text(encoding="utf-8"))
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -144,6 +147,12 @@ class Lexicon:
     def suggest(self, word: str, count: int = 3) -> tuple[str, ...]:
         """Gives the known words that are written most like an unknown one, the nearest first; maybe none."""
         return tuple(difflib.get_close_matches(word.lower(), self._suggestible, n=count, cutoff=0.78))
+
+
+@cache
+def load_lexicon(name: str) -> Lexicon:
+    """A lexicon, loaded once."""
+    return Lexicon.load(name)
 
 
 def _entries(content: Content) -> Mapping[tuple[str, ...], tuple[Entry, ...]]:

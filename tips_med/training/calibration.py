@@ -25,7 +25,6 @@ from tips_med.grounding.ground import (
     assess,
     encode,
     encode_slabs,
-    load_lexicon,
     parse_query,
     query_term,
 )
@@ -144,7 +143,7 @@ def observe(
         seed: Random seed (integer, 0 or more).
         held_out: Use the held-out synonyms.
     """
-    lexicon = load_lexicon(model.card.lexicon)
+    lexicon = model.lexicon
     for number in numbers:
         rng = np.random.default_rng([seed, number])
         scene = make_scene(anatomies[number % len(anatomies)], scenes, rng, scenes.in_turn(number))
@@ -179,7 +178,7 @@ def observe_manifest(
     by_scan: dict[Path, list[Row]] = defaultdict(list)
     for row in rows:
         by_scan[row.scan].append(row)
-    lexicon = load_lexicon(model.card.lexicon)
+    lexicon = model.lexicon
     for done, (path, own) in enumerate(by_scan.items(), start=1):
         study = encode(read_scan(path), model)
         for row in own:

@@ -230,7 +230,6 @@ def card_after(
     seen the new weights, their answers come with scores.
     """
     findings, structures = list(base.card.findings), list(base.card.structures)
-    calibration = {term: fitted for term, fitted in base.card.calibration.items() if term in structures}
     places = {term: list(taught) for term, taught in base.card.places.items()}
     labels = [one for file in data.files["train"] for one in read_study_header(file).statements]
     for text in dict.fromkeys(one.text for one in labels if one.label == "present"):
@@ -253,14 +252,13 @@ def card_after(
         "studies_sha256": hashlib.sha256("".join(file.name for file in data.files["train"]).encode()).hexdigest(),
     }
     return replace(
-        base.card,
+        base.card.after_training(),
         name=name,
         findings=tuple(findings),
         structures=tuple(structures),
         lexicon=lexicon or base.card.lexicon,
         licence=licence or base.card.licence,
         data=(*base.card.data, f"Fine-tuned on {len(data.files['train'])} studies of the user's own"),
-        calibration=calibration,
         places={term: tuple(taught) for term, taught in places.items()},
         trained=trained,
     )

@@ -15,8 +15,7 @@ from monai.config.type_definitions import KeysCollection
 from monai.transforms.transform import MapTransform, Randomizable, RandomizableTransform
 from monai.utils.misc import ensure_tuple, ensure_tuple_rep
 
-from tips_med.grounding.ground import load_lexicon
-from tips_med.query import Lexicon
+from tips_med.query import Lexicon, load_lexicon
 from tips_med.transforms.boxes import Boxes, same_shape
 from tips_med.transforms.dictionary import Data, FlipSidesd
 from tips_med.transforms.phrases import swapped_phrases
