@@ -15,7 +15,7 @@ from tips_med.exporters.folder import check_writable, default_exporters, named_e
 from tips_med.grounding import Declined, Grounding
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding import ground as answer
-from tips_med.grounding.ground import load_lexicon, parse_queries, parse_query, with_stated_modality
+from tips_med.grounding.ground import parse_queries, parse_query, with_stated_modality
 from tips_med.lexicon.nearest import with_nearest
 from tips_med.loading import open_model
 from tips_med.model import GroundingModel
@@ -47,9 +47,9 @@ def ground(
     """Queries a scan, and writes the answers into a folder.
 
     Args:
-        scan: A DICOM folder, a DICOM or NIfTI file, a study made by ``encode``, or ``sample``.
-        query: What to look for, in words; several queries cost one encoding. One text may be several of them: "nodule
-            or effusion, right" is two.
+        scan: DICOM folder, a DICOM or NIfTI file, a study made by ``encode``, or ``sample``.
+        query: Finding or structure to search, in words; several queries cost one encoding. One text may be several
+            queries: "nodule or effusion, right" is two.
         out: Folder for report.json and, for each query, maps, mask and figure. Earlier results in it are replaced.
         model: File of weights, or tips:FOLDER; the shipped model if left out.
         device: auto, cpu or cuda.
@@ -142,7 +142,7 @@ def _understood(texts: Sequence[str], model: GroundingModel) -> tuple[list[Query
                 queries.append(parse_query(question, model))
             except QueryError as error:
                 asked = question if isinstance(question, str) else question.text
-                told = with_nearest(error, asked, load_lexicon(model.card.lexicon))
+                told = with_nearest(error, asked, model.lexicon)
                 declined.append(Declined(position, asked, told))
             position += 1
     if declined and not queries:

@@ -399,16 +399,16 @@ def query_term(query: Query) -> str:
 
 
 def parse_queries(text: str, model: GroundingModel | None = None) -> list[Query]:
-    """Gives every question of a text, to be asked one by one: "nodule or effusion, right" is two.
+    """All queries of a text: "nodule or effusion, right" is two.
 
     Args:
         text: One or more findings, structures or places.
-        model: The shipped one when None; its lexicon is used. Whether it knows the answer is checked by ``ground``.
+        model: Model whose lexicon is used; the shipped one when None. ``ground`` checks whether it knows the finding.
 
     Raises:
-        QueryError: Nothing was understood, or the text contradicts itself.
+        QueryError: No word is known, or the text contradicts itself.
     """
-    return load_lexicon((model or default_model()).card.lexicon).parse_each(text)
+    return (model or default_model()).lexicon.parse_each(text)
 
 
 def parse_query(query: str | Query, model: GroundingModel) -> Query:
