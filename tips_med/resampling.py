@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from scipy import sparse
 
 from tips_med.geometry import axis_directions, spacing_mm
 from tips_med.shapes import Affine, Voxels
+
+MAX_DRIFT = 0.05
+"""Voxels by which an axis of one grid may deviate from one of another that it is taken to run along."""
+
+MIN_SIGMA = 0.3
+"""Standard deviation in voxels up to which smoothing changes nothing that is visible."""
+
+MIN_SMOOTHED = 4
+"""Voxels along an axis below which it is not smoothed."""
 
 
 def resample(
@@ -25,6 +37,8 @@ def resample(
     Returns:
         The samples: float32 when ``linear``, else of the dtype of ``voxels``.
     """
+    if linear and (axes := _aligned_axes(lps_from_kji, lps_from_out, shape)) is not None:
+        return _resample_along_axes(voxels, axes, _smoothing_mm(lps_from_kji, lps_from_out) / spacing_mm(lps_from_kji))
     image = sitk_image(voxels, lps_from_kji)
     like = sitk_image(np.empty((1, 1, 1), np.uint8), lps_from_out)
     resampler = sitk.ResampleImageFilter()
@@ -43,7 +57,7 @@ def resample(
         blend_planes(filled, np.asarray(unmeasured.all(axis=(1, 2))))
         image = sitk_image(filled, lps_from_kji)
     for axis, (sigma, step) in enumerate(zip(_smoothing_mm(lps_from_kji, lps_from_out), spacing_mm(lps_from_kji))):
-        if sigma > 0.3 * step and voxels.shape[axis] >= 4:
+        if sigma > MIN_SIGMA * step and voxels.shape[axis] >= MIN_SMOOTHED:
             image = sitk.RecursiveGaussian(
                 image, float(sigma), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, 2 - axis
             )
@@ -60,8 +74,118 @@ def resample(
     return out
 
 
-def _smoothing_mm(lps_from_kji: Affine, lps_from_out: Affine) -> list[float]:
-    """By how much to smooth a volume along each of its axes before a coarser grid samples it: sigmas in mm.
+@dataclass(frozen=True)
+class _Axis:
+    """One axis of the new grid, which runs along one of the old grid.
+
+    Attributes:
+        source: Axis of the old grid.
+        index: Positions of the new grid's samples along it, in voxels of the old grid.
+    """
+
+    source: int
+    index: np.ndarray
+
+
+def _aligned_axes(lps_from_kji: Affine, lps_from_out: Affine, shape: tuple[int, int, int]) -> list[_Axis] | None:
+    """The axes of the new grid where each runs along one of the old grid, whatever their order and direction.
+
+    An axis may deviate by ``MAX_DRIFT`` voxels over the new grid, as it does where a header rounds its directions.
+    None for an oblique grid.
+    """
+    kji_from_out = np.linalg.inv(lps_from_kji) @ lps_from_out
+    source = np.abs(kji_from_out[:3, :3]).argmax(axis=0)
+    if len(set(source.tolist())) < 3:
+        return None
+    middle = (np.asarray(shape) - 1) / 2
+    own = kji_from_out[source, [0, 1, 2]]
+    drift = np.abs(kji_from_out[:3, :3]) @ middle
+    drift[source] -= np.abs(own) * middle
+    if drift.max() > MAX_DRIFT:
+        return None
+    centre = (kji_from_out @ [*middle, 1.0])[source]
+    return [
+        _Axis(int(axis), at + step * (np.arange(n) - (n - 1) / 2))
+        for axis, at, step, n in zip(source, centre, own, shape)
+    ]
+
+
+def _resample_along_axes(voxels: np.ndarray, axes: list[_Axis], sigmas: np.ndarray) -> np.ndarray:
+    """Smooths and samples axis by axis, plane by plane: a thin series never exists smoothed at its full size.
+
+    Args:
+        voxels: Values with NaN where nothing was measured, [k j i].
+        axes: Axes of the new grid.
+        sigmas: Standard deviation of the smoothing along each old axis, in voxels.
+    """
+    by_source = sorted(axes, key=lambda axis: axis.source)
+    weights = [
+        _weights(axis.index, n, float(sigma)) for axis, n, sigma in zip(by_source, voxels.shape, sigmas, strict=True)
+    ]
+    along_k, along_j, along_i = weights
+    planes = np.empty((len(voxels), along_j.shape[0], along_i.shape[0]), np.float32)
+    empty = np.zeros(len(voxels), bool)
+    holes: dict[int, np.ndarray] = {}
+    floor: np.float32 | None = None
+    for k, plane in enumerate(voxels):
+        plane = np.asarray(plane, np.float32)
+        # A smoothed or interpolated NaN spreads: fill with the scan's floor, and leave the holes out at the end.
+        # Slices that are missing are filled from their neighbours, for a floor would darken what lies beside a gap.
+        if np.isnan(plane.sum()):
+            unmeasured = np.isnan(plane)
+            holes[k], empty[k] = unmeasured, bool(unmeasured.all())
+            if empty[k]:
+                planes[k] = 0
+                continue
+            floor = np.float32(np.nanmin(voxels)) if floor is None else floor
+            plane = np.where(unmeasured, floor, plane)
+        planes[k] = (along_i @ (along_j @ plane).T).T
+    if empty.any():
+        if floor is None and not empty.all():
+            floor = np.float32(np.nanmin(voxels))
+        planes[empty] = 0 if floor is None else floor
+        blend_planes(planes, empty)
+    out = (along_k @ planes.reshape(len(planes), -1)).reshape(-1, *planes.shape[1:])
+    nearest = [np.clip(np.floor(axis.index + 0.5), 0, n - 1).astype(int) for axis, n in zip(by_source, voxels.shape)]
+    for new, old in enumerate(nearest[0]):
+        if old in holes:
+            out[new][holes[old][np.ix_(nearest[1], nearest[2])]] = np.nan
+    for place, (axis, n) in enumerate(zip(by_source, voxels.shape)):
+        outside = (axis.index < -0.5) | (axis.index > n - 0.5)
+        out[(*[slice(None)] * place, outside)] = np.nan
+    return np.ascontiguousarray(out.transpose([axis.source for axis in axes]))
+
+
+def _weights(index: np.ndarray, n: int, sigma: float) -> sparse.csr_array:
+    """Weights of a line's values in each sample: linear interpolation of a line that a Gaussian smoothed.
+
+    Args:
+        index: Positions of the samples, in steps of the line.
+        n: Number of values of the line; the first and the last stand for what lies beyond.
+        sigma: Standard deviation of the Gaussian, in steps of the line; nothing is smoothed at 0.3 or less.
+
+    Returns:
+        Weights, float32 [sample value]; each row sums to one.
+    """
+    sigma = sigma if sigma > MIN_SIGMA and n >= MIN_SMOOTHED else 0.0
+    reach = int(np.ceil(4 * sigma))
+    steps = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (steps / sigma) ** 2) if sigma else np.ones(1)
+    kernel /= kernel.sum()
+    low = np.floor(np.clip(index, 0, n - 1)).astype(int)
+    share = np.clip(index, 0, n - 1) - low
+    rows = np.repeat(np.arange(len(index)), len(steps))
+    parts = [
+        (np.outer(weight, kernel).ravel(), (rows, np.clip((low + more)[:, None] + steps, 0, n - 1).ravel()))
+        for more, weight in ((0, 1 - share), (1, share))
+    ]
+    shape = (len(index), n)
+    total = sparse.coo_array(parts[0], shape=shape) + sparse.coo_array(parts[1], shape=shape)
+    return sparse.csr_array(total, dtype=np.float32)
+
+
+def _smoothing_mm(lps_from_kji: Affine, lps_from_out: Affine) -> np.ndarray:
+    """By how much to smooth a volume along each of its axes before a coarser grid samples it: standard deviations in mm.
 
     The smoothing depends on the distance of the new grid's samples along that axis in the patient, whatever the order
     and the direction of either grid's axes.
@@ -69,7 +193,7 @@ def _smoothing_mm(lps_from_kji: Affine, lps_from_out: Affine) -> list[float]:
     step, out = spacing_mm(lps_from_kji), spacing_mm(lps_from_out)
     cosines = np.linalg.inv(axis_directions(lps_from_out)) @ axis_directions(lps_from_kji)  # [out axis, own axis]
     apart = 1 / np.sqrt(((cosines / out[:, None]) ** 2).sum(axis=0))
-    return [float(s * max(0.0, (a / s) ** 2 - 1) ** 0.5 / 2.355) for s, a in zip(step, apart)]
+    return step * np.sqrt(np.maximum(0.0, (apart / step) ** 2 - 1)) / 2.355
 
 
 def blend_planes(volume: np.ndarray, empty: np.ndarray, longest: int | None = None) -> None:

@@ -6,8 +6,6 @@ from typing import Literal, cast
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
-from skimage.draw import polygon2mask
 
 TISSUE_HU = -350.0
 """Denser than any lung, foam or blanket, and thinner than fat where a cell is only partly filled."""
@@ -29,6 +27,8 @@ CUT_EDGES: tuple[Edge, ...] = ("right", "left", "front", "back")
 _IN_PLANE = np.zeros((3, 3, 3), bool)
 _IN_PLANE[1] = [[0, 1, 0], [1, 1, 1], [0, 1, 0]]
 _SQUARE = np.ones((1, 3, 3), bool)
+_EDGE = 1e-6
+"""Cells on the edge of a hull belong to it, whatever rounding does."""
 
 
 def outline_body(hu: np.ndarray, seen: np.ndarray) -> np.ndarray:
@@ -83,16 +83,33 @@ def _hulls(mask: np.ndarray) -> np.ndarray:
 
 
 def _hull(plane: np.ndarray) -> np.ndarray:
-    """The convex hull of a mask [y x]."""
-    edge = np.logical_xor(plane, np.asarray(ndimage.binary_erosion(plane)))
-    points = np.argwhere(edge)
-    if len(points) < 3:
+    """The convex hull of a mask [y x]: the cells whose centres it holds."""
+    rows = np.flatnonzero(plane.any(axis=1))
+    if len(rows) < 2:
         return plane
-    try:
-        corners = points[ConvexHull(points).vertices]
-    except QhullError:  # all in one line
-        return plane
-    return polygon2mask(plane.shape, corners) | plane
+    first = plane[rows].argmax(axis=1)
+    last = plane.shape[1] - 1 - plane[rows, ::-1].argmax(axis=1)
+    every = np.arange(rows[0], rows[-1] + 1)
+    # What lies in a hull, lies in each of its rows between the chains of corners on the left and on the right.
+    low = np.interp(every, *_lower_chain(rows, first))
+    high = -np.interp(every, *_lower_chain(rows, -last))
+    columns = np.arange(plane.shape[1])
+    filled = plane.copy()
+    filled[every] |= (columns >= low[:, None] - _EDGE) & (columns <= high[:, None] + _EDGE)
+    return filled
+
+
+def _lower_chain(x: np.ndarray, y: np.ndarray) -> tuple[list[int], list[int]]:
+    """Corners of the lower convex hull of points sorted by x (Andrew's monotone chain, 1979)."""
+    xs: list[int] = []
+    ys: list[int] = []
+    for px, py in zip(x.tolist(), y.tolist()):
+        while len(xs) > 1 and (xs[-1] - xs[-2]) * (py - ys[-2]) <= (ys[-1] - ys[-2]) * (px - xs[-2]):
+            xs.pop()
+            ys.pop()
+        xs.append(px)
+        ys.append(py)
+    return xs, ys
 
 
 def cut_edges(body: np.ndarray, seen: np.ndarray, spacing_mm: tuple[float, float, float]) -> dict[Edge, np.ndarray]:
