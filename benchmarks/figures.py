@@ -18,7 +18,7 @@ from tips_med.loading import open_model
 from tips_med.readers import read_scan
 from tips_med.resampling import resample
 from tips_med.sample import sample_path
-from tips_med.slabs import crop_to_body, make_slabs
+from tips_med.slabs import BODY_MARGIN, make_slabs
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.findings import Canvas, known_findings
 from tips_med.synthesis.phantom import make_phantom
@@ -82,7 +82,7 @@ def main() -> None:
     study = encode(scan, model)
     for name, query in QUERIES.items():
         write_figure(ground(study, query, model), IMAGES / f"{name}.png")
-    slabs = crop_to_body(make_slabs(scan, model.image.slab_spec))
+    slabs = make_slabs(scan, model.image.slab_spec, margin=BODY_MARGIN)
     shape = slabs.seen.shape
     volume = resample(scan.voxels, scan.lps_from_kji, slabs.lps_from_pixel, (shape[0], shape[1], shape[2]))
     hu = np.nan_to_num(volume, nan=-1024).astype(np.int16)

@@ -10,7 +10,7 @@ import numpy as np
 from tips_med.geometry import ras_affine_ijk
 from tips_med.readers import read_scan
 from tips_med.resampling import resample
-from tips_med.slabs import SlabSpec, crop_to_body, slabs_of, working_grid
+from tips_med.slabs import SlabSpec, slabs_of, working_grid
 
 
 def make_sample(
@@ -36,7 +36,7 @@ def make_sample(
     spec = SlabSpec(spacing_mm=spacing_mm)
     affine, shape = working_grid(source, spec)
     volume = resample(source.voxels, source.lps_from_kji, affine, shape)
-    slabs = crop_to_body(slabs_of(volume, affine, spec), margin=4)
+    slabs = slabs_of(volume, affine, spec, margin=4)
     start = np.rint((slabs.lps_from_pixel[:3, 3] - affine[:3, 3])[[1, 0]] / spacing_mm[1:]).astype(int)
     rows, columns = slabs.pixels.shape[-2:]
     cut = np.nan_to_num(volume, nan=-1024)[:, start[0] : start[0] + rows, start[1] : start[1] + columns]

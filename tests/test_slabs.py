@@ -10,7 +10,7 @@ from tips_med.errors import ReadError
 from tips_med.geometry import spacing_mm, transform_points
 from tips_med.resampling import resample
 from tips_med.scan import Scan
-from tips_med.slabs import SlabSpec, crop_to_body, make_slabs, stack_channels, working_grid
+from tips_med.slabs import SlabSpec, make_slabs, stack_channels, working_grid
 
 WIDE = SlabSpec(spacing_mm=(2.0, 1.0, 1.0), windows_hu=((-1000.0, 1000.0),), neighbours=0, patch=4)
 
@@ -88,7 +88,7 @@ def test_cropping_moves_the_affine_by_whole_patches():
     scan = Scan(voxels, np.diag([1.0, 1, 2, 1])[:, [2, 1, 0, 3]], "CT", "HU")
     spec = SlabSpec(spacing_mm=(2.0, 1.0, 1.0))
     whole = make_slabs(scan, spec)
-    cut = crop_to_body(whole, margin=3)
+    cut = make_slabs(scan, spec, margin=3)
     assert cut.pixels.shape[-1] < whole.pixels.shape[-1]
     moved = np.linalg.inv(whole.lps_from_pixel) @ cut.lps_from_pixel
     y, x = int(moved[1, 3]), int(moved[2, 3])

@@ -91,7 +91,7 @@ def index_from_block(factors: tuple[float | int, float | int, float | int]) -> A
     return affine
 
 
-def index_from_crop(start: tuple[int, int, int]) -> Affine:
+def index_from_crop(start: tuple[float, float, float]) -> Affine:
     """Indices of the whole array from indices of a crop that begins at ``start``."""
     affine = np.eye(4)
     affine[:3, 3] = start

@@ -185,7 +185,7 @@ def _weights(index: np.ndarray, n: int, sigma: float) -> sparse.csr_array:
 
 
 def _smoothing_mm(lps_from_kji: Affine, lps_from_out: Affine) -> np.ndarray:
-    """By how much to smooth a volume along each of its axes before a coarser grid samples it: standard deviations in mm.
+    """Smoothing of each axis before a coarser grid samples it: standard deviations of Gaussians in mm.
 
     The smoothing depends on the distance of the new grid's samples along that axis in the patient, whatever the order
     and the direction of either grid's axes.

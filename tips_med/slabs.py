@@ -24,6 +24,9 @@ MAX_CELLS = 400_000_000
 MAX_BRIDGE_MM = 15.0
 """The longest way from one measured slab to the next over which a network is shown what may lie between."""
 
+BODY_MARGIN = 8
+"""Pixels of air around the body that a tower is shown."""
+
 
 @dataclass(frozen=True)
 class SlabSpec:
@@ -92,18 +95,31 @@ def working_grid(scan: Scan, spec: SlabSpec) -> tuple[Affine, tuple[int, int, in
     return affine, (slabs, rows, columns)
 
 
-def make_slabs(scan: Scan, spec: SlabSpec | None = None) -> SlabStack:
+def make_slabs(scan: Scan, spec: SlabSpec | None = None, *, margin: int | None = None) -> SlabStack:
     """Cuts a scan into slabs.
+
+    Args:
+        scan: Scan in any orientation.
+        spec: Specification of the slabs; that of the shipped tower when None.
+        margin: Pixels of air to keep around the body, see ``slabs_of``; None keeps the whole scan.
 
     Raises:
         ReadError: ``extent`` when the header makes the scan larger than any body.
     """
     spec = spec or SlabSpec()
     affine, shape = working_grid(scan, spec)
-    return slabs_of(resample(scan.voxels, scan.lps_from_kji, affine, shape), affine, spec, hounsfield=scan.unit == "HU")
+    volume = resample(scan.voxels, scan.lps_from_kji, affine, shape)
+    return slabs_of(volume, affine, spec, hounsfield=scan.unit == "HU", margin=margin)
 
 
-def slabs_of(volume: np.ndarray, lps_from_pixel: Affine, spec: SlabSpec, *, hounsfield: bool = True) -> SlabStack:
+def slabs_of(
+    volume: np.ndarray,
+    lps_from_pixel: Affine,
+    spec: SlabSpec,
+    *,
+    hounsfield: bool = True,
+    margin: int | None = None,
+) -> SlabStack:
     """Slabs of a volume that is on the working grid already.
 
     Args:
@@ -111,6 +127,8 @@ def slabs_of(volume: np.ndarray, lps_from_pixel: Affine, spec: SlabSpec, *, houn
         lps_from_pixel: Maps (slab, y, x, 1) to LPS in mm: axial, along the patient's axes.
         spec: Specification of the slabs; its spacing is the volume's.
         hounsfield: Whether the values are Hounsfield units; without them nothing is known of the body.
+        margin: Pixels of air to keep around the body. Rows and columns are left out in whole patches, so that the
+            affine moves by whole patches, too; see ``body_crop``. None keeps all of them.
     """
     seen = np.isfinite(volume)
     origin = (float(lps_from_pixel[1, 3]), float(lps_from_pixel[0, 3]))
@@ -119,6 +137,11 @@ def slabs_of(volume: np.ndarray, lps_from_pixel: Affine, spec: SlabSpec, *, houn
         body = find_body(filled, seen, spec.spacing_mm, origin)
     else:
         body = unknown_body(seen, spec.spacing_mm, origin)
+    box = None if margin is None else body_crop(body.inside, spec.patch, margin)
+    if box is not None:
+        rows, columns = box
+        filled, seen, body = filled[:, rows, columns], seen[:, rows, columns], body.cropped(rows, columns)
+        lps_from_pixel = lps_from_pixel @ index_from_crop((0, rows.start, columns.start))
     pixels = stack_channels(torch.from_numpy(filled), spec)
     return SlabStack(pixels, torch.from_numpy(seen), lps_from_pixel, spec, body)
 
@@ -141,27 +164,10 @@ def bridge_gaps(volume: np.ndarray, step_mm: float) -> np.ndarray:
     return filled
 
 
-def crop_to_body(slabs: SlabStack, margin: int = 8) -> SlabStack:
-    """Leaves out the air around the body: whole patches, so that the affine moves by whole patches too.
+def body_crop(inside: np.ndarray, patch: int, margin: int = BODY_MARGIN) -> tuple[slice, slice] | None:
+    """Rows and columns around the body, in whole patches; None where there is no body.
 
-    Rows and columns are kept from the first to the last that holds a two-thousandth of the body.
-    """
-    box = body_crop(slabs.body.inside, slabs.spec.patch, margin)
-    if box is None:
-        return slabs
-    rows, columns = box
-    affine = slabs.lps_from_pixel @ index_from_crop((0, rows.start, columns.start))
-    return SlabStack(
-        slabs.pixels[..., rows, columns],
-        slabs.seen[:, rows, columns],
-        affine,
-        slabs.spec,
-        slabs.body.cropped(rows, columns),
-    )
-
-
-def body_crop(inside: np.ndarray, patch: int, margin: int = 8) -> tuple[slice, slice] | None:
-    """Rows and columns that ``crop_to_body`` keeps, in whole patches; None where there is no body.
+    They are kept from the first to the last that holds a two-thousandth of the body.
 
     Args:
         inside: Mask of the body, bool [slab y x].
@@ -187,12 +193,14 @@ def stack_channels(volume: torch.Tensor, spec: SlabSpec) -> torch.Tensor:
     The first and last slab stand in for the neighbours that they lack.
     """
     n = volume.shape[-3]
-    index = torch.arange(n, device=volume.device)
     stacked = volume.new_empty((*volume.shape[:-2], spec.channels, *volume.shape[-2:]))
     offsets = range(-spec.neighbours, spec.neighbours + 1)
     for window, (low, high) in enumerate(spec.windows_hu):
         scaled = ((volume - low) / (high - low)).clamp_(0, 1)
         for number, offset in enumerate(offsets):
-            channel = window * len(offsets) + number
-            stacked[..., channel, :, :] = scaled.index_select(-3, (index + offset).clamp(0, n - 1))
+            channel = stacked[..., window * len(offsets) + number, :, :]
+            first, last = min(max(0, -offset), n), max(min(n, n - offset), 0)
+            channel[..., first:last, :, :] = scaled[..., first + offset : last + offset, :, :]
+            channel[..., :first, :, :] = scaled[..., :1, :, :]
+            channel[..., last:, :, :] = scaled[..., -1:, :, :]
     return stacked

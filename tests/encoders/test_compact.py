@@ -11,7 +11,7 @@ from tests.tiny import CONFIG, tiny_nets
 from tips_med.encoders import compact
 from tips_med.encoders.compact import DEPTH, CompactImageTower
 from tips_med.geometry import transform_points
-from tips_med.slabs import SlabSpec, crop_to_body, make_slabs
+from tips_med.slabs import BODY_MARGIN, SlabSpec, make_slabs
 
 COARSE = dataclasses.replace(CONFIG, slabs=SlabSpec(spacing_mm=(20.0, 6.0, 6.0)))
 
@@ -61,7 +61,7 @@ def test_a_place_is_known_in_mm_from_the_middle_and_not_as_an_index(tower):
 
 
 def test_the_network_is_told_where_the_first_pixel_lies_from_the_middle_of_the_body(tower):
-    slabs = crop_to_body(make_slabs(body(), COARSE.slabs))
+    slabs = make_slabs(body(), COARSE.slabs, margin=BODY_MARGIN)
     (x, y, _), (middle_y, middle_x) = slabs.lps_from_pixel[:3, 3], slabs.body.middle_mm
     offset = torch.tensor([[y - middle_y, x - middle_x]], dtype=torch.float32)
     rows, columns = slabs.pixels.shape[-2:]

@@ -16,7 +16,7 @@ from tips_med.body import CUT_EDGES, Body
 from tips_med.encoders.study import EncodedStudy
 from tips_med.grounding.ground import encode, ground
 from tips_med.scan import Scan
-from tips_med.slabs import SlabStack, crop_to_body, make_slabs
+from tips_med.slabs import SlabStack, make_slabs
 from tips_med.transforms import (
     CropToBodyd,
     EncodeSlabsd,
@@ -107,7 +107,7 @@ def test_slabs_step_by_step_and_cropped(scan: Scan) -> None:
     )
     for measured in (scan, with_gaps(scan)):
         whole = make_slabs(measured, WINDOWS)
-        theirs = crop_to_body(whole, margin=1)
+        theirs = make_slabs(measured, WINDOWS, margin=1)
         assert theirs.pixels.shape[2:] != whole.pixels.shape[2:]
         made = steps({"image": tensor_of_scan(measured)})
         same_slabs(slabs_of_tensors(made["image"], made["seen"], made["body"], WINDOWS), theirs)

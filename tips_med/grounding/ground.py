@@ -26,7 +26,7 @@ from tips_med.model import GroundingModel, load_model
 from tips_med.query import Query, Term
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat
-from tips_med.slabs import SlabStack, crop_to_body, make_slabs
+from tips_med.slabs import BODY_MARGIN, SlabStack, make_slabs
 
 MIN_VOLUME_ML = 0.02
 """Components smaller than this are not reported: a nodule of 3 mm has 0.014 ml."""
@@ -61,7 +61,7 @@ def encode(scan: Scan, model: GroundingModel | None = None, progress: Progress |
     """
     model = model or default_model()
     scan = ensure_known_modality(scan, model)
-    return encode_slabs(scan, crop_to_body(make_slabs(scan, model.image.slab_spec)), model, progress)
+    return encode_slabs(scan, make_slabs(scan, model.image.slab_spec, margin=BODY_MARGIN), model, progress)
 
 
 def ensure_known_modality(scan: Scan, model: GroundingModel) -> Scan:

@@ -26,7 +26,7 @@ from tips_med.model import GroundingModel
 from tips_med.query import Lexicon
 from tips_med.readers import read_scan
 from tips_med.resampling import resample
-from tips_med.slabs import SlabSpec, crop_to_body, make_slabs
+from tips_med.slabs import BODY_MARGIN, SlabSpec, make_slabs
 
 log = logging.getLogger(__name__)
 FORMAT = "tips_med-prepared-2"
@@ -226,7 +226,7 @@ def _prepare_one(
     path: Path, rows: Sequence[Row], model: GroundingModel, lexicon: Lexicon, strict: bool
 ) -> PreparedStudy:
     scan = ensure_known_modality(read_scan(path), model)
-    slabs = crop_to_body(make_slabs(scan, model.image.slab_spec))
+    slabs = make_slabs(scan, model.image.slab_spec, margin=BODY_MARGIN)
     slab, y, x = (int(n) for n in slabs.seen.shape)
     volume = resample(scan.voxels, scan.lps_from_kji, slabs.lps_from_pixel, (slab, y, x))
     volume[np.isnan(volume)] = -1024.0
