@@ -98,6 +98,22 @@ def index_from_crop(start: tuple[float, float, float]) -> Affine:
     return affine
 
 
+def box_around(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice] | None:
+    """The smallest box that holds all true cells of a mask [k j i], as slices; None without any.
+
+    Args:
+        mask: Mask, bool or labels, [k j i].
+        margin: Number of cells to add on each side, as far as the array goes.
+    """
+    planes = np.flatnonzero(mask.any(axis=(1, 2)))
+    if not len(planes):
+        return None
+    plane = mask[planes[0] : planes[-1] + 1].any(axis=0)
+    found = (planes, np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0)))
+    k, j, i = (slice(max(0, int(f[0]) - margin), min(n, int(f[-1]) + 1 + margin)) for f, n in zip(found, mask.shape))
+    return k, j, i
+
+
 def grid_corners(lps_from_index: Affine, shape: tuple[int, int, int]) -> Points:
     """The eight outer corners (cell edges, not centres) of a grid, shape [8, 3]."""
     edges = np.array([(-0.5, n - 0.5) for n in shape])

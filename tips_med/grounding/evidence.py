@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
+from tips_med.geometry import box_around
 from tips_med.shapes import Heat
 
 _EDGE = 1e-6
@@ -30,13 +30,42 @@ def evidence_map(heat: Heat) -> Heat:
     """
     seen = np.isfinite(heat)
     probability = np.clip(np.where(seen, heat, 0.5), _EDGE, 1 - _EDGE)
-    logit = ndimage.uniform_filter(np.log(probability / (1 - probability)), 3, mode="nearest")
+    logit = mean_filter(np.log(probability / (1 - probability)), 3)
     if seen.all():
         return logit
-    share = ndimage.uniform_filter(seen.astype(np.float32), 3, mode="nearest")
+    share = mean_filter(seen.astype(np.float32), 3)
     # An unseen cell adds a logit of zero, so that division by the seen share leaves it out.
     mean = np.clip(logit / np.maximum(share, 1e-6), MIN_LOGIT, -MIN_LOGIT)
     return np.where(share >= MIN_SEEN_FRACTION, mean, np.float32(MIN_LOGIT)).astype(heat.dtype)
+
+
+def evidence_within(heat: Heat, region: np.ndarray) -> Heat:
+    """``evidence_map`` where a region is, and ``MIN_LOGIT`` around it; quick where the region is small.
+
+    Args:
+        heat: Scores, [slab y x], NaN where nothing was seen.
+        region: Region, bool [slab y x].
+    """
+    logits = np.full(heat.shape, MIN_LOGIT, heat.dtype)
+    # Of the margin's cells, whose own neighbours are left out, none is in the region.
+    if (box := box_around(region, margin=1)) is not None:
+        logits[box] = evidence_map(heat[box])
+    return logits
+
+
+def mean_filter(values: np.ndarray, size: int) -> np.ndarray:
+    """The mean over a cube of an odd number of cells around every cell; the edge's values stand for what lies beyond."""
+    reach = size // 2
+    sums = np.pad(values, reach, mode="edge")
+    for axis in range(values.ndim):
+        n = sums.shape[axis] - 2 * reach
+        lead = (slice(None),) * axis
+        total = sums[(*lead, slice(0, n))].copy()
+        for first in range(1, size):
+            total += sums[(*lead, slice(first, first + n))]
+        sums = total
+    sums /= size**values.ndim
+    return sums
 
 
 def peak_evidence(heat: Heat, region: np.ndarray | None = None) -> tuple[float, tuple[int, int, int]]:

@@ -18,7 +18,7 @@ from tips_med.geometry import LEFT, RIGHT, transform_points
 from tips_med.grounding.answer import Coverage, Decision, Grounding, Instance, Reason
 from tips_med.grounding.coverage import LOBES, THIRDS, Region, requested_heights, search_region
 from tips_med.grounding.decision import combine_sides, decide_presence, mark_unsure
-from tips_med.grounding.evidence import evidence_map, peak_logit
+from tips_med.grounding.evidence import evidence_within, peak_logit
 from tips_med.grounding.instances import filter_by_size, find_instances
 from tips_med.grounding.thorax import SIDES, Thorax, find_thorax
 from tips_med.grounding.wording import CHECKED, write_sentence
@@ -248,12 +248,12 @@ def assess(study: EncodedStudy, query: Query, model: GroundingModel) -> Assessme
         lps_from_heat = study.features.lps_from_patch
     thorax = study_thorax(study, model) if in_chest(query, model) else None
     regions = _regions(study, query, thorax, model)
+    searched = regions["searched"]
     notes = _notes(query)
     candidates = []
     for term, heat in finding_maps(study, query, model):
         heat = np.where(study.body.inside | np.isnan(heat), heat, np.float32(0))
-        candidates.append((model.card.calibration_of(term), heat, evidence_map(heat)))
-    searched = regions["searched"]
+        candidates.append((model.card.calibration_of(term), heat, evidence_within(heat, searched.mask)))
 
     def decided(region: Region) -> tuple[Decision, int]:
         made = []

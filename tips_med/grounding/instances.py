@@ -11,9 +11,16 @@ from scipy.spatial import ConvexHull, QhullError
 from scipy.spatial.distance import pdist
 
 from tips_med.card import Calibration
-from tips_med.geometry import CONNECTIVITY_18, grid_corners, transform_points, voxel_volume_mm3
+from tips_med.geometry import (
+    CONNECTIVITY_18,
+    box_around,
+    grid_corners,
+    index_from_crop,
+    transform_points,
+    voxel_volume_mm3,
+)
 from tips_med.grounding.answer import Instance
-from tips_med.grounding.evidence import evidence_map
+from tips_med.grounding.evidence import evidence_map, mean_filter
 from tips_med.grounding.thorax import Thorax, anatomical_label
 from tips_med.resampling import resample
 from tips_med.scan import Scan
@@ -37,21 +44,24 @@ def mask_on_scan(
     Returns:
         The interpolated map in that box, [k j i], and the box's first index.
     """
-    hot = np.argwhere(np.nan_to_num(heat) >= min(threshold, 0.3))
-    if not len(hot):
+    hot = _hot_box(heat, threshold)
+    if hot is None:
         return np.zeros((0, 0, 0), np.float32), (0, 0, 0)
-    low, high = hot.min(axis=0), hot.max(axis=0)
-    box = lps_from_heat.copy()
-    box[:3, 3] = transform_points(lps_from_heat, low)[0]
-    size = tuple(int(n) for n in high - low + 1)
-    index = transform_points(np.linalg.inv(scan.lps_from_kji), grid_corners(box, (size[0], size[1], size[2])))
+    k, j, i = hot
+    box = lps_from_heat @ index_from_crop((k.start, j.start, i.start))
+    size = (k.stop - k.start, j.stop - j.start, i.stop - i.start)
+    index = transform_points(np.linalg.inv(scan.lps_from_kji), grid_corners(box, size))
     first = np.clip(np.floor(index.min(axis=0)).astype(int) - 1, 0, np.array(scan.shape) - 1)
     last = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, 0, np.array(scan.shape) - 1)
     shape = last - first + 1
-    place = scan.lps_from_kji.copy()
-    place[:3, 3] = transform_points(scan.lps_from_kji, first)[0]
+    place = scan.lps_from_kji @ index_from_crop((int(first[0]), int(first[1]), int(first[2])))
     part = resample(_bridged(heat), lps_from_heat, place, (int(shape[0]), int(shape[1]), int(shape[2])))
     return np.nan_to_num(part), (int(first[0]), int(first[1]), int(first[2]))
+
+
+def _hot_box(heat: Heat, threshold: float, margin: int = 0) -> tuple[slice, slice, slice] | None:
+    """The box in which an interpolated map may reach a threshold."""
+    return box_around(heat >= min(threshold, 0.3), margin)  # NaN is not
 
 
 def _bridged(heat: Heat) -> Heat:
@@ -106,9 +116,13 @@ def find_instances(
     ml = voxel_volume_mm3(scan.lps_from_kji) / 1000
     volume = np.bincount(components.ravel(), minlength=count + 1)[1:] * ml
     boxes = ndimage.find_objects(components)
-    logit_map = evidence_map(heat)
+    # A voxel's cell is in the box or next to it; the filters below reach three cells farther.
+    near = _hot_box(heat, calibration.threshold, margin=4)
+    assert near is not None  # there are components
+    logit_map = evidence_map(heat[near])
     # The peak is sought a little deeper: where many cells have the same score, the edge is a poor place to mark.
-    deep = ndimage.uniform_filter(logit_map, 5, mode="nearest")
+    deep = mean_filter(logit_map, 5)
+    start = np.array([one.start for one in near])
     to_fine = np.linalg.inv(lps_from_heat) @ scan.lps_from_kji
     candidates = []
     for n in numbers[volume >= min_volume_ml]:
@@ -117,10 +131,10 @@ def find_instances(
             continue
         inside = np.argwhere(components[where] == n) + [f + s.start for f, s in zip(first, where)]
         fine = np.clip(np.rint(transform_points(to_fine, inside)).astype(int), 0, np.array(heat.shape) - 1)
-        logits = logit_map[tuple(fine.T)]
-        evidence = float(logits.max())
+        here = tuple((fine - start).T)
+        evidence = float(logit_map[here].max())
         if calibration.probability(evidence) >= min_score:
-            candidates.append((evidence, inside, fine, inside[deep[tuple(fine.T)].argmax()]))
+            candidates.append((evidence, inside, fine, inside[deep[here].argmax()]))
     candidates.sort(key=lambda candidate: (-candidate[0], -len(candidate[1])))
     if calibration.min_secondary_logit is not None:
         candidates = candidates[:1] + [one for one in candidates[1:] if one[0] >= calibration.min_secondary_logit]
