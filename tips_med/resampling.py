@@ -174,14 +174,11 @@ def _weights(index: np.ndarray, n: int, sigma: float) -> sparse.csr_array:
     kernel /= kernel.sum()
     low = np.floor(np.clip(index, 0, n - 1)).astype(int)
     share = np.clip(index, 0, n - 1) - low
-    rows = np.repeat(np.arange(len(index)), len(steps))
-    parts = [
-        (np.outer(weight, kernel).ravel(), (rows, np.clip((low + more)[:, None] + steps, 0, n - 1).ravel()))
-        for more, weight in ((0, 1 - share), (1, share))
-    ]
-    shape = (len(index), n)
-    total = sparse.coo_array(parts[0], shape=shape) + sparse.coo_array(parts[1], shape=shape)
-    return sparse.csr_array(total, dtype=np.float32)
+    dense = np.zeros((len(index), n))
+    rows = np.arange(len(index))[:, None]
+    for more, weight in ((0, 1 - share), (1, share)):
+        np.add.at(dense, (rows, np.clip((low + more)[:, None] + steps, 0, n - 1)), np.outer(weight, kernel))
+    return sparse.csr_array(dense.astype(np.float32))
 
 
 def _smoothing_mm(lps_from_kji: Affine, lps_from_out: Affine) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+from isal import igzip
 
 from tips_med.errors import OutputError
 from tips_med.exporters.base import Exporter
@@ -73,14 +74,30 @@ def write_volume(
         OutputError: It cannot be written there.
     """
     ras_from_ijk = ras_affine_ijk(lps_from_index)
-    image = nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), ras_from_ijk, dtype=array.dtype)
+    # NIfTI stores the first index fastest: [k j i] as it is in memory is [i j k] as it is on disk.
+    array = np.ascontiguousarray(array)
+    image = nib.Nifti1Image(array.T, ras_from_ijk, dtype=array.dtype)
     image.set_sform(ras_from_ijk, _SCANNER_ANATOMICAL)
     image.set_qform(ras_from_ijk, 0 if _is_sheared(lps_from_index) else _SCANNER_ANATOMICAL)
     image.header.set_xyzt_units("mm", "sec")
     image.header["descrip"] = description.encode()
     image.header.set_intent(intent)
+    image.update_header()
+    header = image.header.copy()
+    header["vox_offset"] = header.single_vox_offset
+    header.set_slope_inter(1, 0)
+    content = header.binaryblock + bytes(header.single_vox_offset - len(header.binaryblock))
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     try:
-        nib.save(image, path)
+        if path.suffix == ".gz":
+            with path.open("wb") as file, igzip.IGzipFile("", "wb", 1, file, 0) as packed:
+                packed.write(content)
+                for plane in little:
+                    packed.write(plane.data)
+        else:
+            with path.open("wb") as file:
+                file.write(content)
+                file.write(little.data)
     except OSError as e:
         raise OutputError(f"cannot be written ({e.strerror or e})", path=path) from e
     return path

@@ -11,9 +11,10 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.patheffects import withStroke
 
 from tips_med.exporters.display_windows import Window
-from tips_med.exporters.views import Box, Plane, body_box, height_step_mm, marked_corners, scan_box, slice_index
+from tips_med.exporters.views import Box, Plane, body_box, box_corners, height_step_mm, scan_box, slice_index
+from tips_med.geometry import box_around
 from tips_med.grounding import Grounding
-from tips_med.shapes import Heat, Mask
+from tips_med.shapes import Heat, Labels, Mask
 
 OUTLINE, TRUTH = "#3ee0ff", "#ffffff"
 HEAT_COLOURS = ListedColormap(mpl.colormaps["inferno"](np.linspace(0.42, 0.88, 256)), name="heat")
@@ -47,8 +48,8 @@ class Painter:
         peak = np.asarray(grounding.peak_lps, dtype=np.float64)
         self.has_peak = bool(np.isfinite(peak).all())
         self.centre_lps = peak if self.has_peak else (whole.low + whole.high) / 2
-        shown = [grounding.labels] if truth is None else [grounding.labels, truth]
-        points = np.vstack([*(marked_corners(one, self.scan.lps_from_kji) for one in shown), self.centre_lps[None]])
+        shown = [grounding.box, None if truth is None else box_around(truth)]
+        points = np.vstack([*(box_corners(one, self.scan.lps_from_kji) for one in shown), self.centre_lps[None]])
         self.box: Box = body_box(self.scan).around(points, 10.0).within(whole)
 
     def scan_in(self, axes: Axes, plane: Plane, window: Window, *, place: bool = True) -> None:
@@ -76,7 +77,7 @@ class Painter:
         """The outline of the mask, the numbers of the instances, and the highest score where the plane meets it."""
         labels, lps_from_kji = self.grounding.labels, self.scan.lps_from_kji
         x, y = plane.pixel_centres
-        self._outline_on(axes, plane, labels > 0, OUTLINE, "solid")
+        self._outline_on(axes, plane, labels, OUTLINE, "solid")
         if self.truth is not None:
             self._outline_on(axes, plane, self.truth, TRUTH, "dashed")
         if numbers and len(self.grounding.instances) > 1:
@@ -91,8 +92,8 @@ class Painter:
             for colour, width in (("black", 3.0), ("white", 1.4)):
                 axes.plot(lps[0], at, "+", color=colour, markersize=11, markeredgewidth=width)
 
-    def _outline_on(self, axes: Axes, plane: Plane, mask: Mask, colour: str, style: str) -> None:
-        inside = np.nan_to_num(plane.sample(mask.astype(np.float32), self.scan.lps_from_kji))
+    def _outline_on(self, axes: Axes, plane: Plane, labels: Labels | Mask, colour: str, style: str) -> None:
+        inside = plane.cover(labels, self.scan.lps_from_kji)
         if inside.max() > 0.5 and min(inside.shape) >= 2:
             x, y = plane.pixel_centres
             axes.contour(x, y, inside, levels=[0.5], colors="black", linewidths=2.4, alpha=0.5)

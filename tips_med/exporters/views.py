@@ -70,17 +70,30 @@ class Plane:
 
     def sample(self, array: np.ndarray, lps_from_index: Affine, *, linear: bool = True) -> np.ndarray:
         """What a volume shows here, [row column]; NaN (0 for labels) where it does not reach."""
+        near = self._near(array, lps_from_index)
+        if near is None:
+            return np.full(self.shape[1:], np.nan if linear else 0, np.float32 if linear else array.dtype)
+        return resample(*near, self.lps_from_pixel, self.shape, linear=linear)[0]
+
+    def cover(self, labels: np.ndarray, lps_from_index: Affine) -> np.ndarray:
+        """How much of every pixel is marked in a label map or a mask, 0 to 1, [row column]."""
+        near = self._near(labels, lps_from_index)
+        if near is None:
+            return np.zeros(self.shape[1:], np.float32)
+        part, lps_from_part = near
+        return np.nan_to_num(resample((part > 0).astype(np.float32), lps_from_part, self.lps_from_pixel, self.shape)[0])
+
+    def _near(self, array: np.ndarray, lps_from_index: Affine) -> tuple[np.ndarray, Affine] | None:
+        """The part of a volume about the plane: a whole scan would be copied for every picture."""
         index_from_lps = np.linalg.inv(lps_from_index)
         corners = transform_points(index_from_lps @ self.lps_from_pixel, grid_corners(np.eye(4), self.shape))
-        # Only the part about the plane is handed on: a whole scan would be copied for every picture.
         low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 2, 0, array.shape)
         high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 3, 0, array.shape)
         if (low >= high).any():
-            return np.full(self.shape[1:], np.nan if linear else 0, np.float32 if linear else array.dtype)
+            return None
         start = (int(low[0]), int(low[1]), int(low[2]))
         part = array[start[0] : high[0], start[1] : high[1], start[2] : high[2]]
-        lps_from_part = lps_from_index @ index_from_crop(start)
-        return resample(np.ascontiguousarray(part), lps_from_part, self.lps_from_pixel, self.shape, linear=linear)[0]
+        return np.ascontiguousarray(part), lps_from_index @ index_from_crop(start)
 
 
 def axial_plane(z_mm: float, box: Box, scan: Scan) -> Plane:
@@ -133,14 +146,13 @@ def body_box(scan: Scan) -> Box:
     return Box(low - _MARGIN_MM, high + _MARGIN_MM).within(whole)
 
 
-def marked_corners(marked_kji: np.ndarray, lps_from_kji: Affine) -> np.ndarray:
-    """The corners, in LPS and of shape [8 3], of the box about all that is marked; none, [0 3], when nothing is."""
-    marked = [np.flatnonzero(marked_kji.any(axis=tuple(a for a in range(3) if a != axis))) for axis in range(3)]
-    if not marked[0].size:
+def box_corners(box_kji: tuple[slice, slice, slice] | None, lps_from_kji: Affine) -> np.ndarray:
+    """The corners of a box of voxels, in LPS and of shape [8 3]; none, [0 3], without a box."""
+    if box_kji is None:
         return np.empty((0, 3))
-    k, j, i = (int(m[-1] - m[0] + 1) for m in marked)
-    start = (int(marked[0][0]), int(marked[1][0]), int(marked[2][0]))
-    return grid_corners(lps_from_kji @ index_from_crop(start), (k, j, i))
+    k, j, i = box_kji
+    size = (k.stop - k.start, j.stop - j.start, i.stop - i.start)
+    return grid_corners(lps_from_kji @ index_from_crop((k.start, j.start, i.start)), size)
 
 
 def slice_index(scan: Scan, z_mm: float) -> int | None:
@@ -167,12 +179,14 @@ def key_heights_mm(grounding: Grounding, count: int = 3) -> list[float]:
     middle = (grid_corners(scan.lps_from_kji, scan.shape)[:, 2]).mean()
     origin = float(scan.lps_from_kji[2, 3])
     # Heights are multiples of the step from the first slice, so that they fall on slices when these are axial.
-    index = np.argwhere(grounding.labels)
-    if not len(index):
+    box = grounding.box
+    if box is None:
         peak = grounding.peak_lps[2]
         height = peak if np.isfinite(peak) else middle
         return [origin + round((height - origin) / step) * step]
-    label = grounding.labels[tuple(index.T)]
+    part = grounding.labels[box]
+    index = np.argwhere(part) + [one.start for one in box]
+    label = part[part > 0]
     level = np.rint((transform_points(scan.lps_from_kji, index)[:, 2] - origin) / step).astype(int)
     chosen: list[int] = []
     by_volume = np.argsort(-np.bincount(label)[1:], kind="stable") + 1

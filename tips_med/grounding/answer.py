@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
 from tips_med.errors import TipsMedError
+from tips_med.geometry import box_around
 from tips_med.query import Query
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat, Labels, Mask
@@ -172,3 +174,8 @@ class Grounding:
     def mask(self) -> Mask:
         """Where it is, on the scan's own grid, [k j i]."""
         return np.asarray(self.labels > 0)
+
+    @cached_property
+    def box(self) -> tuple[slice, slice, slice] | None:
+        """The box around all instances on the scan's own grid; None without any."""
+        return box_around(self.labels)

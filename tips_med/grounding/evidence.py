@@ -54,7 +54,7 @@ def evidence_within(heat: Heat, region: np.ndarray) -> Heat:
 
 
 def mean_filter(values: np.ndarray, size: int) -> np.ndarray:
-    """The mean over a cube of an odd number of cells around every cell; the edge's values stand for what lies beyond."""
+    """The mean over a cube of ``size`` cells (odd) around every cell; the edge's values stand for those beyond."""
     reach = size // 2
     sums = np.pad(values, reach, mode="edge")
     for axis in range(values.ndim):

@@ -7,7 +7,7 @@ from typing import Literal, cast
 
 import numpy as np
 from scipy import ndimage
-from scipy.spatial import ConvexHull, QhullError
+from scipy.spatial import ConvexHull
 from scipy.spatial.distance import pdist
 
 from tips_med.card import Calibration
@@ -130,7 +130,7 @@ def find_instances(
         if where is None:
             continue
         inside = np.argwhere(components[where] == n) + [f + s.start for f, s in zip(first, where)]
-        fine = np.clip(np.rint(transform_points(to_fine, inside)).astype(int), 0, np.array(heat.shape) - 1)
+        fine = _cells_of(inside, to_fine, heat.shape)
         here = tuple((fine - start).T)
         evidence = float(logit_map[here].max())
         if calibration.probability(evidence) >= min_score:
@@ -143,6 +143,21 @@ def find_instances(
         labels[tuple(inside.T)] = label
         found.append(_measure(label, calibration.probability(evidence), inside, fine, peak, scan, thorax))
     return labels, tuple(found)
+
+
+def _cells_of(inside: np.ndarray, cell_from_voxel: Affine, shape: tuple[int, ...]) -> np.ndarray:
+    """The nearest cells of a map to voxels [n 3]."""
+    if np.count_nonzero(cell_from_voxel[:3, :3]) == 3:  # the grids have the same axes: one addition each
+        axes = np.abs(cell_from_voxel[:3, :3]).argmax(axis=1)
+        return np.column_stack(
+            [
+                np.clip(np.rint(np.arange(inside[:, axis].max() + 1) * row[axis] + row[3]), 0, n - 1).astype(np.int32)[
+                    inside[:, axis]
+                ]
+                for axis, row, n in zip(axes, cell_from_voxel, shape)
+            ]
+        )
+    return np.clip(np.rint(transform_points(cell_from_voxel, inside)).astype(int), 0, np.array(shape) - 1)
 
 
 def _measure(
@@ -232,13 +247,14 @@ def long_axis_mm(mask: np.ndarray, lps_from_kji: Affine) -> float:
     plane_mm = lps_from_kji[:3, 1:3]
     longest = 0.0
     for plane in mask:
-        points = np.argwhere(plane)
-        if not len(points):
+        rows = np.flatnonzero(plane.any(axis=1))
+        if not len(rows):
             continue
+        # The farthest points are corners of the hull, and these are the first or the last voxel of a row.
+        first = plane[rows].argmax(axis=1)
+        last = plane.shape[1] - 1 - plane[rows, ::-1].argmax(axis=1)
+        points = np.concatenate([np.column_stack([rows, first]), np.column_stack([rows, last])])
         corners = (points[:, None] + np.array([[-0.5, -0.5], [-0.5, 0.5], [0.5, -0.5], [0.5, 0.5]])).reshape(-1, 2)
-        try:
-            corners = corners[ConvexHull(corners).vertices]
-        except QhullError:  # cannot be: a single voxel already has an area
-            continue
+        corners = corners[ConvexHull(corners).vertices]  # a single voxel already has an area
         longest = max(longest, float(pdist(corners @ plane_mm.T).max()))
     return longest
