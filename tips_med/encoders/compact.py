@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from tips_med.encoders.base import ImageFeatures, ImageTower, Progress
+from tips_med.encoders.precision import has_fast_bfloat16
 from tips_med.geometry import index_from_block
 from tips_med.slabs import SlabSpec, SlabStack
 
@@ -292,10 +293,3 @@ def _pad(pixels: Tensor) -> Tensor:
     y, x = pixels.shape[-2:]
     more_y, more_x = -y % DEPTH, -x % DEPTH
     return functional.pad(pixels, (0, more_x, 0, more_y))
-
-
-def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is faster: a CPU without instructions for it takes ten times as long as in float32."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -18,7 +18,7 @@ from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.strategies import ModelParallelStrategy
 
 from tips_med.card import ModelCard
-from tips_med.encoders.compact import has_fast_bfloat16
+from tips_med.encoders.precision import has_fast_bfloat16
 from tips_med.errors import ConfigError, OutputError
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon
