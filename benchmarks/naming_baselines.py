@@ -191,7 +191,10 @@ def look(image: CompactNet, scene: Scene) -> tuple[Tensor, Tensor]:
     affine[1, 3], affine[0, 3] = scene.offset_mm
     features = CompactImageTower(image).encode(slabs_of(scene.volume_hu, affine, image.config.slabs))
     assert features.fine is not None
-    return features.patches.float()[None], features.fine.float()[None]
+    fine = features.fine.float()
+    if features.fine_step is not None:
+        fine *= features.fine_step[:, None, None]
+    return features.patches.float()[None], fine[None]
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from typing import Literal
 from tips_med.deidentification import Deidentifier
 from tips_med.errors import OutputError
 from tips_med.grounding import encode as encode_scan
-from tips_med.grounding.ground import with_stated_modality
+from tips_med.grounding.ground import prepare, with_stated_modality
 from tips_med.loading import open_model
 from tips_med.progress import StepFactory, no_progress
 from tips_med.readers import read_scan
@@ -65,5 +65,7 @@ def encode(
             volume = private.scan(volume)
     with steps("encoding") as progress:
         study = encode_scan(volume, opened, progress)
+    with steps("finding the lungs"):
+        prepare(study, opened)
     with steps("writing"):
         return study.save(out)

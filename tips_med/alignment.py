@@ -36,8 +36,15 @@ class AlignmentHead(nn.Module):
         scores = torch.einsum("...qe,...srce->...qsrc", direction, patches.to(direction.dtype))
         return scores * patches.shape[-1] ** -0.5 + self.bias(text)[..., None, None]
 
-    def fine_scores(self, text: Tensor, patches: Tensor, fine: Tensor) -> Tensor:
-        """Logits on the fine grid, [... query slab y x]; its rows and columns are a multiple of those of patches."""
+    def fine_scores(self, text: Tensor, patches: Tensor, fine: Tensor, step: Tensor | None = None) -> Tensor:
+        """Logits on the fine grid, [... query slab y x]; its rows and columns are a multiple of those of patches.
+
+        Args:
+            text: Embeddings of tokens or phrases, [... query width].
+            patches: Embeddings of patches, [... slab row col width].
+            fine: Fine features, [... slab y x feature].
+            step: Where ``fine`` is int8, the value of one step of each feature, [slab feature].
+        """
         coarse = self.patch_scores(text, patches)
         lead, (rows, columns) = coarse.shape[:-2], coarse.shape[-2:]
         size = fine.shape[-3:-1]
@@ -45,5 +52,9 @@ class AlignmentHead(nn.Module):
             coarse.reshape(-1, 1, rows, columns), size=size, mode="bilinear", align_corners=False
         )
         direction = self.to_fine(text)
-        edges = torch.einsum("...qf,...syxf->...qsyx", direction, fine.to(direction.dtype))
+        if step is None:
+            edges = torch.einsum("...qf,...syxf->...qsyx", direction, fine.to(direction.dtype))
+        else:
+            by_slab = direction[..., None, :] * step
+            edges = torch.einsum("...qsf,...syxf->...qsyx", by_slab, fine.to(direction.dtype))
         return coarse.reshape(*lead, *size) + edges * fine.shape[-1] ** -0.5

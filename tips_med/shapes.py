@@ -22,10 +22,10 @@ import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float32, Float64, UInt8
+    from jaxtyping import Bool, Float, Float32, Float64, Int8, UInt8
 else:
     try:
-        from jaxtyping import Bool, Float, Float32, Float64, UInt8
+        from jaxtyping import Bool, Float, Float32, Float64, Int8, UInt8
     except ModuleNotFoundError:
 
         class _Plain:
@@ -34,7 +34,7 @@ else:
             def __class_getitem__(cls, array_and_axes: tuple[Any, str]) -> Any:
                 return array_and_axes[0]
 
-        Bool = Float = Float32 = Float64 = UInt8 = _Plain
+        Bool = Float = Float32 = Float64 = Int8 = UInt8 = _Plain
 
 Affine = Float64[np.ndarray, "4 4"]
 """Maps indices (or points), as a column with a 1 appended, into a frame; ``lps_from_kji`` maps (k, j, i, 1)."""
@@ -48,5 +48,7 @@ Heat = Float32[np.ndarray, "slab y x"]
 SlabPixels = Float32[Tensor, "slab channel y x"]
 Patches = Float[Tensor, "slab row col embedding"]
 Fine = Float[Tensor, "slab y x feature"]
+QuantizedFine = Int8[Tensor, "slab y x feature"]
+FineStep = Float32[Tensor, "slab feature"]
 Tokens = Float[Tensor, "token embedding"]
 Pooled = Float[Tensor, "1 embedding"]

@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tips_med.shapes import Affine, Fine, Patches, Pooled, Tokens
+import torch
+from torch import Tensor
+
+from tips_med.shapes import Affine, Fine, FineStep, Patches, Pooled, QuantizedFine, Tokens
 from tips_med.slabs import SlabSpec, SlabStack
 
 Progress = Callable[[int, int], None]
@@ -21,14 +24,16 @@ class ImageFeatures:
         patches: Patch embeddings, [slab row col embedding], to be matched with query tokens.
         lps_from_patch: Maps (slab, row, col, 1), patch centres, to LPS in mm.
         fine: Features on a grid finer than a patch, [slab y x feature], for edges that follow the voxels; None for
-            towers that have only patches.
+            towers that have only patches. May be int8, see ``fine_step``.
         lps_from_fine: Maps (slab, y, x, 1), centres of fine cells, to LPS in mm; None without ``fine``.
+        fine_step: Where ``fine`` is int8, the value of one step of each feature in each slab, [slab feature].
     """
 
     patches: Patches
     lps_from_patch: Affine
-    fine: Fine | None = None
+    fine: Fine | QuantizedFine | None = None
     lps_from_fine: Affine | None = None
+    fine_step: FineStep | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +49,18 @@ class TextFeatures:
     tokens: Tokens
     pooled: Pooled
     words: tuple[str, ...]
+
+
+def quantized(fine: Tensor) -> tuple[QuantizedFine, FineStep]:
+    """Fine features as int8, a quarter of their size in float32, with the value of one step.
+
+    Each feature of each slab has its own range, so that rounding adds a 250th of it at most.
+
+    Args:
+        fine: Features, [slab y x feature].
+    """
+    step = fine.float().abs().amax(dim=(1, 2)).clamp_min(1e-6) / 127
+    return (fine / step[:, None, None].to(fine.dtype)).round_().clamp_(-127, 127).to(torch.int8), step
 
 
 class ImageTower(ABC):

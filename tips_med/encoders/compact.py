@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from tips_med.encoders.base import ImageFeatures, ImageTower, Progress
+from tips_med.encoders.base import ImageFeatures, ImageTower, Progress, quantized
 from tips_med.encoders.precision import has_fast_bfloat16
 from tips_med.geometry import index_from_block
 from tips_med.slabs import SlabSpec, SlabStack
@@ -219,7 +219,7 @@ class CompactImageTower(ImageTower):
 
     @torch.inference_mode()
     def encode(self, slabs: SlabStack, progress: Progress | None = None) -> ImageFeatures:
-        """See ImageTower. Features are half precision."""
+        """See ImageTower. Patches are half precision, fine features int8."""
         device = next(self.net.parameters()).device
         pixels = slabs.pixels
         rows, columns = slabs.pixels.shape[-2:]
@@ -229,7 +229,8 @@ class CompactImageTower(ImageTower):
         total, done = 2 * len(pixels), 0
         patch, config = self.slab_spec.patch, self.net.config
         patches = torch.empty(len(pixels), rows // patch, columns // patch, config.patch_width, dtype=torch.half)
-        fine = torch.empty(len(pixels), rows, columns, config.fine_width, dtype=torch.half)
+        fine = torch.empty(len(pixels), rows, columns, config.fine_width, dtype=torch.int8)
+        step = torch.empty(len(pixels), config.fine_width)
         at = 0
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device)):
             deep: list[Tensor] = []
@@ -246,13 +247,14 @@ class CompactImageTower(ImageTower):
                     for some_patches, some_fine in some:
                         own = slice(at, at + len(some_patches))
                         patches[own] = some_patches[:, : rows // patch, : columns // patch].half().cpu()
-                        fine[own] = some_fine[:, :rows, :columns].half().cpu()
+                        values, steps = quantized(some_fine[:, :rows, :columns].float())
+                        fine[own], step[own] = values.cpu(), steps.cpu()
                         at = own.stop
                     done += sum(len(one) for one, _ in some)
                     if progress:
                         progress(done, total)
         lps_from_patch = slabs.lps_from_pixel @ index_from_block((1, patch, patch))
-        return ImageFeatures(patches, lps_from_patch, fine, slabs.lps_from_pixel)
+        return ImageFeatures(patches, lps_from_patch, fine, slabs.lps_from_pixel, step)
 
     def _ascend_block(
         self, deep: list[Tensor], levels: list[list[Tensor]], offset: Tensor, slabs: int

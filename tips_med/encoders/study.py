@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
@@ -19,7 +20,8 @@ from tips_med.errors import OutputError, ReadError
 from tips_med.folders import whole_file
 from tips_med.scan import Provenance, Scan
 
-FORMAT = "tips_med-study-2"
+FORMAT = "tips_med-study-3"
+_KEPT = "kept_"
 _NOT_MEASURED = -32768
 
 
@@ -34,7 +36,8 @@ class EncodedStudy:
         body: Outline and midline of the body, on the same grid.
         encoder: Name of the image tower.
         weights_sha256: SHA-256 of the weights; only a model with the same weights may query the study.
-        cache: Maps that several queries share (the lungs), by name; never saved.
+        kept: Arrays that all queries share (the lungs), by name; saved with the study.
+        cache: Maps that several queries share, by name; never saved.
     """
 
     scan: Scan
@@ -43,13 +46,14 @@ class EncodedStudy:
     body: Body
     encoder: str
     weights_sha256: str
+    kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def save(self, path: str | Path) -> Path:
         """Writes the study as one safetensors file, whole or not at all.
 
-        CT values are stored as int16 when that loses nothing. No patient identity is stored beyond the UIDs that
-        results must refer to.
+        CT values are stored as int16 when that loses nothing, and fine features only of the body. No patient identity
+        is stored beyond the UIDs that results must refer to.
 
         Raises:
             OutputError: It cannot be written there.
@@ -57,12 +61,15 @@ class EncodedStudy:
         path = Path(path)
         affines = {"lps_from_kji": self.scan.lps_from_kji, "lps_from_patch": self.features.lps_from_patch}
         tensors = {"voxels": _packed(self.scan.voxels), "patches": self.features.patches.contiguous()}
-        tensors["seen"] = self.seen.to(torch.uint8)
+        tensors["seen"] = _bits(self.seen.numpy())
         if self.features.fine is not None and self.features.lps_from_fine is not None:
-            tensors["fine"] = self.features.fine.contiguous()
+            tensors["fine"] = self.features.fine[torch.from_numpy(self.body.inside)]
             affines["lps_from_fine"] = self.features.lps_from_fine
+        if self.features.fine_step is not None:
+            tensors["fine_step"] = self.features.fine_step.contiguous()
         tensors |= {name: torch.from_numpy(np.ascontiguousarray(affine)) for name, affine in affines.items()}
         tensors |= _body_tensors(self.body)
+        tensors |= {_KEPT + name: torch.from_numpy(np.ascontiguousarray(one)) for name, one in self.kept.items()}
         metadata = {
             "format": FORMAT,
             "modality": self.scan.modality,
@@ -71,6 +78,7 @@ class EncodedStudy:
             "weights_sha256": self.weights_sha256,
             "provenance": json.dumps(asdict(self.scan.provenance)),
             "midline": self.body.midline.source,
+            "grid": json.dumps(self.seen.shape),
         }
         try:
             with whole_file(path) as partial:
@@ -102,30 +110,37 @@ class EncodedStudy:
                 metadata["unit"],
                 Provenance(**{**provenance, **lists}),
             )
+            slabs, rows, columns = json.loads(metadata["grid"])
+            body = _body(tensors, metadata["midline"], (slabs, rows, columns))
+            seen = torch.from_numpy(_mask(tensors["seen"], body.inside.shape))
             fine = tensors.get("fine")
+            if fine is not None:
+                fine = torch.zeros(*body.inside.shape, fine.shape[1], dtype=fine.dtype)
+                fine[torch.from_numpy(body.inside)] = tensors["fine"]
             features = ImageFeatures(
                 tensors["patches"],
                 tensors["lps_from_patch"].numpy(),
                 fine,
                 tensors["lps_from_fine"].numpy() if fine is not None else None,
+                tensors.get("fine_step"),
             )
-            seen, body = tensors["seen"].bool(), _body(tensors, metadata["midline"])
-            return cls(scan, features, seen, body, metadata["encoder"], metadata["weights_sha256"])
-        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            kept = {name.removeprefix(_KEPT): one.numpy() for name, one in tensors.items() if name.startswith(_KEPT)}
+            return cls(scan, features, seen, body, metadata["encoder"], metadata["weights_sha256"], kept)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
             raise ReadError(f"not a readable study ({error})", path=path, remedy="encode the scan again") from error
 
 
 def _body_tensors(body: Body) -> dict[str, torch.Tensor]:
     numbers = [body.midline.back_mm, body.midline.within_mm, *body.middle_mm]
     return {
-        "body": torch.from_numpy(body.inside.astype(np.uint8)),
+        "body": _bits(body.inside),
         "body_midline": torch.from_numpy(np.ascontiguousarray(body.midline.x_mm, np.float64)),
         "body_numbers": torch.tensor(numbers, dtype=torch.float64),
         "body_cut": torch.from_numpy(np.stack([body.cut[edge] for edge in CUT_EDGES]).astype(np.uint8)),
     }
 
 
-def _body(tensors: dict[str, torch.Tensor], source: str) -> Body:
+def _body(tensors: dict[str, torch.Tensor], source: str, shape: tuple[int, int, int]) -> Body:
     back_mm, within_mm, y_mm, x_mm = (float(n) for n in tensors["body_numbers"])
     if source not in get_args(Source):
         raise ValueError(f"a midline of {source!r}")
@@ -133,7 +148,17 @@ def _body(tensors: dict[str, torch.Tensor], source: str) -> Body:
     cut: dict[Edge, np.ndarray] = {
         edge: rows.numpy().astype(bool) for edge, rows in zip(CUT_EDGES, tensors["body_cut"], strict=True)
     }
-    return Body(tensors["body"].numpy().astype(bool), midline, cut, (y_mm, x_mm))
+    return Body(_mask(tensors["body"], shape), midline, cut, (y_mm, x_mm))
+
+
+def _bits(mask: np.ndarray) -> torch.Tensor:
+    """A mask with one bit a cell."""
+    return torch.from_numpy(np.packbits(mask))
+
+
+def _mask(bits: torch.Tensor, shape: tuple[int, ...]) -> np.ndarray:
+    """What ``_bits`` packed."""
+    return np.unpackbits(bits.numpy(), count=math.prod(shape)).astype(bool).reshape(shape)
 
 
 def is_study(path: str | Path) -> bool:
@@ -143,13 +168,15 @@ def is_study(path: str | Path) -> bool:
 
 
 def _packed(voxels: np.ndarray) -> torch.Tensor:
-    missing = np.isnan(voxels)
-    whole = np.where(missing, 0, voxels)
-    if np.abs(whole).max(initial=0) < 32768 and np.array_equal(whole, np.rint(whole)):
-        packed = whole.astype(np.int16)
-        packed[missing] = _NOT_MEASURED
-        return torch.from_numpy(packed)
-    return torch.from_numpy(np.ascontiguousarray(voxels))
+    packed = np.empty(voxels.shape, np.int16)
+    for plane, stored in zip(voxels, packed):
+        missing = np.isnan(plane)
+        whole = np.where(missing, 0, plane)
+        if np.abs(whole).max(initial=0) >= -_NOT_MEASURED or not np.array_equal(whole, np.rint(whole)):
+            return torch.from_numpy(np.ascontiguousarray(voxels))
+        stored[:] = whole
+        stored[missing] = _NOT_MEASURED
+    return torch.from_numpy(packed)
 
 
 def _unpacked(stored: torch.Tensor) -> np.ndarray:
@@ -157,5 +184,8 @@ def _unpacked(stored: torch.Tensor) -> np.ndarray:
         return stored.numpy()
     packed = stored.numpy()
     voxels = packed.astype(np.float32)
-    voxels[packed == _NOT_MEASURED] = np.nan
+    for plane, stored_plane in zip(voxels, packed):  # plane by plane: a mask of a whole scan is large
+        missing = stored_plane == _NOT_MEASURED
+        if missing.any():
+            plane[missing] = np.nan
     return voxels

@@ -20,7 +20,7 @@ from tips_med.grounding.coverage import LOBES, THIRDS, Region, requested_heights
 from tips_med.grounding.decision import combine_sides, decide_presence, mark_unsure
 from tips_med.grounding.evidence import evidence_within, peak_logit
 from tips_med.grounding.instances import filter_by_size, find_instances
-from tips_med.grounding.thorax import SIDES, Thorax, find_thorax
+from tips_med.grounding.thorax import SIDES, Thorax, arrays_of_thorax, find_thorax, thorax_of_arrays
 from tips_med.grounding.wording import CHECKED, write_sentence
 from tips_med.model import GroundingModel, load_model
 from tips_med.query import Query, Term
@@ -36,6 +36,9 @@ CHEST_STRUCTURES = ("lung", "pleura", "hemithorax")
 
 MAX_CACHED_MAPS = 4
 """Maximum number of maps that an encoded study caches."""
+
+SLABS_AT_ONCE = 4
+"""Number of slabs that are scored at once: few enough for the processor's cache."""
 
 ENCLOSING_STRUCTURES = ("thorax", "body")
 """Structures that contain these, and others that the model may not be trained on."""
@@ -144,6 +147,10 @@ def encode_slabs(scan: Scan, slabs: SlabStack, model: GroundingModel, progress: 
     """The second half of ``encode``, for slabs that were cut in some other way."""
     features = model.image.encode(slabs, progress)
     seen, body = slabs.seen, slabs.body
+    if features.fine is not None:
+        # Nothing is searched outside the body, and a study need not store it.
+        outside = ~torch.from_numpy(body.inside)[..., None]
+        features = replace(features, fine=features.fine.masked_fill(outside, 0))
     if features.fine is None:
         # The patch grid, which is not always y / patch: a tower may resize slices to its own grid.
         rows, columns = features.patches.shape[1:3]
@@ -465,24 +472,39 @@ def _logits(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> t
     features = study.features
     if features.fine is None:
         return model.head.patch_scores(text, features.patches.float())[0]
-    parts = []
-    for patches, fine in zip(features.patches.split(16), features.fine.split(16)):
-        parts.append(model.head.fine_scores(text, patches.float(), fine.float())[0])
-    return torch.cat(parts)
+    scores = torch.empty(features.fine.shape[:3])
+    for first in range(0, len(scores), SLABS_AT_ONCE):
+        some = slice(first, first + SLABS_AT_ONCE)
+        step = None if features.fine_step is None else features.fine_step[some]
+        scores[some] = model.head.fine_scores(text, features.patches[some].float(), features.fine[some].float(), step)[
+            0
+        ]
+    return scores
 
 
 def study_thorax(study: EncodedStudy, model: GroundingModel) -> Thorax:
-    """The chest of a study, found once and cached with it."""
+    """The chest of a study, found once and kept with it."""
     if "thorax" not in study.cache:
-        names = ["right lung", "left lung"]
-        if "hemithorax" in model.card.structures:
-            names += ["right hemithorax", "left hemithorax"]
-        maps = [probability_map(study, text.pooled, model) for text in model.text.embed(names)]
-        affine = study.features.lps_from_fine
-        affine = study.features.lps_from_patch if affine is None else affine
-        cavities = (maps[2], maps[3]) if len(maps) == 4 else None
-        study.cache["thorax"] = find_thorax(maps[0], maps[1], affine, study.body, study.seen.numpy(), cavities)
+        study.cache["thorax"] = thorax_of_arrays(study.kept) or _find_thorax(study, model)
+        study.kept.update(arrays_of_thorax(study.cache["thorax"]))
     return study.cache["thorax"]
+
+
+def prepare(study: EncodedStudy, model: GroundingModel) -> None:
+    """Finds what all queries about the chest share, to be stored with the study."""
+    if "lung" in model.card.structures:
+        study_thorax(study, model)
+
+
+def _find_thorax(study: EncodedStudy, model: GroundingModel) -> Thorax:
+    names = ["right lung", "left lung"]
+    if "hemithorax" in model.card.structures:
+        names += ["right hemithorax", "left hemithorax"]
+    maps = [probability_map(study, text.pooled, model) for text in model.text.embed(names)]
+    affine = study.features.lps_from_fine
+    affine = study.features.lps_from_patch if affine is None else affine
+    cavities = (maps[2], maps[3]) if len(maps) == 4 else None
+    return find_thorax(maps[0], maps[1], affine, study.body, study.seen.numpy(), cavities)
 
 
 class WordMaps(Mapping[str, Heat]):

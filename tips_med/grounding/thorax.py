@@ -5,7 +5,8 @@ Left and right come from the network, and are checked against a midline found wi
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import astuple, dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
@@ -128,6 +129,30 @@ def find_thorax(
     height = _heights(spans, len(chest))
     side = np.where(body.inside, _nearest(chest, step), 0).astype(np.uint8)
     return Thorax(lungs, side, height, (parts[0], parts[1]), _sides_agree(chest, lps_from_fine, body, ml))
+
+
+def arrays_of_thorax(thorax: Thorax) -> dict[str, np.ndarray]:
+    """A chest as arrays, to be stored with a study."""
+    parts = [[float(value) for value in astuple(part)] for part in thorax.parts]
+    return {
+        "thorax_labels": thorax.lungs | thorax.side << 2,
+        "thorax_height": thorax.height,
+        "thorax_parts": np.array(parts),
+        "thorax_sides_known": np.array([thorax.sides_known]),
+    }
+
+
+def thorax_of_arrays(arrays: Mapping[str, np.ndarray]) -> Thorax | None:
+    """The chest that ``arrays_of_thorax`` stored; None where none is stored."""
+    if "thorax_labels" not in arrays:
+        return None
+    labels = arrays["thorax_labels"]
+    right, left = (
+        Hemithorax(float(volume), float(share), *(bool(flag) for flag in flags))
+        for volume, share, *flags in arrays["thorax_parts"]
+    )
+    known = bool(arrays["thorax_sides_known"][0])
+    return Thorax(labels & 3, labels >> 2, arrays["thorax_height"], (right, left), known)
 
 
 def _shown_widths(body: Body, seen: np.ndarray, lps_from_fine: Affine, slabs: np.ndarray) -> tuple[float, float]:
