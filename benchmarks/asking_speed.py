@@ -27,9 +27,19 @@ from tips_med.resampling import resample
 from tips_med.sample import sample_path
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-STEPS = ("import", "load the weights", "read", "encode", "first question", "further question", "save", "load")
+STEPS = (
+    "import",
+    "load the weights",
+    "read",
+    "encode",
+    "first question",
+    "further question",
+    "write an answer",
+    "save",
+    "load",
+)
 _MEASURE = """
-import json, sys, time
+import json, os, pathlib, sys, time
 def clocks():
     return time.perf_counter(), time.process_time()
 begun = clocks()
@@ -51,13 +61,20 @@ study = tips_med.encode(scan)
 done("encode")
 tips_med.ground(study, "mass in the left lung")
 done("first question")
-tips_med.ground(study, "no pleural effusion")
+answer = tips_med.ground(study, "no pleural effusion")
 done("further question")
+from tips_med.exporters.folder import default_exporters, write_answers
+exporters = default_exporters()
+begun = clocks()
+write_answers([answer], pathlib.Path(sys.argv[2]).with_name("answer"), {"name": "x"}, exporters=exporters)
+done("write an answer")
 study.save(sys.argv[2])
 done("save")
 EncodedStudy.load(sys.argv[2])
 done("load")
 status = open("/proc/self/status").read()
+voxels = 2 * study.scan.voxels.size
+steps["study_mib"] = (os.path.getsize(sys.argv[2]) - voxels) / 2**20
 steps["peak_mib"] = int(status.split("VmHWM:")[1].split()[0]) / 1024
 print(json.dumps(steps))
 """
@@ -88,7 +105,7 @@ def measure(scan: Path, runs: int) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             command = [sys.executable, "-W", "ignore", "-c", _MEASURE, str(scan), f"{folder}/study.safetensors"]
             made.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-    lowest: dict[str, Any] = {"peak_mib": round(min(run["peak_mib"] for run in made))}
+    lowest: dict[str, Any] = {name: round(min(run[name] for run in made)) for name in ("peak_mib", "study_mib")}
     for name in STEPS:
         wall, processor = (round(min(run[name][n] for run in made), 2) for n in (0, 1))
         lowest[name] = {"seconds": wall, "processor_seconds": processor}
@@ -110,6 +127,8 @@ def table(result: dict) -> str:
         lines.append(" | ".join([f"| {step}", *(_both(case[step]) for case in measured)]) + " |")
     peaks = [f"{case['peak_mib'] / 1024:.1f} GiB | " for case in measured]
     lines.append(" | ".join(["| peak memory of the process", *peaks]) + " |")
+    sizes = [f"{case['study_mib']} MiB | " for case in measured]
+    lines.append(" | ".join(["| encoded study, beside the voxels", *sizes]) + " |")
     where = f"{result['cores']} cores {result['processor']}, the fastest of {result['runs']} runs"
     load = f"load average {result['load']:.1f} when it began" + (
         " (other work ran beside it)" if result["load"] > 1 else ""

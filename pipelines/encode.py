@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from tips_med.deidentification import Deidentifier
 from tips_med.errors import OutputError
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding.ground import prepare, with_stated_modality
@@ -54,7 +53,11 @@ def encode(
         raise OutputError("a study file must end in .safetensors", path=out, remedy=f"name it {out.stem}.safetensors")
     if out.is_dir():
         raise OutputError("is a folder", path=out, expected="a file to write")
-    private = Deidentifier.from_file(deidentify_key) if deidentify else None
+    private = None
+    if deidentify:  # imported where it is needed, for it takes time
+        from tips_med.deidentification import Deidentifier
+
+        private = Deidentifier.from_file(deidentify_key)
     with steps("loading the model"):
         opened = open_model(model, device)
     with steps("reading the scan"):

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from tips_med.deidentification import Deidentifier
 from tips_med.encoders.study import EncodedStudy, is_study
 from tips_med.errors import QueryError
-from tips_med.exporters.dicom import DicomExporter
 from tips_med.exporters.folder import check_writable, default_exporters, named_exporters, write_answers
 from tips_med.grounding import Declined, Grounding
 from tips_med.grounding import encode as encode_scan
@@ -81,9 +79,15 @@ def ground(
     with steps("loading the model"):
         opened = open_model(model, device)
         queries, declined = _understood(query, opened)
-    private = Deidentifier.from_file(deidentify_key) if deidentify else None
-    results = None
+    # Imported where they are needed: together they take as long as half an answer.
+    private = results = None
+    if deidentify:
+        from tips_med.deidentification import Deidentifier
+
+        private = Deidentifier.from_file(deidentify_key)
     if dicom or dicom_heat:
+        from tips_med.exporters.dicom import DicomExporter
+
         results = DicomExporter(source or path, weights_sha256=opened.sha256, heat=dicom_heat, deidentifier=private)
         exporters.append(results)
     if is_study(path):

@@ -108,8 +108,8 @@ def box_around(mask: np.ndarray, margin: int = 0) -> tuple[slice, slice, slice] 
     planes = np.flatnonzero(mask.any(axis=(1, 2)))
     if not len(planes):
         return None
-    plane = mask[planes[0] : planes[-1] + 1].any(axis=0)
-    found = (planes, np.flatnonzero(plane.any(axis=1)), np.flatnonzero(plane.any(axis=0)))
+    plane = np.asarray(mask[planes[0] : planes[-1] + 1].any(axis=0))
+    found = (planes, np.flatnonzero(np.any(plane, axis=1)), np.flatnonzero(np.any(plane, axis=0)))
     k, j, i = (slice(max(0, int(f[0]) - margin), min(n, int(f[-1]) + 1 + margin)) for f, n in zip(found, mask.shape))
     return k, j, i
 

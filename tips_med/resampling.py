@@ -123,7 +123,7 @@ def _resample_along_axes(voxels: np.ndarray, axes: list[_Axis], sigmas: np.ndarr
         _weights(axis.index, n, float(sigma)) for axis, n, sigma in zip(by_source, voxels.shape, sigmas, strict=True)
     ]
     along_k, along_j, along_i = weights
-    planes = np.empty((len(voxels), along_j.shape[0], along_i.shape[0]), np.float32)
+    planes = np.empty((len(voxels), len(by_source[1].index), len(by_source[2].index)), np.float32)
     empty = np.zeros(len(voxels), bool)
     holes: dict[int, np.ndarray] = {}
     floor: np.float32 | None = None

@@ -211,7 +211,7 @@ class CompactImageTower(ImageTower):
 
     name = "compact-1"
 
-    def __init__(self, net: CompactNet, chunk: int = 8, block: int = 32) -> None:
+    def __init__(self, net: CompactNet, chunk: int = 4, block: int = 16) -> None:
         self.net, self.chunk, self.block = net.eval(), chunk, block
         self.reach = net.config.attention_blocks * max(abs(offset) for offset in net.config.slab_offsets)
         self.slab_spec = net.config.slabs
