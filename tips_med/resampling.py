@@ -38,7 +38,7 @@ def resample(
         The samples: float32 when ``linear``, else of the dtype of ``voxels``.
     """
     if linear and (axes := _aligned_axes(lps_from_kji, lps_from_out, shape)) is not None:
-        return _resample_along_axes(voxels, axes, _smoothing_mm(lps_from_kji, lps_from_out) / spacing_mm(lps_from_kji))
+        return _resample_along_axes(voxels, axes, smoothing_mm(lps_from_kji, lps_from_out) / spacing_mm(lps_from_kji))
     image = sitk_image(voxels, lps_from_kji)
     like = sitk_image(np.empty((1, 1, 1), np.uint8), lps_from_out)
     resampler = sitk.ResampleImageFilter()
@@ -56,7 +56,7 @@ def resample(
         filled = np.where(unmeasured, np.float32(np.nanmin(voxels) if not unmeasured.all() else 0), voxels)
         blend_planes(filled, np.asarray(unmeasured.all(axis=(1, 2))))
         image = sitk_image(filled, lps_from_kji)
-    for axis, (sigma, step) in enumerate(zip(_smoothing_mm(lps_from_kji, lps_from_out), spacing_mm(lps_from_kji))):
+    for axis, (sigma, step) in enumerate(zip(smoothing_mm(lps_from_kji, lps_from_out), spacing_mm(lps_from_kji))):
         if sigma > MIN_SIGMA * step and voxels.shape[axis] >= MIN_SMOOTHED:
             image = sitk.RecursiveGaussian(
                 image, float(sigma), False, sitk.RecursiveGaussianImageFilter.ZeroOrder, 2 - axis
@@ -181,7 +181,7 @@ def _weights(index: np.ndarray, n: int, sigma: float) -> sparse.csr_array:
     return sparse.csr_array(dense.astype(np.float32))
 
 
-def _smoothing_mm(lps_from_kji: Affine, lps_from_out: Affine) -> np.ndarray:
+def smoothing_mm(lps_from_kji: Affine, lps_from_out: Affine) -> np.ndarray:
     """Smoothing of each axis before a coarser grid samples it: standard deviations of Gaussians in mm.
 
     The smoothing depends on the distance of the new grid's samples along that axis in the patient, whatever the order

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 import numpy as np
@@ -16,13 +16,14 @@ from tips_med.geometry import (
     box_around,
     grid_corners,
     index_from_crop,
+    spacing_mm,
     transform_points,
     voxel_volume_mm3,
 )
 from tips_med.grounding.answer import Instance
 from tips_med.grounding.evidence import evidence_map, mean_filter
 from tips_med.grounding.thorax import Thorax, anatomical_label
-from tips_med.resampling import resample
+from tips_med.resampling import resample, smoothing_mm
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat, Labels
 
@@ -30,38 +31,52 @@ MAX_INSTANCES = 50
 """Maximum number of components; those with the highest scores are kept."""
 
 
-def mask_on_scan(
-    heat: Heat, lps_from_heat: Affine, scan: Scan, threshold: float
-) -> tuple[np.ndarray, tuple[int, int, int]]:
-    """Where a map reaches a threshold, on the scan's grid, only within the box that it does so.
+@dataclass(frozen=True, eq=False)
+class _Patch:
+    """A part of a map in which components are, apart from all others.
+
+    Attributes:
+        heat: Probability, [slab y x], without NaN; 0 where other parts are.
+        box: Its place in the map.
+    """
+
+    heat: Heat
+    box: tuple[slice, slice, slice]
+
+    def on_scan(self, lps_from_heat: Affine, scan: Scan) -> tuple[np.ndarray, tuple[int, int, int]]:
+        """The interpolated map on the scan's grid, [k j i], and its first index there."""
+        start = (self.box[0].start, self.box[1].start, self.box[2].start)
+        lps_from_part = lps_from_heat @ index_from_crop(start)
+        size = (self.heat.shape[0], self.heat.shape[1], self.heat.shape[2])
+        index = transform_points(np.linalg.inv(scan.lps_from_kji), grid_corners(lps_from_part, size))
+        first = np.clip(np.floor(index.min(axis=0)).astype(int) - 1, 0, np.array(scan.shape) - 1)
+        last = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, 0, np.array(scan.shape) - 1)
+        k, j, i = (int(n) for n in last - first + 1)
+        at = (int(first[0]), int(first[1]), int(first[2]))
+        return resample(self.heat, lps_from_part, scan.lps_from_kji @ index_from_crop(at), (k, j, i)), at
+
+
+def _patches(heat: Heat, threshold: float, reach: tuple[int, int, int]) -> list[_Patch]:
+    """The parts of a map that may reach a threshold between cells: to work on them one by one is quick.
 
     Args:
         heat: Probability, [slab y x], NaN where nothing was seen.
-        lps_from_heat: Maps (slab, y, x, 1) of ``heat`` to LPS in mm.
-        scan: Scan whose grid is used.
         threshold: Threshold on the probability, 0 to 1.
-
-    Returns:
-        The interpolated map in that box, [k j i], and the box's first index.
+        reach: Number of cells that an interpolated value depends on, to each side. Parts are farther apart.
     """
-    hot = _hot_box(heat, threshold)
-    if hot is None:
-        return np.zeros((0, 0, 0), np.float32), (0, 0, 0)
-    k, j, i = hot
-    box = lps_from_heat @ index_from_crop((k.start, j.start, i.start))
-    size = (k.stop - k.start, j.stop - j.start, i.stop - i.start)
-    index = transform_points(np.linalg.inv(scan.lps_from_kji), grid_corners(box, size))
-    first = np.clip(np.floor(index.min(axis=0)).astype(int) - 1, 0, np.array(scan.shape) - 1)
-    last = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, 0, np.array(scan.shape) - 1)
-    shape = last - first + 1
-    place = scan.lps_from_kji @ index_from_crop((int(first[0]), int(first[1]), int(first[2])))
-    part = resample(_bridged(heat), lps_from_heat, place, (int(shape[0]), int(shape[1]), int(shape[2])))
-    return np.nan_to_num(part), (int(first[0]), int(first[1]), int(first[2]))
-
-
-def _hot_box(heat: Heat, threshold: float, margin: int = 0) -> tuple[slice, slice, slice] | None:
-    """The box in which an interpolated map may reach a threshold."""
-    return box_around(heat >= min(threshold, 0.3), margin)  # NaN is not
+    hot = heat >= threshold  # NaN is not
+    around = box_around(hot, margin=max(reach) + 1)
+    if around is None:
+        return []
+    filled = _bridged(heat)[around]
+    wide = ndimage.maximum_filter(filled >= threshold, size=[2 * n + 1 for n in reach], mode="constant")
+    groups, _ = cast("tuple[np.ndarray, int]", ndimage.label(wide, np.ones((3, 3, 3))))
+    found = []
+    for number, where in enumerate(ndimage.find_objects(groups), start=1):
+        own = np.where(groups[where] == number, filled[where], np.float32(0))
+        k, j, i = (slice(a.start + w.start, a.start + w.stop) for a, w in zip(around, where))
+        found.append(_Patch(own, (k, j, i)))
+    return found
 
 
 def _bridged(heat: Heat) -> Heat:
@@ -103,38 +118,39 @@ def find_instances(
         The labels on the scan's grid, [k j i], and the components, in the order of their labels.
     """
     labels = np.zeros(scan.shape, np.uint8)
-    part, first = mask_on_scan(heat, lps_from_heat, scan, calibration.threshold)
-    if not part.size:
-        return labels, ()
-    components, count = cast("tuple[np.ndarray, int]", ndimage.label(part >= calibration.threshold, CONNECTIVITY_18))
-    if not count:
-        return labels, ()
-    # A component may go through a gap between slices; what was not measured there is no part of it all the same.
-    box = tuple(slice(f, f + n) for f, n in zip(first, part.shape))
-    components[~np.isfinite(scan.voxels[box])] = 0
-    numbers = np.arange(1, count + 1)
     ml = voxel_volume_mm3(scan.lps_from_kji) / 1000
-    volume = np.bincount(components.ravel(), minlength=count + 1)[1:] * ml
-    boxes = ndimage.find_objects(components)
-    # A voxel's cell is in the box or next to it; the filters below reach three cells farther.
-    near = _hot_box(heat, calibration.threshold, margin=4)
-    assert near is not None  # there are components
-    logit_map = evidence_map(heat[near])
-    # The peak is sought a little deeper: where many cells have the same score, the edge is a poor place to mark.
-    deep = mean_filter(logit_map, 5)
-    start = np.array([one.start for one in near])
-    to_fine = np.linalg.inv(lps_from_heat) @ scan.lps_from_kji
+    cell_from_voxel = np.linalg.inv(lps_from_heat) @ scan.lps_from_kji
+    smoothed = smoothing_mm(lps_from_heat, scan.lps_from_kji) / spacing_mm(lps_from_heat)
+    k, j, i = (1 + int(np.ceil(3 * one)) for one in smoothed)
     candidates = []
-    for n in numbers[volume >= min_volume_ml]:
-        where = boxes[n - 1]
-        if where is None:
+    for patch in _patches(heat, calibration.threshold, (k, j, i)):
+        # A voxel's cell is in the patch or next to it; the filters below reach three cells farther.
+        near = tuple(slice(max(0, one.start - 4), one.stop + 4) for one in patch.box)
+        logit_map = evidence_map(heat[near])
+        if calibration.probability(float(logit_map.max())) < min_score:
             continue
-        inside = np.argwhere(components[where] == n) + [f + s.start for f, s in zip(first, where)]
-        fine = _cells_of(inside, to_fine, heat.shape)
-        here = tuple((fine - start).T)
-        evidence = float(logit_map[here].max())
-        if calibration.probability(evidence) >= min_score:
-            candidates.append((evidence, inside, fine, inside[deep[here].argmax()]))
+        # The peak is sought a little deeper: where many cells have the same score, the edge is a poor place to mark.
+        deep = mean_filter(logit_map, 5)
+        start = [one.start for one in near]
+        part, first = patch.on_scan(lps_from_heat, scan)
+        components, count = cast(
+            "tuple[np.ndarray, int]", ndimage.label(part >= calibration.threshold, CONNECTIVITY_18)
+        )
+        # A component may go through a gap between slices; what was not measured there is no part of it all the same.
+        box = tuple(slice(f, f + n) for f, n in zip(first, part.shape))
+        components[np.isnan(scan.voxels[box])] = 0
+        volume = np.bincount(components.ravel(), minlength=count + 1) * ml
+        boxes = ndimage.find_objects(components)
+        for n in range(1, len(boxes) + 1):
+            where = boxes[n - 1]
+            if where is None or volume[n] < min_volume_ml:
+                continue
+            inside = np.argwhere(components[where] == n) + [f + s.start for f, s in zip(first, where)]
+            fine = _cells_of(inside, cell_from_voxel, heat.shape)
+            here = tuple((fine - start).T)
+            evidence = float(logit_map[here].max())
+            if calibration.probability(evidence) >= min_score:
+                candidates.append((evidence, inside, fine, inside[deep[here].argmax()]))
     candidates.sort(key=lambda candidate: (-candidate[0], -len(candidate[1])))
     if calibration.min_secondary_logit is not None:
         candidates = candidates[:1] + [one for one in candidates[1:] if one[0] >= calibration.min_secondary_logit]
