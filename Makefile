@@ -32,7 +32,7 @@ test: $(VENV)/.tests  ## everything: lint, types, layers, spelling, tests
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/pyright
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile
 
 lint: $(VENV)/.tests
 	$(BIN)/ruff format .

@@ -3,7 +3,7 @@
     python -m benchmarks.asking_speed [--runs 5] [--write]
 
 Every run is a process of its own, so that nothing is warm but the file cache. Each figure is the lowest of
-all runs, since other work on the machine can only add to it. Time is told twice: as it passed, and as the
+all runs, since other work on the machine can only add to it. Time is given twice: as it passed, and as the
 processor spent it on this process, on all cores together, which other work changes little.
 ``--write`` keeps them in docs/measurements/asking_speed.json and in the table of docs/performance.md.
 """
@@ -96,7 +96,7 @@ def measure(scan: Path, runs: int) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """What the processor can do that matters here."""
+    """The relevant instructions of the processor."""
     flags = Path("/proc/cpuinfo").read_text()
     return "with bfloat16 (AMX)" if "amx_bf16" in flags else "without bfloat16 instructions"
 
@@ -122,7 +122,7 @@ def _both(figures: dict[str, float]) -> str:
 
 
 def main() -> None:
-    """Measures, prints, and keeps the result when asked to."""
+    """Measures, prints, and keeps the result when requested."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--write", action="store_true")

@@ -1,9 +1,9 @@
-"""Teaches a model a term that it does not know, and says what its validation Dice was before and after.
+"""Trains a model on a term that it does not know, and prints its validation Dice before and after.
 
     python -m benchmarks.finetune_new_term --data DATA --out OUT [--model WEIGHTS] [--steps 60]
 
 DATA is the folder of public scans that the weights are made from (docs/training.md). The term is *bone*, outlined by a
-rule (above 200 HU in the body, pieces of more than 2 ml), since nobody drew it by hand there: the figure says that
+rule (above 200 HU in the body, components of more than 2 ml), since nobody drew it by hand there: the figure shows that
 training works, not how well bones are found.
 """
 
@@ -25,7 +25,6 @@ from scipy import ndimage
 from tips_med.geometry import ras_affine_ijk, voxel_volume_mm3
 from tips_med.loading import open_model
 from tips_med.manifest import Row, write_manifest
-from tips_med.query import Lexicon
 from tips_med.readers import read_scan
 from tips_med.scan import Scan
 from tips_med.training.crops import DataSpec
@@ -37,7 +36,7 @@ CASES = {"QIN-LSC-0014": "train", "QIN-LSC-0028": "train", "QIN-LSC-0049": "trai
 
 
 def bones(scan: Scan) -> np.ndarray:
-    """What is denser than 200 HU, in pieces of more than 2 ml, within the body's largest piece."""
+    """What is denser than 200 HU, in components of more than 2 ml, within the body's largest component."""
     body, _ = ndimage.label(ndimage.binary_opening(scan.voxels > -300, iterations=2))
     inside = ndimage.binary_dilation(body == 1 + np.bincount(body.ravel())[1:].argmax(), iterations=2)
     dense, count = ndimage.label((scan.voxels > 200) & inside)
@@ -74,7 +73,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     begun = time.perf_counter()
     model = open_model(chosen.model, "cpu")
-    lexicon = Lexicon.load(model.card.lexicon)
+    lexicon = model.lexicon
     assert "bone" not in (*model.card.findings, *model.card.structures)
     spec = DataSpec(manifest(chosen.data, chosen.out), shape=(6, 128, 160), batch=1, questions=2, negative_prob=0.0)
     torch.manual_seed(0)

@@ -48,7 +48,7 @@ def real_lesions(rows: list[dict[str, Any]]) -> str:
              f"{row['state']} ({row['probability']:.2f})", "yes" if row["peak_inside"] else "no",
              f"{row['dice']:.2f}", row["other_side"]]
         )  # fmt: skip
-    return table(["case", "", "asked", "outlined", "answer", "peak inside", "Dice", "asked of the other side"], body)
+    return table(["case", "", "query", "outlined", "answer", "peak inside", "Dice", "query for the other side"], body)
 
 
 def every_lesion(rows: list[dict[str, Any]]) -> str:
@@ -88,13 +88,13 @@ def painted(rows: list[dict[str, Any]]) -> str:
     ]  # fmt: skip
     return table(
         ["finding", "there", "not there", "AUROC", "Dice when there", "peak inside", "not called absent",
-         "Dice of the answer", "F1 of its pieces", "called absent where not there", "false ml, median", "mean"],
+         "Dice of the answer", "F1 of its components", "called absent where not there", "false ml, median", "mean"],
         body,
     )  # fmt: skip
 
 
 def presence(rows: list[dict[str, Any]]) -> str:
-    """What was called what on real scans, each patient judged by a calibration that the others fit."""
+    """Truth and answers on real scans, each patient judged by a calibration that the others fit."""
 
     def called(counts: dict[str, int]) -> list[str]:
         return [str(counts[state]) for state in ("present", "unsure", "absent")]
@@ -122,7 +122,7 @@ def robustness(rows: list[dict[str, Any]]) -> str:
              "-" if "state" not in row else "yes" if row["peak_inside"] else "no",
              f"{row['dice']:.2f}" if "dice" in row else "-", "; ".join(marked) or "nothing"]
         )  # fmt: skip
-    return table(["case", "scanned", "lungs, Dice", "asked", "answer", "peak inside", "Dice", "other findings"], body)
+    return table(["case", "scanned", "lungs, Dice", "query", "answer", "peak inside", "Dice", "other findings"], body)
 
 
 def naming(tables: dict[str, dict[str, dict[str, float]]]) -> str:

@@ -59,7 +59,7 @@ MIRRORS = {
 """The test files that a module is judged by, of the longest name that fits: what mirrors it, not all that uses it."""
 
 KILLED = ("killed", "timeout", "segfault", "suspicious")
-"""What a test noticed: a mutant that makes it run for ever, or ends the process, too."""
+"""Mutants that a test noticed, also those that make it run for ever or end the process."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Words against a class index against one output a class: three ways to say what is looked for, on the same tower.
+"""Words against a class index against one output a class: three ways to name a query, on the same tower.
 
 python -m benchmarks.naming_baselines --anatomies runs/chest_ct/anatomies --start tips_med/weights/chest_ct.safetensors
     [--steps 300] [--scans 12] [--out TABLE.json]
@@ -10,7 +10,7 @@ questions in the same order, and are tested on the same whole painted scans of t
 - ``index``: the alignment head with a learned embedding for each class (a finding or the lungs, on a side or anywhere).
 - ``outputs``: a plain U-Net, which the image tower is without its patches: one output channel for each class.
 
-A question about an attribute, which only words can say, is not scored.
+A question about an attribute, which only words can express, is not scored.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ SIDES: tuple[Side | None, ...] = (None, "left", "right")
 
 
 class Naming(nn.Module, ABC):
-    """A way to tell a network what to look for."""
+    """A way to give a query to a network."""
 
     @abstractmethod
     def forward(self, phrases: Sequence[str], patches: Tensor, fine: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -129,13 +129,13 @@ class Classes:
         return len(self.number)
 
     def query(self, phrase: str) -> Query:
-        """What a phrase means."""
+        """The meaning of a phrase."""
         if phrase not in self.read:
             self.read[phrase] = self.lexicon.parse(phrase)
         return self.read[phrase]
 
     def of(self, phrases: Sequence[str]) -> Tensor:
-        """Numbers of the classes that phrases name, [phrase]; what else they say is lost."""
+        """Numbers of the classes that phrases name, [phrase]; their other words are lost."""
         numbers = []
         for phrase in phrases:
             query = self.query(phrase)
@@ -144,7 +144,7 @@ class Classes:
         return torch.tensor(numbers)
 
     def complete(self, phrases: Sequence[str]) -> Tensor:
-        """1 where a class says all that the phrase says, [phrase]."""
+        """1 where a class means all that the phrase means, [phrase]."""
         return torch.tensor([float(not self.query(phrase).attributes) for phrase in phrases])
 
 
@@ -198,7 +198,7 @@ def look(image: CompactNet, scene: Scene) -> tuple[Tensor, Tensor]:
 def test(
     image: CompactNet, naming: Naming, scene: Scene, findings: Sequence[str], lexicon: Lexicon, rng: np.random.Generator
 ) -> list[Observation]:
-    """Asks every finding of one whole scene; what is there on either side, too."""
+    """Queries one whole scene for every finding; what is there on either side, too."""
     naming.eval()
     patches, fine = look(image, scene)
     ml = voxel_volume_mm3(np.diag([*scene.spacing_mm[::-1], 1.0])) / 1000
@@ -235,7 +235,7 @@ def named(name: str, config: CompactConfig, classes: Classes) -> Naming:
 
 
 def spec_of(raw: dict[str, object], **more: object) -> SceneSpec:
-    """Scenes as a configuration says."""
+    """Scenes as in a configuration."""
     acquisition = raw.get("acquisition")
     return SceneSpec(
         weights=dict(raw["weights"]),  # type: ignore[call-overload]

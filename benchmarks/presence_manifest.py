@@ -1,9 +1,9 @@
-"""Turns what a reader saw in the real scans (presence.csv) into a manifest, for ``tips-med calibrate``.
+"""Turns what a reader reported in the real scans (presence.csv) into a manifest, for ``tips-med calibrate``.
 
     python -m benchmarks.presence_manifest DATA --out runs/presence.csv
 
 ``DATA`` is a folder of scans, one a case, with ``presence.csv`` beside them: its columns case, finding, side and state
-say what one careful reader saw. What the reader was not sure of is left out.
+have what one careful reader reported. What the reader was not sure of is left out.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 python -m benchmarks.real_scans DATA [--model WEIGHTS] [--out TABLE.json]
 
 DATA holds the cases of ``radiology_configs/pretrain_chest_ct.yaml``. Cases that were trained on are marked so: their
-figures say that the model learned, and nothing of how it does on others.
+figures show that the model learned, and not how it does on others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from tips_med.configs import config_path
 from tips_med.encoders.study import EncodedStudy
 from tips_med.geometry import transform_points, voxel_volume_mm3
 from tips_med.grounding import Grounding, encode, ground
-from tips_med.grounding.ground import load_lexicon
 from tips_med.grounding.instances import long_axis_mm
 from tips_med.loading import open_model
 from tips_med.model import GroundingModel
@@ -42,7 +41,7 @@ NOT_REPORTED = (
 """Findings that nobody outlined in these scans. Unlabelled is not absent, but most of these are."""
 
 MIN_VOLUME_ML = 0.05
-"""Outlined pieces smaller than this are crumbs of a consensus."""
+"""Outlined components smaller than this are fragments of a consensus."""
 
 
 def labels(path: Path) -> np.ndarray:
@@ -78,7 +77,7 @@ def sided(piece: np.ndarray, truth: np.ndarray) -> tuple[str, str]:
 def every_lesion(
     study: EncodedStudy, outlined: np.ndarray, truth: np.ndarray, model: GroundingModel
 ) -> list[dict[str, Any]]:
-    """Every outlined lesion, asked for as a lesion of its side: whether a piece lies on it, and how well it fits."""
+    """Every outlined lesion, queried as a lesion of its side: whether a component overlaps it, and how well it fits."""
     ml = voxel_volume_mm3(study.scan.lps_from_kji) / 1000
     pieces, number = ndimage.label(outlined, np.ones((3, 3, 3)))
     rows = []
@@ -104,7 +103,7 @@ def every_lesion(
 
 
 def lesion(study: EncodedStudy, outlined: np.ndarray, truth: np.ndarray, model: GroundingModel) -> dict[str, Any]:
-    """The largest outlined lesion, asked for by its size's name, on its side and on the other."""
+    """The largest outlined lesion, queried by its size's name, on its side and on the other."""
     pieces, _ = ndimage.label(outlined, np.ones((3, 3, 3)))
     largest = pieces == np.bincount(pieces.ravel())[1:].argmax() + 1
     side, other = sided(largest, truth)
@@ -126,7 +125,7 @@ def lesion(study: EncodedStudy, outlined: np.ndarray, truth: np.ndarray, model: 
 
 def not_reported(study: EncodedStudy, model: GroundingModel) -> dict[str, Any]:
     ml = voxel_volume_mm3(study.scan.lps_from_kji) / 1000
-    lexicon = load_lexicon(model.card.lexicon)
+    lexicon = model.lexicon
     asked = [query for query in NOT_REPORTED if lexicon.parse(query).finding.id in model.card.findings]
     answers = [ground(study, query, model) for query in asked]
     return {query: f"{a.presence.state} {a.mask.sum() * ml:.1f} ml" for query, a in zip(asked, answers)}

@@ -1,8 +1,8 @@
-"""What plain rules on Hounsfield units find in a painted test: the baseline that learned alignment has to beat.
+"""Plain rules on Hounsfield units in a painted test: the baseline that learned alignment has to beat.
 
 python -m benchmarks.rule_baseline out/painted/manifest.csv [--out TABLE.json]
 
-The rules are told where the lungs are (the manifest's own outlines), which is more than the model is. Each finding's
+The rules get the lungs (the manifest's own outlines), which the model does not. Each finding's
 rule is a range of Hounsfield units within the lungs, opened by a ball of 2 cells; how much of it there is stands for
 how likely the finding is.
 """

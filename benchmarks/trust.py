@@ -1,13 +1,13 @@
-"""Does an answer ever claim more than the scan showed? Real scans, altered, and asked what is known of them.
+"""Does an answer ever claim more than the scan showed? Real scans, altered, and queried for what is known of them.
 
     python -m benchmarks.trust DATA [--model WEIGHTS] [--cases NAME ...] [--out TABLE.json]
 
 ``DATA`` holds a folder for each case (``ct.nii.gz`` or ``dicom``, and ``lungs.nii.gz`` where there are some) and
-``presence.csv``: what one reader saw, by finding and side. Every case is cut, shifted, turned, thinned and stored in
-other ways, and asked for every finding, with and without a side, for both lungs, and for thirds. Four things are
+``presence.csv``: what one reader reported, by finding and side. Every case is cut, shifted, turned, thinned and stored
+in other ways, and queried for every finding, with and without a side, for both lungs, and for thirds. Four things are
 counted:
 
-- *side wrong*: an outlined instance, or a lung, is said to be on the side where it is not;
+- *side wrong*: an outlined instance, or a lung, is reported on the wrong side;
 - *denied unseen*: "absent" for a side of which less than ``SEEN`` of the lung is in the scan;
 - *denied though there*: "absent" for a finding whose middle is well inside the scan;
 - *decided*: answers that are not "unsure", for the whole scan.
@@ -48,7 +48,7 @@ HELD_OUT = (
 """Patients whose scans the shipped weights were not trained on."""
 
 SEEN = 0.85
-"""The share of a lung that must be in the scan for "absent" to be fair; the product's own rule asks for 0.9."""
+"""The share of a lung that must be in the scan for "absent" to be fair; the product's own rule requires 0.9."""
 
 ACROSS_MM = 25.0
 """How far across the midline an instance may lie and still be of either side."""
@@ -58,13 +58,13 @@ AIR_HU = -1024.0
 
 @dataclass(frozen=True)
 class Known:
-    """What the reader saw.
+    """A finding of the reader.
 
     Attributes:
-        finding: In words.
+        finding: Finding in words.
         side: ``right`` or ``left``.
         there: Whether it is.
-        centre_lps: Where, in mm; None where the reader did not say.
+        centre_lps: Position, LPS in mm; None where the reader gave none.
         radius_mm: Half its size.
     """
 
@@ -83,7 +83,7 @@ class TrustCase:
         name: Name of the case.
         scan: The scan, CT.
         lungs: 1 right, 2 left on its grid; None where nobody outlined them.
-        known: What the reader saw.
+        known: Findings of the reader.
         midline_lps: x of the body's middle, by eye from the lungs or the whole scan.
     """
 
@@ -150,7 +150,7 @@ def lung_z(case: TrustCase) -> tuple[float, float]:
 
 
 def lesion(case: TrustCase) -> Known:
-    """What a narrow field of view is put around: the first finding that is there and has a place."""
+    """The centre of a narrow field of view: the first finding that is there and has a place."""
     return next(one for one in case.known if one.there and one.centre_lps is not None)
 
 
@@ -188,7 +188,7 @@ def off_centre(case: TrustCase) -> tuple[Scan, np.ndarray | None]:
 
 
 def rotated(case: TrustCase) -> tuple[Scan, np.ndarray | None]:
-    """Turned by 15 degrees in plane, values and labels alike; what the reader said keeps its place within 30 mm."""
+    """Turned by 15 degrees in plane, values and labels alike; the reader's positions stay within 30 mm."""
     voxels = ndimage.rotate(case.scan.voxels, 15, (1, 2), reshape=False, order=1, cval=AIR_HU)
     lungs = None if case.lungs is None else ndimage.rotate(case.lungs, 15, (1, 2), reshape=False, order=0)
     return replace(case.scan, voxels=voxels), lungs
@@ -288,7 +288,7 @@ class Tally:
     faults: list[str] = field(default_factory=list)
 
     def fault(self, kind: str, text: str) -> None:
-        """Counts a fault, and keeps what was said."""
+        """Counts a fault, and keeps the answer."""
         self.count[kind] += 1
         self.faults.append(f"{kind}: {text}")
 
@@ -378,7 +378,7 @@ def ask(case: TrustCase, scan: Scan, lungs: np.ndarray | None, model: GroundingM
 
 
 def thirds(case: TrustCase, scan: Scan, lungs: np.ndarray | None, model: GroundingModel, tally: Tally) -> None:
-    """Findings that are there, asked for in each third of their lung: never denied in their own."""
+    """Findings that are there, queried in each third of their lung: never denied in their own."""
     if lungs is None:
         return
     study = encode(scan, model)

@@ -1,4 +1,4 @@
-"""Fits when a model says present, absent or unsure, on whole scans that it was not trained on."""
+"""Fits the thresholds for present, absent and unsure, on whole scans that the model was not trained on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tips_med.training.calibration import as_rows, calibrate_model, observe, obs
 log = logging.getLogger(__name__)
 
 PHANTOM_SEED = 500_000
-"""Of the first torso: training takes those from 0 on, ``paint`` those from a million on."""
+"""Seed of the first torso: training takes seeds from 0 on, ``paint`` from a million on."""
 
 
 def calibrate(
@@ -47,22 +47,22 @@ def calibrate(
     is written beside the weights, real and painted scans apart.
 
     Args:
-        model: A file of weights, a folder that ``train`` wrote, or tips:FOLDER.
-        out: Where to write the calibrated model: a file, or a folder for TIPS towers. A .json of every observation is
+        model: File of weights, folder that ``train`` wrote, or tips:FOLDER.
+        out: Path of the calibrated model: a file, or a folder for TIPS towers. A .json of every observation is
             written beside it.
-        manifest: Real scans, none of them trained on, with rows that say what is there and what is not.
-        split: Only these rows of the manifest.
-        anatomies: The folder of prepared anatomies that ``pretrain`` made, to paint into.
-        held_out: Names of those that were not trained on.
-        scenes: Painted scans.
-        seed: Random seed of the painting.
-        painting: How whole scans are painted.
+        manifest: Manifest of real scans, none of them trained on, with rows for what is there and what is not.
+        split: Split of the manifest to use; all rows if left out.
+        anatomies: Folder of prepared anatomies that ``pretrain`` made, to paint into.
+        held_out: Names of the anatomies that were not trained on.
+        scenes: Number of painted scans, 0 or more.
+        seed: Random seed of the painting (integer, 0 or more).
+        painting: Specification of whole painted scans.
         findings: Terms that the model is to answer, of those that it was trained on; it refuses the others, which are
             reported as well. All if left out.
-        min_auroc: Findings that are told apart worse than this are refused as well.
-        phantoms: Procedural torsos to paint into as well, none of those that ``pretrain`` and ``paint`` make; after all
-            the bodies comes one of them.
-        observations: What an earlier run saw with the same weights: its .json, to decide anew without any scan.
+        min_auroc: Minimum AUROC of a finding, 0 to 1; findings below it are refused as well.
+        phantoms: Number of procedural torsos to paint into as well, none of those that ``pretrain`` and ``paint`` make;
+            after all the bodies comes one of them.
+        observations: The .json of an earlier run with the same weights, to decide anew without any scan.
         device: auto, cpu or cuda.
         steps: Progress of the work; the command line shows a bar.
 

@@ -14,12 +14,12 @@ def check_manifest(path: str, lexicon: str = "chest_ct", steps: StepFactory = no
     """Reads every scan, mask and phrase that a manifest names.
 
     Args:
-        path: The manifest, .csv or .jsonl.
+        path: Path of the manifest, .csv or .jsonl.
         lexicon: Lexicon of the model that is to be trained: a name, or a YAML file.
-        steps: Told of progress; the command line shows a bar.
+        steps: Progress of the work; the command line shows a bar.
 
     Returns:
-        What it holds, with what is worth knowing.
+        The content of the manifest, with warnings.
 
     Raises:
         UnusableManifestError: It cannot be used as it is; the message is the table of everything that is wrong.

@@ -14,7 +14,7 @@ def convert_tips(vision: Path, text: Path, tokenizer: Path, out: Path) -> Path:
         vision: The image tower's .npz file.
         text: The text tower's .npz file.
         tokenizer: The SentencePiece model that was published with it.
-        out: A new folder; ask with ``--model tips:FOLDER`` afterwards.
+        out: Path of a new folder; use it with ``--model tips:FOLDER``.
 
     Returns:
         The folder.

@@ -12,9 +12,9 @@ def deidentify(scan: str, out: Path, deidentify_key: Path | None = None) -> str:
 
     Args:
         scan: A DICOM folder, a DICOM file, a DICOMDIR or a zip archive.
-        out: A new or empty folder; it appears when everything is there.
-        deidentify_key: File with the secret that maps the UIDs, made if it is not there; what ground and encode make
-            with the same one refers to this copy. A fresh secret if left out.
+        out: Path of a new or empty folder; it appears when everything is there.
+        deidentify_key: File with the secret that maps the UIDs, made if missing; results of ground and encode with the
+            same one refer to this copy. A fresh secret if left out.
 
     Returns:
         What was copied, in words.

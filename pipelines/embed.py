@@ -23,16 +23,16 @@ def embed(
     strict: bool = False,
     steps: StepFactory = no_progress,
 ) -> Path:
-    """Encodes the scans of a split with a teacher, for ``train --data.teacher``; what is there is not made again.
+    """Encodes the scans of a split with a teacher, for ``train --data.teacher``; existing ones are kept.
 
     Args:
-        path: The manifest, .csv or .jsonl.
+        path: Path of the manifest, .csv or .jsonl.
         out: Folder for the embeddings, a safetensors file a scan.
-        model: The teacher: tips:FOLDER, or a file of weights.
-        split: Whose scans; only those of train are distilled.
+        model: Teacher: tips:FOLDER, or a file of weights.
+        split: Split of the scans; only those of train are distilled.
         device: auto, cpu or cuda.
         strict: Stop at the first scan that cannot be encoded, instead of leaving it out.
-        steps: Told of progress; the command line shows a bar.
+        steps: Progress of the work; the command line shows a bar.
 
     Returns:
         The folder.

@@ -32,19 +32,19 @@ def encode(
     """Encodes a scan into a study file that ``ground`` takes in place of the scan.
 
     Args:
-        scan: A DICOM folder, a DICOM or NIfTI file, or ``sample``.
-        out: The study file to write, ending in .safetensors. It holds the scan's voxels and features, and UIDs.
-        model: A file of weights, or tips:FOLDER; the shipped model if left out.
+        scan: DICOM folder, a DICOM or NIfTI file, or ``sample``.
+        out: Study file to write, ending in .safetensors. It holds the scan's voxels and features, and UIDs.
+        model: File of weights, or tips:FOLDER; the shipped model if left out.
         device: auto, cpu or cuda.
         series: Series Instance UID to read, where there are several.
-        phase: Which time or phase of a 4-D series, from 1.
-        fill_gaps: Leave empty slices where some are missing, and say so.
-        untilt: Resample a tilted gantry's slices to an upright grid, and say so.
+        phase: Number of the time or phase of a 4-D series, from 1.
+        fill_gaps: Leave empty slices where some are missing, with a note.
+        untilt: Resample a tilted gantry's slices to an upright grid, with a note.
         deidentify: Write the study without the UIDs of the source (DICOM PS3.15 basic profile).
-        deidentify_key: File with the secret that maps the UIDs, made if it is not there; with the same one, the study
+        deidentify_key: File with the secret that maps the UIDs, made if missing; with the same one, the study
             fits the copy that the command deidentify makes. A fresh secret if left out.
-        modality: What a file is that does not say so, as NIfTI does not: CT (in Hounsfield units) or MR.
-        steps: Told of progress; the command line shows a bar.
+        modality: Modality of a file that does not state it, such as NIfTI: CT (in Hounsfield units) or MR.
+        steps: Progress of the work; the command line shows a bar.
 
     Returns:
         The path of the study.

@@ -16,10 +16,10 @@ from tips_med.progress import StepFactory, no_progress
 
 @dataclass(frozen=True)
 class EvaluationData:
-    """What to evaluate on.
+    """Input of an evaluation.
 
     Attributes:
-        manifest: The manifest, .csv or .jsonl.
+        manifest: Path of the manifest, .csv or .jsonl.
     """
 
     manifest: Path
@@ -40,22 +40,22 @@ def evaluate(
     seed: int = 0,
     steps: StepFactory = no_progress,
 ) -> Evaluation:
-    """Asks a model every phrase of one split, and writes a table, JSON and a page.
+    """Evaluates a model on every phrase of one split, and writes a table, JSON and a page.
 
     Args:
-        data: The manifest: --data.manifest FILE.
+        data: Manifest: --data.manifest FILE.
         out: Folder for evaluation.json, index.html and pictures; an earlier evaluation in it is replaced.
-        split: Which rows.
-        model: A file of weights, or tips:FOLDER; the shipped model if left out.
+        split: Split to evaluate.
+        model: File of weights, or tips:FOLDER; the shipped model if left out.
         device: auto, cpu or cuda.
-        strict: Stop at the first row that cannot be asked, instead of counting it.
-        other_findings: For the swap test: a finding for each that cannot be true of the same voxels.
-        paraphrases: Other wordings that outlined findings are asked in.
-        as_written: Give synonyms that were kept from training to the model as they are, not in usual words.
-        pictures: Pictures of the best cases, and as many of the worst.
-        draws: Draws of the bootstrap over patients.
-        seed: Seed of wordings and draws.
-        steps: Told of progress; the command line shows a bar.
+        strict: Stop at the first row that cannot be evaluated, instead of counting it.
+        other_findings: For each finding another one that cannot be true of the same voxels, for the swap test.
+        paraphrases: Number of other wordings per outlined finding, 0 or more.
+        as_written: Pass held-out synonyms to the model unchanged, not in usual words.
+        pictures: Number of pictures of the best cases, and of the worst, 0 or more.
+        draws: Number of bootstrap draws over patients, 1 or more.
+        seed: Random seed of wordings and draws (integer, 0 or more).
+        steps: Progress of the work; the command line shows a bar.
 
     Returns:
         The values; the command line prints them as a table.

@@ -30,30 +30,30 @@ def fetch(
     """Fetches a study or a series from an archive.
 
     Args:
-        archive: https://host/dicom-web, or dicom://AETITLE@host:port.
+        archive: Address of the archive: https://host/dicom-web, or dicom://AETITLE@host:port.
         study: Study Instance UID.
-        out: A new or empty folder; it appears when everything is there.
+        out: Path of a new or empty folder; it appears when everything is there.
         series: Series Instance UID; the whole study if left out.
-        credentials: A file with user:password, or Bearer and a token, for DICOMweb.
+        credentials: File with user:password, or Bearer and a token, for DICOMweb.
         ca: Certificates to trust instead of the system's, for DICOMweb (a PEM file).
         calling: Our AE title, for DIMSE.
-        receive_port: For DIMSE, fetch by C-MOVE to this port instead of by C-GET, which many archives do not know.
+        receive_port: Port for C-MOVE (DIMSE); C-GET, which many archives do not support, if left out.
         receive_host: Address to listen on for C-MOVE; 0.0.0.0 for all of this machine.
         receive_title: AE title that the archive knows with this machine and port; that of calling if left out.
         receive_from: AE titles that the archive sends under, separated by commas; its own if left out.
-        timeout_s: Longest silence in seconds.
-        max_instance_mb: Larger objects are refused while they come.
-        min_free_mb: Nothing is taken in when less is free on the disk.
-        plain_http_credentials: Send credentials over plain http too, for whoever is on the way to read.
+        timeout_s: Timeout in seconds without any data.
+        max_instance_mb: Maximum size of an object in MB; larger ones are refused while they come.
+        min_free_mb: Minimum free space on the disk in MB; nothing is accepted below it.
+        plain_http_credentials: Send credentials over plain http too, where others on the network can read them.
 
     Returns:
-        What was fetched, in words.
+        A summary of the fetch, in words.
     """
     receive = None
     if receive_port is not None:
         senders = [title.strip() for title in (receive_from or "").split(",") if title.strip()]
         receive = MoveDestination(receive_port, receive_host, receive_title, senders)
-    opened = open_archive(
+    with open_archive(
         archive,
         credentials=credentials,
         ca=ca,
@@ -61,6 +61,6 @@ def fetch(
         receive=receive,
         timeout_s=timeout_s,
         plain_http_credentials=plain_http_credentials,
-    )
-    count = fetch_series(opened, study, out, series, Bounds(max_instance_mb << 20, min_free_mb << 20))
+    ) as opened:
+        count = fetch_series(opened, study, out, series, Bounds(max_instance_mb << 20, min_free_mb << 20))
     return f"{count} images written to {out}"

@@ -1,4 +1,4 @@
-"""Asks a scan where something is."""
+"""Queries a scan."""
 
 from __future__ import annotations
 
@@ -43,30 +43,32 @@ def ground(
     exporter: str | None = None,
     steps: StepFactory = no_progress,
 ) -> Answers:
-    """Asks a scan, and writes the answers into a folder.
+    """Queries a scan, and writes the answers into a folder.
 
     Args:
-        scan: A DICOM folder, a DICOM or NIfTI file, a study made by ``encode``, or ``sample``.
-        query: What to look for, in words; several queries cost one encoding.
+        scan: DICOM folder, a DICOM or NIfTI file, a study made by ``encode``, or ``sample``.
+        query: Finding or structure to search, in words; several queries cost one encoding.
         out: Folder for report.json and, for each query, maps, mask and figure. Earlier results in it are replaced.
-        model: A file of weights, or tips:FOLDER; the shipped model if left out.
+        model: File of weights, or tips:FOLDER; the shipped model if left out.
         device: auto, cpu or cuda.
         series: Series Instance UID to read, where there are several.
-        phase: Which time or phase of a 4-D series, from 1.
-        fill_gaps: Leave empty slices where some are missing, and say so.
-        untilt: Resample a tilted gantry's slices to an upright grid, and say so.
-        dicom: Also write each answer as DICOM: report, segmentation, key image and key object selection.
-        dicom_heat: As dicom, and the heat map as well: as Parametric Map, or as fractional Segmentation.
-        source: With dicom, the DICOM images that an encoded study was made from.
+        phase: Number of the time or phase of a 4-D series, from 1.
+        fill_gaps: Leave empty slices where some are missing, with a note.
+        untilt: Resample a tilted gantry's slices to an upright grid, with a note.
+        dicom: Write each answer as DICOM, too: report, segmentation, key image and key object selection.
+        dicom_heat: Write the DICOM of dicom, and the heat map as parametric (Parametric Map) or fractional
+            (Segmentation).
+        source: DICOM images of an encoded study, for dicom.
         deidentify: Write results without the patient's identity (DICOM PS3.15 basic profile), with other UIDs.
-        deidentify_key: File with the secret that maps the UIDs, made if it is not there; with the same one, results fit
+        deidentify_key: File with the secret that maps the UIDs, made if missing; with the same one, results fit
             the copy that the command deidentify makes. A fresh secret if left out.
-        modality: What a file is that does not say so, as NIfTI does not: CT (in Hounsfield units) or MR.
+        modality: Modality of a file that does not state it, such as NIfTI: CT (in Hounsfield units) or MR.
         exporter: Names of exporters that installed packages add, separated by commas; they write beside the others.
-        steps: Told of progress; the command line shows a bar.
+        steps: Progress of the work; the command line shows a bar.
 
     Returns:
-        One answer a query, in the order asked, and the queries that got none; the command line then exits with 3.
+        One answer a query, in the order of the queries, and the queries that got none; the command line then exits with
+        3.
 
     Raises:
         QueryError: None of the queries can be answered.
@@ -109,7 +111,7 @@ def ground(
 
 
 class Answers(list[Grounding]):
-    """The answers, in the order asked.
+    """The answers, in the order of the queries.
 
     Attributes:
         declined: Queries that got no answer, with the reason.

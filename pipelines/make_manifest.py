@@ -19,11 +19,11 @@ def make_manifest(
     """Writes a manifest of a folder as it was downloaded.
 
     Args:
-        layout: decathlon, totalsegmentator or rexgroundingct.
-        folder: The dataset's root.
-        out: The manifest to write, .csv or .jsonl.
-        phrases: A phrase for a label's name, where the name itself is none; of the first two layouts.
-        images: Where the CT volumes of ReXGroundingCT are, which CT-RATE gives out.
+        layout: Layout of the dataset: decathlon, totalsegmentator or rexgroundingct.
+        folder: Root folder of the dataset.
+        out: Manifest to write, .csv or .jsonl.
+        phrases: Phrase for each label name that is no phrase itself, for the first two layouts.
+        images: Folder of the CT volumes from CT-RATE, for ReXGroundingCT.
 
     Returns:
         The manifest.

@@ -23,11 +23,11 @@ def make_sample(
     """Resamples a series, cuts away the air around the body and rounds its values, so that it stays small.
 
     Args:
-        scan: The series.
-        out: The NIfTI file to write.
-        description: What the file says of itself: case, licence, change.
-        spacing_mm: Spacing of the result: between slices, rows and columns.
-        step_hu: Values are rounded to multiples of this.
+        scan: Path of the series.
+        out: NIfTI file to write.
+        description: Description in the file: case, licence, change.
+        spacing_mm: Spacing of the result in mm: between slices, rows and columns.
+        step_hu: Step in HU; values are rounded to its multiples.
 
     Returns:
         The path written.

@@ -1,4 +1,4 @@
-"""Receives or fetches studies, asks them, and sends the answers to the archive, until it is stopped."""
+"""Receives or fetches studies, queries them, and sends the answers to the archive, until it is stopped."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ def node(
     plain_http_credentials: bool = False,
     exporter: str | None = None,
 ) -> str:
-    """Receives or fetches studies, asks them, and sends the answers to the archive, until it is stopped.
+    """Receives or fetches studies, queries them, and sends the answers to the archive, until it is stopped.
 
     Args:
-        folder: The node's own folder: queue, images on their way, results, audit log.
-        archive: Where results go: https://host/dicom-web, or dicom://AETITLE@host:port.
-        rules: Which series are asked what.
-        settings: How it listens, who may call, how patient it is.
-        model: A file of weights, or tips:FOLDER; the shipped model if left out.
+        folder: Folder of the node alone: queue, images on their way, results, audit log.
+        archive: Archive that results are sent to: https://host/dicom-web, or dicom://AETITLE@host:port.
+        rules: Rules: which queries for which series.
+        settings: Settings: ports, callers, pauses, limits.
+        model: File of weights, or tips:FOLDER; the shipped model if left out.
         device: auto, cpu or cuda.
-        credentials: A file with user:password, or Bearer and a token, for DICOMweb.
+        credentials: File with user:password, or Bearer and a token, for DICOMweb.
         ca: Certificates to trust instead of the system's, for DICOMweb (a PEM file).
-        source: The archive that is looked through when settings.poll says so; that of the results if left out.
+        source: Archive that is searched when settings.poll is set; that of the results if left out.
         source_credentials: Credentials of the source.
-        plain_http_credentials: Send credentials over plain http too, for whoever is on the way to read.
+        plain_http_credentials: Send credentials over plain http too, where others on the network can read them.
         exporter: Names of exporters that installed packages add, separated by commas; DICOM objects that they write are
             sent with the others.
 
     Returns:
-        That it has stopped, in words.
+        A message that it has stopped.
     """
     private = Deidentifier.from_file(folder / "deidentify.key") if settings.deidentify else None
     opened = open_model(model, device)

@@ -38,15 +38,15 @@ def paint(
 
     Args:
         out: Folder for ``scans``, ``masks`` and ``manifest.csv``.
-        findings: Terms to ask for.
-        scans: How many.
-        seed: Random seed.
-        scenes: How to paint; whole anatomies when its shape is None, which is the default here.
+        findings: Terms to query.
+        scans: Number of scans, 1 or more.
+        seed: Random seed (integer, 0 or more).
+        scenes: Specification of scenes; whole anatomies when its shape is None, which is the default here.
         anatomies: Prepared anatomies to paint into (``pretrain`` makes them), taken in turn; phantoms when empty.
-        lexicon: The language.
-        held_out: Ask with the synonyms that training never saw.
-        spacing_mm: Spacing of phantoms: between slabs, rows and columns.
-        split: What the manifest calls it.
+        lexicon: Lexicon of the queries: a name, or a YAML file.
+        held_out: Write queries with held-out synonyms.
+        spacing_mm: Spacing of phantoms in mm: between slabs, rows and columns.
+        split: Name of the split in the manifest.
 
     Returns:
         The manifest.

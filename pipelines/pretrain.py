@@ -49,11 +49,11 @@ class TrainingCase:
 
     Attributes:
         name: Name of the anatomy.
-        scan: Path of the scan, relative to the data's root.
+        scan: Path of the scan, relative to the root of the data.
         lungs: Path of a label map (1 right, 2 left); None where there is none.
         votes: Path of a map of how many readers outlined a lesion.
-        outlined_from: Votes from which a voxel is lesion; between 1 and this it is disputed.
-        disputed: A sphere (x, y, z in LPS mm, radius in mm) around a lesion that nobody outlined.
+        outlined_from: Minimum number of votes of a lesion voxel; from 1 to below this it is disputed.
+        disputed: Sphere (x, y, z in LPS mm, radius in mm) around a lesion that nobody outlined.
     """
 
     name: str
@@ -91,28 +91,28 @@ def pretrain(
     """Trains, or goes on where it stopped, and writes ``model.safetensors`` into ``out``.
 
     Args:
-        data: Root of the cases' paths.
+        data: Root folder of the cases' paths.
         out: Folder for prepared anatomies, checkpoints, logs and the model.
         cases: Scans to paint into.
-        card: What the model will say of itself; calibrate it afterwards.
+        card: Card of the model; calibrate it afterwards.
         image: Sizes of the image tower.
-        scenes: How scenes are made.
+        scenes: Specification of scenes.
         optimizer: Steps, learning rate and weights of the losses.
         held_out: Names of cases that are prepared but never trained on.
-        batch: Scenes a step.
-        questions: Questions a scene.
-        workers: Processes that paint.
-        seed: Random seed.
-        threads: Threads of the training process.
-        every: Steps between checkpoints.
+        batch: Number of scenes a step.
+        questions: Number of queries a scene.
+        workers: Number of processes that paint.
+        seed: Random seed (integer, 0 or more).
+        threads: Number of threads of the training process.
+        every: Number of steps between checkpoints.
         start: Weights of the same sizes and words to start from; they also outline the lungs of cases where nobody did.
-        ema: How slowly the average of the weights, which is what is kept, follows them.
-        question_weights: How often each finding is asked for; 1 for findings that are not named.
-        phantoms: How many procedural torsos to paint into as well.
-        phantom_share: How many of the scenes are of these.
-        margin: Slabs that are painted beyond either end of a scene, to be its neighbours.
-        words: Questions a scene of which one word is asked for as well; all if left out.
-        seen_by_reader: A table of what a reader saw in the scans (presence.csv), relative to the data's root: real
+        ema: Decay of the average of the weights, which is saved.
+        question_weights: Relative frequency of queries for each finding; 1 for findings that are not named.
+        phantoms: Number of procedural torsos to paint into as well.
+        phantom_share: Share of scenes with these, 0 to 1.
+        margin: Number of slabs painted beyond either end of a scene, to be its neighbours.
+        words: Number of queries a scene with one word as a query of its own; all if left out.
+        seen_by_reader: Table of what a reader reported in the scans (presence.csv), relative to the data's root: real
             findings that nobody outlined are not trained on as healthy lung.
 
     Returns:
@@ -182,7 +182,7 @@ def pretrain(
 def begin_with(task: AlignmentTask, model: GroundingModel) -> None:
     """Copies a model's weights into a task; what is new in it changes nothing at first.
 
-    That is: neighbours that the model did not see yet count for nothing, and blocks that it did not have add nothing.
+    That is: neighbours that the model did not have yet count for nothing, and blocks that it did not have add nothing.
 
     Raises:
         ConfigError: The model has other sizes or other words.
@@ -251,7 +251,7 @@ def prepare(
 
 
 def read_spheres(path: Path) -> dict[str, list[Sphere]]:
-    """Where a reader saw something, or was not sure, by case.
+    """Places where a reader reported something, or was not sure, by case.
 
     Args:
         path: CSV with the columns case, finding, state, approx_centre_lps_mm ("x y z") and approx_size_mm (a length, or

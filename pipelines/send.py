@@ -20,25 +20,25 @@ def send(
     """Sends DICOM results to an archive.
 
     Args:
-        results: A folder that ground --dicom wrote, or one DICOM file.
-        archive: https://host/dicom-web, or dicom://AETITLE@host:port.
-        credentials: A file with user:password, or Bearer and a token, for DICOMweb.
+        results: Folder that ground --dicom wrote, or one DICOM file.
+        archive: Address of the archive: https://host/dicom-web, or dicom://AETITLE@host:port.
+        credentials: File with user:password, or Bearer and a token, for DICOMweb.
         ca: Certificates to trust instead of the system's, for DICOMweb (a PEM file).
         calling: Our AE title, for DIMSE.
-        timeout_s: Longest silence in seconds.
-        plain_http_credentials: Send credentials over plain http too, for whoever is on the way to read.
+        timeout_s: Timeout in seconds without any data.
+        plain_http_credentials: Send credentials over plain http too, where others on the network can read them.
 
     Returns:
-        What was sent, in words.
+        A summary of what was sent, in words.
     """
     files = dicom_objects([Path(results)])
-    opened = open_archive(
+    with open_archive(
         archive,
         credentials=credentials,
         ca=ca,
         calling=calling,
         timeout_s=timeout_s,
         plain_http_credentials=plain_http_credentials,
-    )
-    opened.store(files)
+    ) as opened:
+        opened.store(files)
     return f"{len(files)} objects sent to {opened.address}"

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import torch
 
-from tips_med.loading import open_model
+from tips_med.errors import ConfigError
+from tips_med.loading import has_own_lexicon, open_model
+from tips_med.model import LEXICON
 from tips_med.progress import StepFactory, no_progress
 from tips_med.query import Lexicon
 from tips_med.training.crops import DataSpec
@@ -35,17 +37,17 @@ def train(
     """Trains, or goes on where it stopped, and writes the model into ``out``.
 
     Args:
-        data: What to train on: --data.manifest FILE.
+        data: Training data: --data.manifest FILE.
         out: Folder for the cache, checkpoints, logs and the model.
         model: Weights to start from, or tips:FOLDER; the shipped ones if left out.
-        lexicon: A name or a YAML file, where the phrases need another one than the model's.
+        lexicon: Name or YAML file of the lexicon; that of the model if left out.
         name: Name of the new model, for reports.
         licence: Licence of the new weights; that of the old ones if left out.
         optimizer: Steps, learning rate and weights of the losses.
-        tuning: What of the towers learns; of compact ones all of it, of TIPS towers LoRA in the image tower.
+        tuning: Modes of the towers; by default all of compact ones, and LoRA in the image tower of TIPS.
         trainer: Devices, precision, checkpoints.
-        seed: Random seed.
-        steps: Told of progress; the command line shows a bar.
+        seed: Random seed (integer, 0 or more).
+        steps: Progress of the work; the command line shows a bar.
 
     Returns:
         The model, for --model: a file of compact towers, or a folder of TIPS towers.
@@ -53,7 +55,14 @@ def train(
     optimizer, trainer = optimizer or FinetuneConfig(), trainer or TrainerSpec()
     torch.manual_seed(seed)
     base = open_model(model, "cpu")
-    language = Lexicon.load(lexicon or base.card.lexicon)
+    if lexicon is None and has_own_lexicon(base):
+        raise ConfigError(
+            f"the model {base.card.name!r} brought a lexicon of its own",
+            expected="--lexicon, so that the new model knows where it lies",
+            remedy=f"copy {LEXICON} of its folder to a place where it can stay, and name it",
+            code="lexicon",
+        )
+    language = Lexicon.load(lexicon) if lexicon else base.lexicon
     start = step_of(out) * trainer.accumulate
     module = ManifestData(data, base, language, out / "cache", optimizer.steps, seed, start)
     with steps("preparing studies") as progress:

@@ -42,7 +42,7 @@ def test_a_question_is_answered_with_a_table_a_report_and_files(scan_file, tmp_p
     said = capsys.readouterr()
     assert "lower third of the left lung" in said.out
     assert "The statement 'no ground-glass opacity' holds." in said.out
-    assert "Note: The file does not say its modality" in said.out
+    assert "Note: The file does not state its modality" in said.out
     report = json.loads((out / "report.json").read_text())
     jsonschema.validate(report, schema())
     assert [answer["query"] for answer in report["answers"]] == ["mass in the left lung", "no ground-glass opacity"]
@@ -70,7 +70,7 @@ def test_the_second_question_costs_no_second_encoding(scan_file, tmp_path, monke
     [
         (["nowhere.nii.gz", "mass"], "nowhere.nii.gz: does not exist"),
         (["{scan}", "zorp"], "no word of 'zorp'"),
-        (["{scan}", "honeycombing"], "asks for honeycombing; expected what the model 'rule' was trained to find"),
+        (["{scan}", "honeycombing"], "is for honeycombing; expected what the model 'rule' was trained to find"),
         (["{scan}", "mass", "--config", "nothing"], "expected one of calibrate_chest_ct, chest_ct"),
         (["{text}", "mass"], "is no format that can be read"),
         (["{empty}", "mass"], "is an empty folder"),

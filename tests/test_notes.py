@@ -39,7 +39,7 @@ def test_values_are_mapped_or_removed() -> None:
     [
         ("3 copies of slices that are there already dropped.", None),
         ("A single slice: its Slice Thickness of 2.5 mm is taken as the spacing.", None),
-        ("Gantry/Detector Tilt says 12.5 degrees, but the slices are stacked along their normal.", None),
+        ("Gantry/Detector Tilt is 12.5 degrees, but the slices are stacked along their normal.", None),
         ("Volume 2 of 3 in the series: EchoTime 4.6.", None),
         ("Volume 2 of 3: AcquisitionDateTime 20240229101112.", "Volume 2 of 3: AcquisitionDateTime (removed)."),
         ("Volume 1 of 2: ContentTime from 1.01112e+05.", "Volume 1 of 2: ContentTime (removed)."),

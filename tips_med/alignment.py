@@ -1,4 +1,4 @@
-"""Patches against query tokens: every score is a dot product, so a query costs next to nothing.
+"""Patches against query tokens: every score is a dot product, so a query is cheap.
 
 A token (or a pooled phrase) is projected to three things: a direction among patch embeddings, a direction among fine
 features, and a bias. Its map is the patch score, interpolated, plus the fine score: the patches say *what and where*,
@@ -28,7 +28,7 @@ class AlignmentHead(nn.Module):
         self.to_patch = nn.Linear(text_width, patch_width)
         self.to_fine = nn.Linear(text_width, fine_width)
         self.bias = nn.Linear(text_width, 1)
-        nn.init.constant_(self.bias.bias, -3.0)  # most of a body is not what is asked for
+        nn.init.constant_(self.bias.bias, -3.0)  # most of a body does not match a query
 
     def patch_scores(self, text: Tensor, patches: Tensor) -> Tensor:
         """The patch-token matrix: [... query width] x [... slab row col width] -> logits [... query slab row col]."""

@@ -1,9 +1,9 @@
-"""What a model knows of itself: what it finds, where it was taught to, and when it is sure."""
+"""The model card: findings, places and calibration of a model."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 
@@ -11,17 +11,18 @@ from typing import Any
 class Calibration:
     """From a map to a probability of presence, and to a mask.
 
-    The evidence of a map is the logit of its probability, averaged over a small ball, at its highest. Presence is
-    ``sigmoid(slope * evidence + intercept)`` (Platt 1999), fitted per finding on scenes that were not trained on.
+    The evidence of a map is the logit of its probability, averaged over a small ball; the highest value counts.
+    Presence is ``sigmoid(slope * evidence + intercept)`` (Platt 1999), fitted per finding on scenes that were not
+    trained on.
 
     Attributes:
-        slope: Slope of the evidence.
-        intercept: Added to it.
-        absent_below: Calibrated probability under which the answer is absent.
-        present_above: And above which it is present.
-        threshold: Threshold of the map's probability, for the mask.
-        min_secondary_logit: Evidence (logit) that a component of the mask needs, to be kept beside a stronger one; any
-            when None.
+        slope: Factor of the evidence (per logit).
+        intercept: Offset in logits, added after ``slope``.
+        absent_below: Calibrated probability below which the answer is absent, 0 to 1.
+        present_above: Calibrated probability above which the answer is present, 0 to 1.
+        threshold: Threshold on the probability of the map, for the mask, 0 to 1.
+        min_secondary_logit: Minimum evidence (logit) of a component beside a stronger one; None for no
+            minimum.
     """
 
     slope: float = 1.0
@@ -38,19 +39,19 @@ class Calibration:
 
 @dataclass(frozen=True)
 class ModelCard:
-    """What a model knows of itself; it travels in the weights' metadata.
+    """Description of a model; stored in the metadata of the weights.
 
     Attributes:
-        name: Short, for reports.
-        findings: Terms of the lexicon that it was trained to find.
-        structures: And structures.
-        lexicon: Which lexicon its words come from.
+        name: Short name, for reports.
+        findings: Finding terms of the lexicon that the model was trained on.
+        structures: Structure terms of the lexicon that the model was trained on.
+        lexicon: Name of the lexicon.
         licence: Licence of the weights.
-        data: What it was trained on, in a sentence each.
-        calibration: By finding or structure.
-        places: For every finding, the structures that it was taught in; where it is not named, the one that the lexicon
-            says it lies in, or else the lung.
-        trained: Steps, seed and the hash of the training data.
+        data: Training data, one sentence for each source.
+        calibration: Calibration by finding or structure term.
+        places: Structures in which each finding was trained. A finding without an entry: its structure in the lexicon,
+            else the lung.
+        trained: Steps, seed and hash of the training data.
     """
 
     name: str
@@ -64,8 +65,13 @@ class ModelCard:
     trained: dict[str, Any] = field(default_factory=dict)
 
     def calibration_of(self, term: str) -> Calibration | None:
-        """The calibration of a term; None where it has none of its own: then its scores are no probabilities."""
+        """The calibration of a term; None where it has none: then its scores are no probabilities."""
         return self.calibration.get(term)
+
+    def after_training(self) -> ModelCard:
+        """The card once training has moved the weights: calibrations of findings do not carry over."""
+        kept = {term: fitted for term, fitted in self.calibration.items() if term in self.structures}
+        return replace(self, calibration=kept)
 
 
 def card_from_dict(raw: dict[str, Any]) -> ModelCard:

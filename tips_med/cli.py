@@ -22,7 +22,7 @@ from tips_med.configs import config_path
 from tips_med.errors import ConfigError, TipsMedError
 
 FIXABLE = 2
-"""Exit code for what the user can put right."""
+"""Exit code for an error that the user can fix."""
 
 PARTLY = 3
 """Exit code when some of the queries got no answer."""
@@ -36,22 +36,23 @@ _POSITIONAL = {
     "embed": ("path",),
 }
 _COMMANDS = {
-    "ground": "where is it? ask a scan, or an encoded study",
-    "encode": "encode a scan once, to ask it many times",
-    "inspect": "what is in a folder, and what would be read",
+    "ground": "where is it? query a scan, or an encoded study",
+    "encode": "encode a scan once, for any number of queries",
+    "inspect": "list the series in a folder, and which one would be read",
     "pretrain": "train the compact model on painted findings",
     "convert-tips": "turn published TIPS checkpoints into a folder for --model tips:FOLDER",
     "make-manifest": "make a manifest of a public dataset's layout",
-    "check-manifest": "read everything that a manifest names, and say what is wrong",
+    "check-manifest": "read everything that a manifest names, and report errors",
     "embed": "store a teacher's patch embeddings of every scan of a manifest, to be distilled by train",
     "train": "fine-tune a model on a manifest of your own studies",
-    "evaluate": "ask a model every phrase of a manifest: table, JSON, page",
+    "evaluate": "evaluate a model on every phrase of a manifest: table, JSON, page",
     "fetch": "get a study from an archive, by DICOMweb or DIMSE",
     "send": "send DICOM results to an archive",
     "deidentify": "copy a scan's DICOM images without the patient's identity",
-    "node": "receive studies, ask them, send the answers to the archive, until stopped",
+    "node": "receive studies, query them, send the answers to the archive, until stopped",
     "paint": "paint scans with findings, and write them with a manifest of questions",
-    "calibrate": "fit when a model says present, absent or unsure",
+    "export": "write a model for MONAI or the Hugging Face hub",
+    "calibrate": "fit the thresholds for present, absent and unsure",
 }
 
 
@@ -96,7 +97,7 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
     if "scan" in positional:
         parser.add_argument("scan", type=str, help="DICOM folder, DICOM or NIfTI file, encoded study, or sample")
     if "query" in positional:
-        parser.add_argument("query", type=str, nargs="+", help="what to look for, in words")
+        parser.add_argument("query", type=str, nargs="+", help="finding or structure to search, in words")
     if "path" in positional:
         parser.add_argument("path", type=str, help="a file or folder")
     flags = [p.name for p in signatures.signature(function).parameters.values() if p.default is False]
@@ -110,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 when it did what was asked, 2 for what the user can put right, 3 when some of the queries got no answer.
+        0 on success, 2 for an error that the user can fix, 3 when some of the queries got no answer.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in _COMMANDS), None)
@@ -161,7 +162,7 @@ def _log_to_stderr(quiet: bool) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.addFilter(wanted)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", handlers=[handler])
-    # Lightning has a handler of its own, which no filter of ours sees, and advertises through it.
+    # Lightning has a handler of its own, which our filters do not reach, and advertises through it.
     logging.getLogger("lightning.pytorch").setLevel(least)
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 
 class TipsMedError(Exception):
-    """Something the user can put right.
+    """An error that the user can fix.
 
     Args:
         found: What was found, in plain words.
         path: The file or folder it was found in.
-        expected: What would have been right.
+        expected: What was expected.
         remedy: What to do about it, as an imperative.
         code: A short stable name of the kind of problem (``missing-slice``), for scripts to branch on.
     """
@@ -80,10 +80,10 @@ class MissingExtraError(TipsMedError):
     """Something needs a package that is not installed.
 
     Args:
-        what: What needs it: ``figures``.
-        package: The package that is missing, and why if it is there but unfit: ``matplotlib``.
-        extra: The extra that brings it: ``figures``.
-        otherwise: What to do without it.
+        what: Feature that needs the package, in the plural: ``figures``.
+        package: Missing package, with the reason if it is installed but unfit: ``matplotlib``.
+        extra: Extra that installs it: ``figures``.
+        otherwise: What to do without it, as an imperative.
     """
 
     code = "missing-extra"

@@ -18,7 +18,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Its name is its own, so that two processes that write one file leave one of both whole. Folders on the way are made.
 
     Args:
-        path: Where the file is to be; what is there is replaced.
+        path: Final path of the file; an existing file is replaced.
 
     Raises:
         OSError: It cannot be written or moved there.
@@ -36,10 +36,10 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(out: Path) -> Iterator[Path]:
     """A folder beside its place, which takes it when all went well, and is gone otherwise.
 
-    What is there is replaced: it is moved aside first, and comes back when the new one cannot be moved there.
+    An existing folder is replaced: it is renamed first, and restored when the new one cannot be moved there.
 
     Args:
-        out: Where the folder is to be.
+        out: Final path of the folder.
 
     Raises:
         OSError: It cannot be written or moved there.
@@ -67,7 +67,7 @@ def new_folder(out: Path) -> Iterator[Path]:
     """A folder beside its place, which is moved there when all went well, and is gone otherwise.
 
     Args:
-        out: A folder that does not exist yet, or is empty.
+        out: Path of a new or empty folder.
 
     Raises:
         OutputError: ``not-empty``, or ``not-writable``.

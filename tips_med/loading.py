@@ -1,12 +1,14 @@
-"""Models by name: the shipped one, a file of weights, or a folder of TIPS towers."""
+"""Models by name: the shipped one, a file of weights, a folder, the hub, or TIPS towers."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import logging
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError  # what torch.load raises, too; nothing is unpickled here
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,15 +21,29 @@ from tips_med.encoders.compact import CompactImageTower
 from tips_med.encoders.compact_text import CompactTextTower
 from tips_med.errors import ConfigError, OutputError, WeightsError
 from tips_med.folders import whole_folder
-from tips_med.model import GroundingModel, load_model, save_model, slab_spec_from_dict
+from tips_med.model import (
+    CONFIG,
+    HUB,
+    LEXICON,
+    GroundingModel,
+    load_model,
+    model_of_net,
+    read_lexicon,
+    save_model,
+)
+from tips_med.net import GroundingNet, slab_spec_from_dict
 from tips_med.plugins import load_plugin, plugin_names
+from tips_med.query import load_lexicon
 
 if TYPE_CHECKING:
     from tips_med.encoders.tips import TipsTowers
 
+log = logging.getLogger(__name__)
 TIPS = "tips:"
+MODELS, STATE_DICT = "models", "model.pt"
+"""Where a MONAI bundle has its weights."""
 TUNED = "alignment.safetensors"
-"""Beside the towers of a fine-tuned TIPS model: its head, its card, and how scans and phrases are put to it."""
+"""File beside the towers of a fine-tuned TIPS model: its head, card, and input format of scans and phrases."""
 FORMAT = "tips_med-tips-1"
 
 
@@ -35,8 +51,9 @@ def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
     """Opens a model.
 
     Args:
-        name: None for the shipped weights, the path of a ``.safetensors`` file or of a folder that training wrote, or
-            ``tips:FOLDER`` for published TIPS towers (``tips:hf://owner/name`` downloads them), asked zero-shot; or
+        name: None for the shipped weights, the path of a ``.safetensors`` file or of a folder that training or
+            ``save_pretrained`` wrote, a MONAI bundle, ``hf://owner/name`` for one on the Hugging Face hub, or
+            ``tips:FOLDER`` for published TIPS towers (``tips:hf://owner/name`` downloads them), used zero-shot; or
             ``NAME:ARGUMENT`` for what an installed package adds as NAME to the entry points ``tips_med.encoders``: a
             function of the argument and the ``torch.device`` that gives a ``GroundingModel``.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -49,6 +66,10 @@ def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
     prefix, _, argument = (name or "").partition(":")
     if prefix in plugin_names("encoders"):
         return load_plugin("encoders", prefix)(argument, on)
+    if name is not None and (Path(name) / MODELS / CONFIG).is_file():
+        return _load_bundle(Path(name) / MODELS, on)
+    if name is not None and (name.startswith(HUB) or _is_pretrained(Path(name))):
+        return GroundingModel.from_pretrained(name, device=on)
     if name is None or not (name.startswith(TIPS) or Path(name).is_dir()):
         return load_model(Path(name) if name else None, on)
     from tips_med.encoders.tips import load_tips, zero_shot_head
@@ -60,7 +81,7 @@ def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
     contrast = towers.text.embed(["normal tissue"])[0]
     head = zero_shot_head(contrast.pooled.shape[-1], towers.temperature, contrast)
     # Nothing is known of what these towers can find, so nothing is refused, and nothing is calibrated.
-    card = ModelCard(towers.image.name, findings=(), structures=(), licence="as the card of the weights says")
+    card = ModelCard(towers.image.name, findings=(), structures=(), licence="as in the card of the weights")
     return GroundingModel(towers.image, towers.text, head, card, towers.weights_sha256)
 
 
@@ -70,10 +91,10 @@ def save_tuned_tips(folder: Path, towers: TipsTowers, head: AlignmentHead, card:
     The towers are written as the hub lays them out, so that transformers reads them, too. LoRA must have been merged.
 
     Args:
-        folder: To write; an earlier model of this kind in it is replaced.
-        towers: Their weights.
-        head: Trained with them.
-        card: What the model knows of itself.
+        folder: Folder to write; an earlier model of this kind in it is replaced.
+        towers: Fine-tuned towers.
+        head: Alignment head that was trained with them.
+        card: Card of the model.
 
     Raises:
         OutputError: It cannot be written there, or the folder holds something else.
@@ -116,10 +137,11 @@ def save_with_card(model: GroundingModel, name: str, card: ModelCard, out: Path)
     """Writes a model again, with the same weights and another card.
 
     Args:
-        model: As ``open_model`` opened it.
-        name: What it was opened by.
+        model: Model from ``open_model``.
+        name: Name that it was opened with.
         card: The new card.
-        out: A ``.safetensors`` file for a compact model, a folder for TIPS towers.
+        out: Path of a ``.safetensors`` file for a compact model, or of a folder that also holds its lexicon; of a
+            folder for TIPS towers.
 
     Returns:
         ``out``.
@@ -128,6 +150,15 @@ def save_with_card(model: GroundingModel, name: str, card: ModelCard, out: Path)
         OutputError: It cannot be written there.
     """
     if isinstance(model.image, CompactImageTower) and isinstance(model.text, CompactTextTower):
+        if out.suffix != ".safetensors":
+            return replace(model, card=card).save_pretrained(out)
+        if has_own_lexicon(model):
+            raise OutputError(
+                f"a file has no place for the lexicon {model.lexicon.name!r} that came with this model",
+                path=out,
+                expected="a folder to write",
+                remedy="give a name without .safetensors",
+            )
         save_model(out, model.image.net, model.text.net, model.head, card)
         return out
     from tips_med.encoders.tips import load_tips
@@ -139,6 +170,67 @@ def save_with_card(model: GroundingModel, name: str, card: ModelCard, out: Path)
     else:
         towers = load_tips(name.removeprefix(TIPS))
     return save_tuned_tips(out, towers, model.head, card)
+
+
+def model_of_bundle(net: GroundingNet, models: Path) -> GroundingModel:
+    """A model around networks of a MONAI bundle.
+
+    A bundle's weights are for others to train. The calibrations are those of the weights that were exported: once
+    others are in the network, findings have none any more, and their answers are scores.
+
+    Args:
+        net: With its weights, on the device to run on.
+        models: The bundle's folder ``models``, with config.json and lexicon.yaml.
+
+    Raises:
+        WeightsError: A file is missing, or is another model's.
+    """
+    file = models / CONFIG
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+        card, fingerprint, sha256 = card_from_dict(config["card"]), config["fingerprint"], config["weights_sha256"]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise WeightsError(
+            "is not the configuration of a tips_med bundle", path=file, remedy="export the bundle again", code="format"
+        ) from error
+    lexicon = read_lexicon(models / LEXICON, card, net.text.config.vocabulary)
+    found = net.fingerprint()
+    if found == fingerprint:
+        return model_of_net(net, card, sha256, lexicon)
+    log.warning("these weights are not those that were exported: their findings are not calibrated")
+    return model_of_net(net, card.after_training(), found, lexicon)
+
+
+def _load_bundle(models: Path, device: torch.device) -> GroundingModel:
+    file = models / STATE_DICT
+    try:
+        config = json.loads((models / CONFIG).read_text(encoding="utf-8"))
+        net = GroundingNet(config["image"], config["text"])
+        net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
+    except FileNotFoundError as error:
+        raise WeightsError("no such file", path=file, code="missing-weights") from error
+    except (OSError, EOFError, KeyError, TypeError, ValueError, RuntimeError, UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise WeightsError(f"is not the state dict of this bundle ({reason[:120]})", path=file) from error
+    return model_of_bundle(net.to(device), models)
+
+
+def has_own_lexicon(model: GroundingModel) -> bool:
+    """Whether a model brought a lexicon of which no copy is installed."""
+    if model.language is None:
+        return False
+    try:
+        return load_lexicon(model.card.lexicon).text != model.language.text
+    except ConfigError:
+        return True
+
+
+def _is_pretrained(folder: Path) -> bool:
+    """Whether a folder is one that ``save_pretrained`` wrote; TIPS towers have a config.json, too."""
+    try:
+        return json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("library_name") == "tips_med"
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _towers_sha256(folder: Path) -> str:
@@ -190,7 +282,7 @@ def pick_device(device: str = "auto") -> torch.device:
     """The device to run on.
 
     Raises:
-        ConfigError: ``cuda`` was asked for and is not there, or the name is none of the three.
+        ConfigError: ``cuda`` was requested and is not available, or the name is none of the three.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

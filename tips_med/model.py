@@ -1,10 +1,11 @@
-"""A compact model: two towers, a head and a card in one safetensors file."""
+"""A compact model: two towers, a head and a card in one safetensors file, or in a folder as the hub has them."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,27 +18,38 @@ from torch import Tensor
 from tips_med.alignment import AlignmentHead
 from tips_med.card import ModelCard, card_from_dict
 from tips_med.encoders.base import ImageTower, TextTower
-from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
-from tips_med.encoders.compact_text import CompactTextConfig, CompactTextNet, CompactTextTower
-from tips_med.errors import OutputError, WeightsError
-from tips_med.folders import whole_file
-from tips_med.slabs import SlabSpec
+from tips_med.encoders.compact import CompactImageTower, CompactNet
+from tips_med.encoders.compact_text import CompactTextNet, CompactTextTower
+from tips_med.errors import MissingExtraError, OutputError, TipsMedError, WeightsError
+from tips_med.folders import whole_file, whole_folder
+from tips_med.hub.readme import readme_text
+from tips_med.hub.results import measured_results
+from tips_med.net import GroundingNet, dict_of_config, image_config_from_dict, text_config_from_dict
+from tips_med.query import Lexicon, load_lexicon
 
 FORMAT = "tips_med-compact-1"
 SHIPPED = "chest_ct"
+CONFIG, WEIGHTS, LEXICON, README = "config.json", "model.safetensors", "lexicon.yaml", "README.md"
+"""The files of a model's folder."""
+
+HUB = "hf://"
+"""What a name of the hub begins with."""
+
 _WEIGHTS = Path(__file__).resolve().parent / "weights"
 
 
 @dataclass(frozen=True, eq=False)
 class GroundingModel:
-    """What encodes scans and answers queries.
+    """A model that encodes scans and answers queries.
 
     Attributes:
-        image: The image tower.
-        text: The text tower.
-        head: Scores one against the other (``patch_scores``, ``fine_scores``).
-        card: What it knows of itself.
-        sha256: Sha256 of the weights; the first twelve hexadecimal digits stand in every result.
+        image: Image tower.
+        text: Text tower.
+        head: Alignment head, which scores patches against text (``patch_scores``, ``fine_scores``).
+        card: Card of the model.
+        sha256: SHA-256 of the weights; the first twelve hexadecimal digits are in every result.
+        language: Lexicon that came with the model; None where its card names an installed one.
+        file: Safetensors file that the model was read from; None for any other kind.
     """
 
     image: ImageTower
@@ -45,33 +57,113 @@ class GroundingModel:
     head: AlignmentHead
     card: ModelCard
     sha256: str
+    language: Lexicon | None = None
+    file: Path | None = None
 
     @property
     def identity(self) -> str:
         """Name and short hash: ``compact chest CT (1a2b3c4d5e6f)``."""
         return f"{self.card.name} ({self.sha256[:12]})"
 
+    @property
+    def lexicon(self) -> Lexicon:
+        """The language of its queries: the lexicon that came with it, or the one that its card names."""
+        return self.language or load_lexicon(self.card.lexicon)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it finds, in words: findings first, then structures."""
+        return tuple(self.lexicon.term(term).name for term in (*self.card.findings, *self.card.structures))
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, device: torch.device | str = "cpu", **options: Any
+    ) -> GroundingModel:
+        """Loads a model from a folder that ``save_pretrained`` wrote, or from the Hugging Face hub.
+
+        Args:
+            name: A folder; or ``hf://owner/name``, the only case in which the network is used.
+            revision: Of a hub model: branch, tag or commit; better pinned to a commit.
+            device: Where to run it.
+            **options: Of huggingface_hub's ModelHubMixin: cache_dir, force_download, local_files_only, token.
+
+        Raises:
+            WeightsError: It is missing, damaged, of another kind, or its files do not belong together.
+            MissingExtraError: ``tips-med[hub]`` is not installed, for a name of the hub.
+        """
+        if str(name).startswith(HUB):
+            return _read_folder(_transfer().download(str(name), revision=revision, **options), device)
+        folder = Path(name)
+        if not folder.is_dir():
+            looks_like_hub = not folder.exists() and not folder.is_absolute() and len(folder.parts) == 2
+            raise WeightsError(
+                "is a file" if folder.exists() else "no such folder",
+                path=folder,
+                expected=f"a folder that holds {CONFIG} and {WEIGHTS}",
+                remedy=f"write {HUB}{folder.as_posix()} to download it from the hub" if looks_like_hub else None,
+                code="missing-weights",
+            )
+        return _read_folder(folder, device)
+
+    def save_pretrained(self, folder: str | Path) -> Path:
+        """Writes the model as a folder, whole or not at all: weights, config.json, lexicon and model card.
+
+        Unchanged weights stay the same file, byte by byte, so that their hash stays what it is.
+
+        Args:
+            folder: To write; an earlier model of this kind in it is replaced.
+
+        Raises:
+            OutputError: It cannot be written there, or the folder holds something else.
+            WeightsError: ``other-model`` for TIPS towers, and for towers of one's own.
+        """
+        folder = Path(folder)
+        if folder.exists() and not (folder / CONFIG).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+            raise OutputError(
+                "it holds something else", path=folder, expected="a new folder, or one with a model", code="not-empty"
+            )
+        try:
+            with whole_folder(folder) as partial:
+                _write_folder(self, partial)
+        except OSError as error:
+            raise OutputError(
+                f"cannot be written ({error})", path=folder, remedy="make room and run it again"
+            ) from error
+        return folder
+
+    def push_to_hub(self, repo_id: str, **options: Any) -> str:
+        """Uploads the model to the Hugging Face hub; it is the only thing that ever leaves this machine.
+
+        Args:
+            repo_id: ``owner/name``.
+            **options: Of huggingface_hub's ModelHubMixin: commit_message, private, token, branch, create_pr.
+
+        Returns:
+            Where the commit is.
+
+        Raises:
+            OutputError: It cannot be uploaded.
+            MissingExtraError: ``tips-med[hub]`` is not installed.
+        """
+        net_of_model(self)
+        return _transfer().push(repo_id, lambda folder: _write_folder(self, folder), **options)
+
 
 def save_model(path: Path, image: CompactNet, text: CompactTextNet, head: AlignmentHead, card: ModelCard) -> None:
     """Writes networks in half precision, with their sizes, words and card in the file's metadata.
 
     Raises:
-        OutputError: It cannot be written there; a file that was there is as it was.
+        OutputError: It cannot be written there; an existing file is unchanged.
     """
-    tensors: dict[str, Tensor] = {}
-    for part, net in (("image", image), ("text", text), ("head", head)):
-        tensors |= {
-            f"{part}.{key}": value.detach().cpu().half().contiguous() for key, value in net.state_dict().items()
-        }
     metadata = {
         "format": FORMAT,
-        "image": json.dumps(dataclasses.asdict(image.config)),
-        "text": json.dumps(dataclasses.asdict(text.config)),
+        "image": json.dumps(dict_of_config(image.config)),
+        "text": json.dumps(dict_of_config(text.config)),
         "card": json.dumps(dataclasses.asdict(card)),
     }
     try:
         with whole_file(path) as partial:
-            save_file(tensors, partial, metadata)
+            save_file(_half(image, text, head), partial, metadata)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot be written ({error})", path=path, remedy="make room and run it again") from error
 
@@ -80,8 +172,8 @@ def load_model(path: str | Path | None = None, device: torch.device | str = "cpu
     """Loads a model.
 
     Args:
-        path: A safetensors file that ``save_model`` wrote; the shipped weights when None.
-        device: Where to run it.
+        path: Path of a safetensors file from ``save_model``; the shipped weights when None.
+        device: Device to run on.
 
     Raises:
         WeightsError: The file is missing, damaged, or of another kind of model.
@@ -89,42 +181,219 @@ def load_model(path: str | Path | None = None, device: torch.device | str = "cpu
     file = Path(path) if path is not None else _WEIGHTS / f"{SHIPPED}.safetensors"
     if not file.is_file():
         raise WeightsError("no such file", path=file, remedy="give the path of a model's .safetensors file")
-    try:
-        with safe_open(file, framework="pt") as stored:
-            metadata = stored.metadata() or {}
-            tensors = {key: stored.get_tensor(key).float() for key in stored.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"not a readable safetensors file ({error})", path=file) from error
+    metadata, tensors = _read(file)
     if metadata.get("format") != FORMAT:
         raise WeightsError(
             f"weights of format {metadata.get('format', 'unknown')!r}", path=file, expected=repr(FORMAT), code="format"
         )
     try:
-        image = CompactNet(_image_config(json.loads(metadata["image"])))
-        text = CompactTextNet(_words_config(json.loads(metadata["text"])))
+        net = GroundingNet(
+            image_config_from_dict(json.loads(metadata["image"])), text_config_from_dict(json.loads(metadata["text"]))
+        )
         card = card_from_dict(json.loads(metadata["card"]))
-        head = AlignmentHead(text.config.width, image.config.patch_width, image.config.fine_width)
-        for part, net in (("image", image), ("text", text), ("head", head)):
-            net.load_state_dict({k.removeprefix(part + "."): v for k, v in tensors.items() if k.startswith(part + ".")})
+        net.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise WeightsError(f"its metadata and its tensors do not fit together ({error})", path=file) from error
-    image.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return GroundingModel(CompactImageTower(image), CompactTextTower(text.to(device)), head.eval(), card, digest)
+    return dataclasses.replace(model_of_net(net.to(device), card, digest), file=file)
 
 
-def slab_spec_from_dict(raw: dict[str, Any]) -> SlabSpec:
-    """Slabs from JSON."""
-    windows = tuple((low, high) for low, high in raw["windows_hu"])
-    slab, row, column = raw["spacing_mm"]
-    return SlabSpec(**{**raw, "windows_hu": windows, "spacing_mm": (slab, row, column)})
+def model_of_net(net: GroundingNet, card: ModelCard, sha256: str, language: Lexicon | None = None) -> GroundingModel:
+    """A model around networks, which it shares: what they learn, it knows.
+
+    Args:
+        net: The networks, on the device to run on. The head is moved to the CPU, where features are kept.
+        card: What they were taught.
+        sha256: Of their weights.
+        language: The lexicon of the phrases; the one that the card names when None.
+    """
+    head = net.head if next(net.head.parameters()).device.type == "cpu" else _on_cpu(net.head)
+    image, text = CompactImageTower(net.image), CompactTextTower(net.text)
+    return GroundingModel(image, text, head.eval(), card, sha256, language)
 
 
-def _image_config(raw: dict[str, Any]) -> CompactConfig:
-    slabs = slab_spec_from_dict(raw.pop("slabs"))
-    sizes: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in raw.items()}
-    return CompactConfig(slabs=slabs, **sizes)
+def net_of_model(model: GroundingModel, phrases: tuple[str, ...] = ()) -> GroundingNet:
+    """The networks of a compact model as one module, a copy on the CPU.
+
+    Args:
+        model: With compact towers.
+        phrases: See GroundingNet.
+
+    Raises:
+        WeightsError: ``other-model`` for towers of another kind.
+    """
+    if not isinstance(model.image, CompactImageTower) or not isinstance(model.text, CompactTextTower):
+        raise WeightsError(
+            f"the model {model.card.name!r} has towers of another kind ({model.image.name})",
+            expected="a compact model",
+            remedy="TIPS towers are a folder as the hub has it already",
+            code="other-model",
+        )
+    net = GroundingNet(model.image.net.config, model.text.net.config, phrases)
+    parts = {"image": model.image.net, "text": model.text.net, "head": model.head}
+    for name, part in parts.items():
+        getattr(net, name).load_state_dict(part.state_dict())
+    return net.eval()
 
 
-def _words_config(raw: dict[str, Any]) -> CompactTextConfig:
-    return CompactTextConfig(**{**raw, "vocabulary": tuple(raw["vocabulary"])})
+def config_of_model(model: GroundingModel) -> dict[str, Any]:
+    """What ``config.json`` says: sizes, card and calibration, in JSON's own types."""
+    net = net_of_model(model)
+    return {
+        "library_name": "tips_med",
+        "format": FORMAT,
+        "image": dict_of_config(net.image.config),
+        "text": dict_of_config(net.text.config),
+        "card": json.loads(json.dumps(dataclasses.asdict(model.card))),
+        "lexicon": LEXICON,
+    }
+
+
+def lexicon_text(model: GroundingModel) -> str:
+    """The YAML of a model's lexicon, to travel with it.
+
+    Raises:
+        OutputError: Its lexicon was made in Python and has no YAML.
+    """
+    if not model.lexicon.text:
+        raise OutputError(
+            f"the lexicon {model.lexicon.name!r} has no YAML",
+            expected="a lexicon that was loaded from a file",
+            remedy="write it as YAML, and load it with Lexicon.load",
+        )
+    return model.lexicon.text
+
+
+def read_lexicon(path: Path, card: ModelCard, vocabulary: tuple[str, ...]) -> Lexicon:
+    """The lexicon that lies beside weights, if it is theirs.
+
+    Args:
+        path: ``lexicon.yaml``.
+        card: Of the model; the lexicon has to know its terms.
+        vocabulary: Of the word network, which has to know the lexicon's words.
+
+    Raises:
+        WeightsError: ``missing-weights`` when it is missing; ``other-model`` when it is another model's.
+        ConfigError: It is no lexicon.
+    """
+    if not path.is_file():
+        raise WeightsError(
+            "no such file",
+            path=path,
+            expected="the lexicon of the model beside it",
+            remedy="keep the folder together as it was written",
+            code="missing-weights",
+        )
+    lexicon = Lexicon.load(path)
+    terms = {term.id for term in lexicon.terms}
+    lacking = [term for term in (*card.findings, *card.structures) if term not in terms]
+    unknown = sorted(set(lexicon.vocabulary) - set(vocabulary))
+    if lacking or unknown:
+        found = f"does not know {lacking[0]!r}" if lacking else f"has the word {unknown[0]!r}, which the model has not"
+        raise WeightsError(
+            f"the lexicon {found}",
+            path=path,
+            expected=f"the one that the model {card.name!r} was trained with",
+            remedy="keep the folder together as it was written",
+            code="other-model",
+        )
+    return lexicon
+
+
+def _write_folder(model: GroundingModel, folder: Path) -> None:
+    """Writes a model's files into a folder that is there."""
+    net, card = net_of_model(model), model.card
+    weights = folder / WEIGHTS
+    if model.file is not None and _is_in_file(model, net, model.file):
+        shutil.copyfile(model.file, weights)
+    else:
+        save_model(weights, net.image, net.text, net.head, card)
+    config = json.dumps(config_of_model(model), indent=2, ensure_ascii=False)
+    sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
+    (folder / CONFIG).write_text(config + "\n", "utf-8")
+    (folder / LEXICON).write_text(lexicon_text(model), "utf-8")
+    (folder / README).write_text(readme_text(card, sha256, measured_results(sha256), model.names), "utf-8")
+
+
+def _read_folder(folder: Path, device: torch.device | str) -> GroundingModel:
+    for name in (CONFIG, WEIGHTS):
+        if not (folder / name).is_file():
+            raise WeightsError(
+                f"holds no {name}",
+                path=folder,
+                expected=f"a folder with {CONFIG}, {WEIGHTS} and {LEXICON}",
+                remedy="write one with save_pretrained",
+                code="missing-weights",
+            )
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        kind = config["library_name"], config["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            "is not the configuration of a tips_med model", path=folder / CONFIG, code="format"
+        ) from error
+    if kind != ("tips_med", FORMAT):
+        raise WeightsError(
+            f"a model of {kind[0]}, format {kind[1]}",
+            path=folder / CONFIG,
+            expected=f"tips_med, {FORMAT}",
+            code="format",
+        )
+    model = load_model(folder / WEIGHTS, device)
+    net = net_of_model(model)
+    # Both files say it, so that the hub can show it: they must not say two things.
+    differing = [key for key, value in config_of_model(model).items() if config.get(key) != value and key != "lexicon"]
+    if differing:
+        raise WeightsError(
+            f"says another {differing[0]} than {WEIGHTS}",
+            path=folder / CONFIG,
+            expected="what the metadata of the weights says",
+            remedy="change a card with tips_med.loading.save_with_card and write the folder again",
+            code="other-model",
+        )
+    return dataclasses.replace(model, language=read_lexicon(folder / LEXICON, model.card, net.text.config.vocabulary))
+
+
+def _is_in_file(model: GroundingModel, net: GroundingNet, file: Path) -> bool:
+    """Whether a file holds exactly this model, which may have been changed since it was read."""
+    try:
+        metadata, tensors = _read(file)
+        same_card = card_from_dict(json.loads(metadata["card"])) == model.card
+    except (TipsMedError, KeyError, TypeError, ValueError):
+        return False
+    own = _half(net.image, net.text, net.head)
+    if hashlib.sha256(file.read_bytes()).hexdigest() != model.sha256 or not same_card or own.keys() != tensors.keys():
+        return False
+    return all(torch.equal(own[key].float(), tensors[key]) for key in own)
+
+
+def _half(image: CompactNet, text: CompactTextNet, head: AlignmentHead) -> dict[str, Tensor]:
+    tensors: dict[str, Tensor] = {}
+    for part, net in (("image", image), ("text", text), ("head", head)):
+        tensors |= {
+            f"{part}.{key}": value.detach().cpu().half().contiguous() for key, value in net.state_dict().items()
+        }
+    return tensors
+
+
+def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(file, framework="pt") as stored:
+            tensors = {key: stored.get_tensor(key).float() for key in stored.keys()}  # noqa: SIM118 (not a dict)
+            return stored.metadata() or {}, tensors
+    except (SafetensorError, OSError) as error:
+        raise WeightsError(f"not a readable safetensors file ({error})", path=file) from error
+
+
+def _on_cpu(head: AlignmentHead) -> AlignmentHead:
+    copy = AlignmentHead(head.to_patch.in_features, head.to_patch.out_features, head.to_fine.out_features)
+    copy.load_state_dict(head.state_dict())
+    return copy
+
+
+def _transfer() -> Any:
+    try:
+        from tips_med.hub import transfer
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("models of the Hugging Face hub", "huggingface_hub", "hub") from error
+    return transfer

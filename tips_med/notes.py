@@ -26,18 +26,18 @@ _LONG_NUMBERS = re.compile(r"(?<![\w.])\d{6,}(?:\.\d+)?(?!\w)")
 
 
 class Note(str):
-    """A sentence, and what it is made of. It is a plain string to whoever does not ask for more.
+    """A sentence with its template, code and values; usable as a plain string.
 
     Args:
-        template: The sentence, with the names of values in braces.
-        code: A short stable name of what is said (``slices-missing``), for programs.
-        values: What came from the file. Numbers tell nobody who the patient is; a text may, so that a date or a time
-            must be given as text, and so must a UID.
+        template: Sentence with the names of values in braces.
+        code: Short stable name of the note (``slices-missing``), for programs.
+        values: Values from the file, by name. Numbers cannot identify the patient, a text can: dates, times and UIDs
+            must be given as text.
 
     Attributes:
-        code: As given; ``note`` for plain text.
-        template: As given.
-        values: As given.
+        code: Code as given; ``note`` for plain text.
+        template: Template as given.
+        values: Values as given.
     """
 
     code: str
@@ -55,14 +55,15 @@ class Note(str):
 
 
 def without_identity(note: str, uid: Callable[[str], str]) -> str:
-    """A note from which nobody learns who the patient is, or when the scan was made.
+    """A note without the identity of the patient and the time of the scan.
 
-    Of a structured note every value is looked at. Plain text (of an encoded study, say) is searched for what can tell:
-    UIDs, dates, times, long numbers, quoted text, and values that follow the name of a DICOM attribute of text or time.
+    Every value of a structured note is checked. Plain text (of an encoded study, say) is searched for identifying
+    parts: UIDs, dates, times, long numbers, quoted text, and values that follow the name of a DICOM attribute of text
+        or time.
 
     Args:
-        note: Structured or plain.
-        uid: The UID that stands for another.
+        note: Structured note or plain text.
+        uid: Function that returns the replacement of a UID.
     """
     if isinstance(note, Note) and note.values:
         values = {name: _value(value, uid) for name, value in note.values.items()}
@@ -85,7 +86,7 @@ def _value(value: Any, uid: Callable[[str], str]) -> Any:
 
 
 def _searched(text: str, uid: Callable[[str], str]) -> str:
-    """Plain text without what can tell."""
+    """Plain text without identifying parts."""
     text = without_quotes(text)
     parts = re.split(r"(, |; |\.\s|\.$)", text)
     parts = [_without_values(part) for part in parts]

@@ -6,7 +6,7 @@ A package names its addition in its own ``pyproject.toml``, and after ``pip inst
     [project.entry-points."tips_med.exporters"]
     csv = "my_package:CsvExporter"
 
-Only what is asked for by name is imported, except findings and metrics, which are all imported where all are used.
+Only what is requested by name is imported, except findings and metrics, which are all imported where all are used.
 See https://packaging.python.org/en/latest/specifications/entry-points/.
 """
 
@@ -47,7 +47,7 @@ def load_plugin(group: Group, name: str) -> Any:
         raise ConfigError(
             f"{name!r}, which the package {package} adds to {group}, cannot be imported "
             f"({type(error).__name__}: {error})",
-            remedy=f"mend or remove {package}",
+            remedy=f"fix or remove {package}",
             code="broken-plugin",
         ) from error
 

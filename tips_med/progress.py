@@ -1,4 +1,4 @@
-"""Progress of long work: told by pipelines, shown by whoever wants to."""
+"""Progress of long work: reported by pipelines, shown by the caller."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ ProgressCallback = Callable[[int, int], None]
 """Called with (done, total)."""
 
 StepFactory = Callable[[str], AbstractContextManager[ProgressCallback]]
-"""Opens a step by name; gives what to tell of its progress."""
+"""Opens a step by name; returns a callback for its progress."""
 
 
 @contextmanager
 def no_progress(name: str) -> Iterator[ProgressCallback]:
-    """Steps that nobody watches."""
+    """Steps without output."""
     del name
     yield lambda done, total: None
 

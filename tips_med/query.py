@@ -1,4 +1,4 @@
-"""What is asked: free text, understood by a lexicon; every word is accounted for.
+"""The query: free text, parsed with a lexicon; every word is accounted for.
 
     >>> query = Lexicon.load("chest_ct").parse("GGO in the left lung")
     >>> query.finding.id, query.side, query.structure.id
@@ -7,6 +7,6 @@
 Nothing here needs torch.
 """
 
-from tips_med.lexicon import Code, Form, Kind, Lexicon, PhraseWord, Query, Role, Side, Span, Term
+from tips_med.lexicon import Code, Form, Kind, Lexicon, PhraseWord, Query, Role, Side, Span, Term, load_lexicon
 
-__all__ = ["Code", "Form", "Kind", "Lexicon", "PhraseWord", "Query", "Role", "Side", "Span", "Term"]
+__all__ = ["Code", "Form", "Kind", "Lexicon", "PhraseWord", "Query", "Role", "Side", "Span", "Term", "load_lexicon"]

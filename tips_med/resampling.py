@@ -15,11 +15,11 @@ def resample(
     """Samples a volume on another grid; NaN (or 0, for labels) where that grid leaves it.
 
     Args:
-        voxels: Floats with NaN where nothing was measured, or labels; [k j i].
-        lps_from_kji: Their place.
-        lps_from_out: The place of the new grid. Both may be oblique or mirrored, but not sheared.
+        voxels: Values with NaN where nothing was measured, or labels; [k j i].
+        lps_from_kji: Maps (k, j, i, 1) of ``voxels`` to LPS in mm.
+        lps_from_out: The same for the new grid. Both may be oblique or mirrored, but not sheared.
         shape: Shape of the new grid.
-        linear: Linear interpolation, after smoothing when the new grid is coarser, so that thin slices are averaged
+        linear: Use linear interpolation, after smoothing when the new grid is coarser, so that thin slices are averaged
             and not skipped; nearest neighbour otherwise.
 
     Returns:
@@ -63,8 +63,8 @@ def resample(
 def _smoothing_mm(lps_from_kji: Affine, lps_from_out: Affine) -> list[float]:
     """By how much to smooth a volume along each of its axes before a coarser grid samples it: sigmas in mm.
 
-    What counts is how far apart the new grid's samples lie along that axis in the patient, whatever the order and the
-    direction of either grid's axes.
+    The smoothing depends on the distance of the new grid's samples along that axis in the patient, whatever the order
+    and the direction of either grid's axes.
     """
     step, out = spacing_mm(lps_from_kji), spacing_mm(lps_from_out)
     cosines = np.linalg.inv(axis_directions(lps_from_out)) @ axis_directions(lps_from_kji)  # [out axis, own axis]
@@ -76,9 +76,10 @@ def blend_planes(volume: np.ndarray, empty: np.ndarray, longest: int | None = No
     """Fills empty planes between two others by linear interpolation, in place.
 
     Args:
-        volume: [k j i].
-        empty: Which planes, bool [k].
-        longest: From one plane that is not empty to the next, in planes; longer gaps stay as they are. Any when None.
+        volume: Values, [k j i].
+        empty: Planes to fill, bool [k].
+        longest: Maximum distance in planes between two planes that are not empty; longer gaps stay as they are. No
+            maximum when None.
     """
     measured = np.flatnonzero(~empty)
     for plane in np.flatnonzero(empty):

@@ -12,20 +12,20 @@ from tips_med.shapes import Affine, Voxels
 
 @dataclass(frozen=True)
 class Provenance:
-    """What is needed to write results that refer to the source, and no patient identity beyond the UIDs.
+    """Data to write results that refer to the source, without patient identity beyond the UIDs.
 
     Attributes:
-        format: ``dicom``, ``nifti``, ``nrrd`` or ``metaimage``.
-        study_uid: Study Instance UID (0020,000D), where the source is DICOM; likewise the next two.
+        format: Format of the source: ``dicom``, ``nifti``, ``nrrd`` or ``metaimage``.
+        study_uid: Study Instance UID (0020,000D); like the next two, empty if not DICOM.
         series_uid: Series Instance UID (0020,000E).
         frame_of_reference_uid: Frame of Reference UID (0020,0052).
         sop_class_uid: SOP Class UID (0008,0016) of the source instances.
         instance_uids: SOP Instance UID (0008,0018) for every slice k, in the order of the voxels; empty if not DICOM.
-            A slice that was made up (a filled gap) has the empty string.
+            A filled gap has the empty string.
         frame_numbers: Frame number (from 1) for every slice of a multi-frame source; empty otherwise.
-        notes: What the reader recovered or thought worth a warning, one sentence each: plain text, or a
+        notes: Notes and warnings of the reader, one sentence each: plain text, or a
             ``tips_med.notes.Note`` where something of the file is quoted.
-        deidentified: The UIDs are not the source's but stand for them, see ``tips_med.deidentification``.
+        deidentified: Whether the UIDs are replacements of the source's, see ``tips_med.deidentification``.
     """
 
     format: str
@@ -50,9 +50,9 @@ class Scan:
     Attributes:
         voxels: Rescaled values, float32 [k, j, i]; NaN where nothing was measured (padding, gaps).
         lps_from_kji: Maps (k, j, i, 1), voxel centres, to LPS in mm.
-        modality: DICOM's modality code: ``CT``, ``MR``, ``PT``; ``OT`` where the file does not say.
-        unit: Unit of the voxels: ``HU`` for CT; otherwise what the file says, or the empty string.
-        provenance: Where it came from.
+        modality: DICOM modality code: ``CT``, ``MR``, ``PT``; ``OT`` where the file states none.
+        unit: Unit of the voxels: ``HU`` for CT; otherwise the unit in the file, or the empty string.
+        provenance: Source of the scan.
     """
 
     voxels: Voxels
@@ -86,5 +86,5 @@ class Scan:
 
     @property
     def orientation(self) -> str:
-        """Where slices, rows and columns run to: ``SPL`` for a plain axial scan."""
+        """Directions of slices, rows and columns: ``SPL`` for a plain axial scan."""
         return axis_letters(self.lps_from_kji)

@@ -1,7 +1,7 @@
 """2.5D slabs: a scan on the working grid of an encoder, each slab with its neighbours and windows as channels.
 
 The working grid is axial, along the patient's own axes, whatever the scan's orientation: sagittal, coronal, oblique
-and mirrored scans all arrive at the same slabs, and ``lps_from_pixel`` says where they are. Nothing is undone later.
+and mirrored scans all arrive at the same slabs, and ``lps_from_pixel`` places them. Nothing is undone later.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class SlabSpec:
     """How slabs are cut.
 
     Attributes:
-        spacing_mm: Spacing of the working grid: between slabs, rows and columns.
+        spacing_mm: Spacing of the working grid in mm: between slabs, rows and columns.
         windows_hu: Intensity windows (low, high), each scaled to [0, 1]; one group of channels each.
-        neighbours: Slabs to either side that stand in the channels beside the slab itself (1 gives three).
+        neighbours: Number of slabs on either side that are channels beside the slab itself (1 gives three).
         patch: Pixels along an edge of a patch; the grid is padded to a multiple of it.
     """
 
@@ -53,10 +53,10 @@ class SlabStack:
 
     Attributes:
         pixels: Window-scaled values, [slab channel y x], float32; unseen area has the value of air.
-        seen: Where the scan measured something, [slab y x].
+        seen: Mask of measured cells, bool [slab y x].
         lps_from_pixel: Maps (slab, y, x, 1) to LPS in mm.
-        spec: How they were cut.
-        body: Where the body is, on the same grid; its places are in LPS.
+        spec: Specification that they were made with.
+        body: Outline and midline of the body, on the same grid; its positions are in LPS.
     """
 
     pixels: SlabPixels
@@ -107,9 +107,9 @@ def slabs_of(volume: np.ndarray, lps_from_pixel: Affine, spec: SlabSpec, *, houn
     """Slabs of a volume that is on the working grid already.
 
     Args:
-        volume: [slab y x], NaN where nothing was measured.
-        lps_from_pixel: Its place: axial, along the patient's axes.
-        spec: How to cut; its spacing is the volume's.
+        volume: Values, [slab y x], NaN where nothing was measured.
+        lps_from_pixel: Maps (slab, y, x, 1) to LPS in mm: axial, along the patient's axes.
+        spec: Specification of the slabs; its spacing is the volume's.
         hounsfield: Whether the values are Hounsfield units; without them nothing is known of the body.
     """
     seen = np.isfinite(volume)
@@ -129,8 +129,8 @@ def bridge_gaps(volume: np.ndarray, step_mm: float) -> np.ndarray:
     A network takes a slab of air in the middle of a mass for the end of it. What is filled stays unseen all the same.
 
     Args:
-        volume: [slab y x], NaN where nothing was measured.
-        step_mm: Between slabs.
+        volume: Values, [slab y x], NaN where nothing was measured.
+        step_mm: Distance between slabs in mm.
 
     Returns:
         A copy without NaN.
@@ -164,9 +164,9 @@ def body_crop(inside: np.ndarray, patch: int, margin: int = 8) -> tuple[slice, s
     """Rows and columns that ``crop_to_body`` keeps, in whole patches; None where there is no body.
 
     Args:
-        inside: Where the body is, bool [slab y x].
+        inside: Mask of the body, bool [slab y x].
         patch: Pixels along an edge of a patch.
-        margin: Pixels to keep around it.
+        margin: Number of pixels to keep around it, 0 or more.
     """
     cut = []
     for axis in (1, 2):

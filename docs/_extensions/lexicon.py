@@ -1,6 +1,6 @@
 """Tables about the language of queries, made by the lexicon and the parser themselves, so that they cannot be wrong.
 
-``lexicon-terms`` lists the terms of one kind. ``lexicon-readings`` says how each query of its body, one a line, is
+``lexicon-terms`` lists the terms of one kind. ``lexicon-readings`` shows how each query of its body, one a line, is
 understood, and ``lexicon-refusals`` with which message it is refused; a query that is not refused ends the build.
 """
 
@@ -77,7 +77,7 @@ class Readings(SphinxDirective):
         ]
 
     def meaning(self, query: Query) -> str:
-        """The fields of a query that say something."""
+        """The fields of a query that are set."""
         parts = {
             "finding": query.finding.name if query.finding else "",
             "structure": query.structure.name if query.structure else "",

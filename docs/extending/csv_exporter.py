@@ -41,7 +41,7 @@ class CsvExporter(Exporter):
 
 
 def main() -> None:
-    """Asks the bundled scan, and shows the table."""
+    """Queries the bundled scan, and shows the table."""
     study = tips_med.encode(tips_med.read_scan(sample_path()))
     answer = tips_med.ground(study, "mass in the left lung")
     with tempfile.TemporaryDirectory() as folder:

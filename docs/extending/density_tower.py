@@ -1,4 +1,4 @@
-"""An image tower: it learns nothing, and tells bone from fat by Hounsfield units alone; with a text tower to match."""
+"""An image tower that learns nothing: it separates bone from fat by Hounsfield units alone; with its text tower."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ def test_a_study_is_only_asked_by_the_weights_that_encoded_it(study):
 
 
 def test_what_the_model_was_not_trained_to_find_is_refused_and_not_guessed(study):
-    with pytest.raises(QueryError, match="asks for honeycombing; expected what the model 'rule' was trained to find"):
+    with pytest.raises(QueryError, match="is for honeycombing; expected what the model 'rule' was trained to find"):
         ground(study, "honeycombing", MODEL)
 
 
@@ -325,7 +325,7 @@ def test_outside_the_asked_region_the_map_is_nought(study):
 
 def test_a_place_that_the_model_was_not_taught_is_refused(study):
     with pytest.raises(
-        QueryError, match="asks for a mass in the liver; expected a place that the model 'rule'"
+        QueryError, match="is for a mass in the liver; expected a place in which the model 'rule'"
     ) as refused:
         ground(study, "mass in the liver", MODEL)
     assert refused.value.code == "place-not-trained"
@@ -366,7 +366,7 @@ def test_a_stated_modality_is_taken_where_the_file_says_none():
     assert with_stated_modality(scan, None) is scan
     ct, mr = with_stated_modality(scan, "CT"), with_stated_modality(scan, "MR")
     assert (ct.modality, ct.unit, mr.modality, mr.unit) == ("CT", "HU", "MR", "")
-    assert "taken for CT, as stated" in ct.provenance.notes[-1]
+    assert "taken for CT, as requested" in ct.provenance.notes[-1]
     assert with_stated_modality(ct, "CT") is ct
-    with pytest.raises(ModalityError, match="says that the scan is CT, not MR"):
+    with pytest.raises(ModalityError, match="states the modality CT, not MR"):
         with_stated_modality(ct, "MR")

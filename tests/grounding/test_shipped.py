@@ -164,7 +164,7 @@ def test_where_there_is_no_patient_nothing_is_claimed(name):
 
 def test_a_place_that_the_weights_were_never_taught_is_declined():
     for query in ("lesion in the liver", "liver lesion", "mass in the left kidney", "nodule in the thyroid"):
-        with pytest.raises(QueryError, match="asks for a") as refused:
+        with pytest.raises(QueryError, match="is for a") as refused:
             ask("whole", query)
         assert refused.value.code in ("place-not-trained", "not-trained")
     chest = ask("whole", "no mass in the chest")

@@ -137,7 +137,7 @@ def test_sentences_that_no_crop_is_large_enough_for_are_told(tmp_path, model, ca
     rows = ManifestData(data(manifest), model, LEXICON, tmp_path / "c", steps=1).rows
     write_manifest([*rows, Row(rows[0].scan, "consolidation", patient=rows[0].patient)], manifest)
     ManifestData(data(manifest), model, LEXICON, tmp_path / "cache", steps=1).prepare_data()
-    assert "the sentences without a mask of 1 studies teach nothing" in caplog.text
+    assert "nothing is learned from the sentences without a mask of 1 studies" in caplog.text
     assert "--data.shape" in caplog.text
     caplog.clear()
     ManifestData(data(manifest, shape=(8, 64, 64)), model, LEXICON, tmp_path / "cache", steps=1).prepare_data()

@@ -1,4 +1,4 @@
-"""``Body``: what the scan shows of a patient, found once and kept with the study."""
+"""``Body``: what the scan shows of a patient, found once and stored with the study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CELL_MM = 4.0
 """Cells of the grid that bodies are found on, in plane: fine enough for a skin, coarse enough to be quick."""
 
 DENSE_HU = -250.0
-"""What counts when the middle of a body is taken: everything from fat on."""
+"""Lower bound of Hounsfield units that count for the middle of a body: fat and denser."""
 
 SPINE_BEHIND_MM = 50.0
 """How far behind the middle of a body its spine lies, usually."""
@@ -24,11 +24,11 @@ class Body:
     """A body on a slab grid.
 
     Attributes:
-        inside: Where it is, bool [slab y x], with the air that it holds.
-        midline: The midline of every slab.
-        cut: In which slabs each edge of the field of view cuts the body, bool [slab].
-        middle_mm: The middle of the body, (y, x) in mm, in the frame of ``origin_mm``: what the network's positions
-            are counted from. It stays where it is when the field of view is cut.
+        inside: Mask of the body and the air inside it, bool [slab y x].
+        midline: Midline of every slab.
+        cut: For each edge of the field of view, the slabs in which it cuts the body, bool [slab].
+        middle_mm: Middle of the body, (y, x) in mm, in the frame of ``origin_mm``: the origin of the network's
+            positions. A cut field of view does not move it.
     """
 
     inside: np.ndarray
@@ -42,7 +42,7 @@ class Body:
 
 
 def unknown_body(seen: np.ndarray, spacing_mm: tuple[float, float, float], origin_mm: tuple[float, float]) -> Body:
-    """The body of a scan whose values say nothing about tissue: all that was seen, without a midline."""
+    """The body of a scan whose values say nothing about tissue: the whole measured area, without a midline."""
     y_mm, x_mm = ((n - 1) / 2 * step + first for n, step, first in zip(seen.shape[1:], spacing_mm[1:], origin_mm))
     nothing = Midline(np.full(len(seen), np.nan), np.nan, np.inf, "none")
     uncut = np.zeros(len(seen), bool)
@@ -59,11 +59,11 @@ def find_body(
 
     Args:
         hu: Hounsfield units on an axial grid along the patient's axes, [slab y x]: slabs run to the head, y to the
-            back, x to the patient's left. Anything where nothing was seen.
-        seen: Where the scan measured something, bool [slab y x]. A body does not end at a gap: for its outline an empty
+            back, x to the patient's left. Values of unmeasured cells are ignored.
+        seen: Mask of measured cells, bool [slab y x]. A body does not end at a gap: for its outline an empty
             slab between two others has the values of the nearest one.
-        spacing_mm: Spacing of the grid: slab, y, x.
-        origin_mm: Where the centre of the first cell lies, (y, x): that of the affine, to have places in LPS.
+        spacing_mm: Spacing of the grid in mm: slab, y, x.
+        origin_mm: Centre of the first cell, (y, x) in mm; take it from the affine to get LPS positions.
 
     Returns:
         The body; empty, and without a midline, where there is none.
@@ -111,7 +111,7 @@ def _middle(
     midline: Midline,
     spacing_mm: tuple[float, float, float],
 ) -> tuple[float, float]:
-    """The centroid of what is dense along an axis that the field of view shows whole; else what tells where it is."""
+    """The centroid of dense tissue along an axis that the field of view covers; else the best other estimate."""
     dense = (hu > DENSE_HU) & inside
     plane = dense.sum(axis=0, dtype=np.float64)
     total = plane.sum()

@@ -18,7 +18,7 @@ SPINE_FROM, SPINE_ALONE_FROM = 0.2, 0.3
 without one, where a shoulder could be taken for it."""
 
 SKIN_SLABS = 0.25
-"""The share of slabs in which a flank must be whole to go by its skin."""
+"""Minimum share of slabs with a whole flank before its skin is used."""
 
 AP_MM, HALF_WIDTH = 220.0, 0.75
 """Depth of a body from front to back where the field of view does not show it; half its width, as a share of it."""
@@ -27,7 +27,7 @@ MIN_WIDTH_MM = 180.0
 """Two flanks that lie nearer to each other than this, or than the body's depth, are not those of a trunk."""
 
 MIN_DEPTH = 0.6
-"""What is flatter than this share of a usual depth is a part of a body: a chest wall beside a lung that is cut open."""
+"""A shape flatter than this share of a usual depth is a part of a body: a chest wall beside a lung that is cut open."""
 
 Source = Literal["spine", "skin", "none"]
 
@@ -37,10 +37,10 @@ class Midline:
     """Where the patient's left begins.
 
     Attributes:
-        x_mm: The midline of every slab, along x in mm, [slab].
-        back_mm: How far back it was found, along y in mm; NaN unless it is the spine.
-        within_mm: How far off it may be; infinite where nothing tells.
-        source: What it was taken from: the spine, the skin of one or both flanks, or nothing.
+        x_mm: Position of the midline of every slab, along x in mm, [slab].
+        back_mm: Position of the spine along y in mm; NaN unless the source is the spine.
+        within_mm: Largest expected error in mm; infinite where the source is nothing.
+        source: Source of the midline: the spine, the skin of one or both flanks, or nothing.
     """
 
     x_mm: np.ndarray
@@ -50,7 +50,7 @@ class Midline:
 
     @property
     def known(self) -> bool:
-        """Whether anything told."""
+        """Whether the midline has a source."""
         return self.source != "none"
 
 
@@ -64,8 +64,8 @@ def find_midline(
 
     Args:
         hu: Hounsfield units, [slab y x].
-        body: From ``outline_body``.
-        cut: From ``cut_edges``.
+        body: Mask of the body, as made by ``outline_body``, bool [slab y x].
+        cut: Slabs in which each edge cuts the body, as made by ``cut_edges``, bool [slab].
         spacing_mm: Spacing of the grid: slab, y, x.
 
     Returns:
@@ -113,12 +113,12 @@ def find_midline(
 def trace_spine(
     hu: np.ndarray, body: np.ndarray, spacing_mm: tuple[float, float, float], allowed: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Traces the column of most bone through all slabs: dynamic programming, at most 8 mm aside for every 10 mm up.
+    """Traces the column of most bone through all slabs: dynamic programming, at most 8 mm sideways for every 10 mm up.
 
     Args:
         hu: Hounsfield units, [slab y x].
-        body: Where the body is.
-        spacing_mm: Spacing of the grid.
+        body: Mask of the body, bool [slab y x].
+        spacing_mm: Spacing of the grid in mm: slab, y, x.
         allowed: Columns that may be its middle, bool [x].
 
     Returns:
@@ -168,7 +168,7 @@ def trace_spine(
 
 
 def _skin(body: np.ndarray, cut: dict[Edge, np.ndarray], side: Literal["right", "left"]) -> float | None:
-    """The column of one flank's skin, the median of the slabs in which it is whole; None where it is hardly seen."""
+    """The column of one flank's skin, the median of the slabs in which it is whole; None where few show it."""
     width = np.asarray(body.any(axis=1))
     holds = width.any(axis=1)
     whole = holds & ~cut[side]

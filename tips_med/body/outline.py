@@ -34,15 +34,15 @@ _SQUARE = np.ones((1, 3, 3), bool)
 def outline_body(hu: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Finds the body on a grid with cells of about 4 mm in plane.
 
-    The largest connected piece of tissue that is thicker than 12 mm, the skin around it, and every pocket of air that
-    it holds. A lung that the edge of the field of view has cut open is a pocket too.
+    The largest connected component of tissue that is thicker than 12 mm, the skin around it, and every pocket of air
+    that it holds. A lung that the edge of the field of view has cut open is a pocket too.
 
     Args:
         hu: Hounsfield units, [slab y x].
-        seen: Where the scan measured something, bool [slab y x].
+        seen: Mask of measured cells, bool [slab y x].
 
     Returns:
-        bool [slab y x].
+        Mask of the body, bool [slab y x].
     """
     tissue = (hu > TISSUE_HU) & seen
     core = ndimage.binary_opening(tissue, _SQUARE)
@@ -62,10 +62,10 @@ def _pockets(hu: np.ndarray, seen: np.ndarray, body: np.ndarray) -> np.ndarray:
     """Air that the body holds: what lies in the hull of its tissue and has no way out to the room.
 
     An edge of the field of view that cuts a lung open is no way out. A lung may have one through a gap in a thin chest
-    wall; it is told from an armpit by its density.
+    wall; its density distinguishes it from an armpit.
     """
     hull = _hulls(body)
-    # What was not seen must not join a lung to the room.
+    # Unmeasured cells must not join a lung to the room.
     labels, count = cast("tuple[np.ndarray, int]", ndimage.label(~body & seen & hull, _IN_PLANE))
     room = np.array(ndimage.binary_dilation(seen & ~body & ~hull, _IN_PLANE), bool)
     opened = np.zeros(count + 1, bool)
@@ -99,12 +99,12 @@ def cut_edges(body: np.ndarray, seen: np.ndarray, spacing_mm: tuple[float, float
     """In which slabs each edge of the field of view cuts the body: where it runs along the body for ``CUT_MM``.
 
     Args:
-        body: From ``outline_body``, [slab y x]; x runs to the patient's left, y to the back.
-        seen: Where the scan measured something.
-        spacing_mm: Spacing of the grid: slab, y, x.
+        body: Mask made by ``outline_body``, bool [slab y x]; x runs to the patient's left, y to the back.
+        seen: Mask of measured cells, bool [slab y x].
+        spacing_mm: Spacing of the grid in mm: slab, y, x.
 
     Returns:
-        bool [slab] for each edge.
+        The cut slabs, bool [slab], for each edge.
     """
     padded = np.pad(seen, ((0, 0), (1, 1), (1, 1)))
     beyond: dict[Edge, np.ndarray] = {

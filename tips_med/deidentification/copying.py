@@ -20,11 +20,12 @@ _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 
 @dataclass(frozen=True)
 class Copied:
-    """What became of a study's files.
+    """Counts of copied and omitted files.
 
     Attributes:
-        images: How many were copied.
-        left_out: How many were not: reports, screenshots, damaged files, and images with burned-in text.
+        images: Number of copied images.
+        left_out: Number of files that were not copied: reports, screenshots, damaged files, and images with burned-in
+            text.
     """
 
     images: int
@@ -34,12 +35,12 @@ class Copied:
 def copy_images(source: str | Path, out: Path, deidentifier: Deidentifier) -> Copied:
     """Copies CT, MR and PET images without the patient's identity; files are numbered, pixels are not touched.
 
-    What is no image of a scan is left out, and so is an image whose header says that text is burned into it.
+    What is no image of a scan is left out, and so is an image whose header states burned-in text.
 
     Args:
-        source: A folder, a file, a DICOMDIR or a zip archive.
-        out: A folder that does not exist yet, or is empty; it appears when all is there.
-        deidentifier: With the key of the results that are to refer to the copy.
+        source: Folder, file, DICOMDIR or zip archive.
+        out: New or empty folder; it appears when the copy is complete.
+        deidentifier: De-identifier with the same key as the results that will refer to the copy.
 
     Raises:
         ReadError: There are no files, or one cannot be read.

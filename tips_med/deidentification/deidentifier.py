@@ -36,16 +36,16 @@ class Deidentifier:
     also for who knows the original UIDs.
 
     Args:
-        key: A secret; a fresh one when None, so that nothing made elsewhere refers to what is made with it.
+        key: Secret of the keyed hash; a fresh one when None, so that earlier results do not refer to the new ones.
     """
 
     def __init__(self, key: bytes | None = None) -> None:
         self._key = key or secrets.token_bytes(32)
-        profile()  # what is missing is said now
+        profile()  # a missing extra is reported now
 
     @classmethod
     def from_file(cls, path: Path | None) -> Deidentifier:
-        """With the key of a file, which is made if it is not there; with a fresh one when None.
+        """A de-identifier with the key in a file, which is made if missing; with a fresh key when None.
 
         Raises:
             ConfigError: The file holds no key, or the ``pacs`` extra is not installed.
@@ -66,7 +66,7 @@ class Deidentifier:
     def scan(self, scan: Scan) -> Scan:
         """The same scan with mapped UIDs, also in its notes, which lose dates and texts.
 
-        One that has been through this before stays as it is.
+        A scan that is already de-identified stays as it is.
         """
         source = scan.provenance
         if source.deidentified:
@@ -100,7 +100,7 @@ class Deidentifier:
             dataset.preamble = bytes(128)
 
     def result(self, dataset: Dataset) -> None:
-        """Finishes a result that was made from a de-identified header: when it was made says when the scan was made."""
+        """Finishes a result that was made from a de-identified header: its own dates reveal when the scan was made."""
         self._apply(dataset, only_times=True)
         _add_method_attributes(dataset)
 
@@ -139,12 +139,12 @@ class Deidentifier:
 
 
 def _is_unclear(tag: BaseTag) -> bool:
-    """Private, unknown to the standard, or drawn over the image: nobody can say what it holds."""
+    """Private, unknown to the standard, or drawn over the image: its content is unknown."""
     return tag.is_private or tag.group in _OVERLAYS or tag.group in _CURVES or not dictionary_has_tag(tag)
 
 
 def _add_method_attributes(dataset: Dataset) -> None:
-    """Says what was done (PS3.15 E.1.1, PS3.3 C.7.1.1)."""
+    """Records the method of de-identification (PS3.15 E.1.1, PS3.3 C.7.1.1)."""
     dataset.PatientIdentityRemoved = "YES"
     dataset.DeidentificationMethod = _METHOD
     code = Dataset()

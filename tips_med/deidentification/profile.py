@@ -63,7 +63,7 @@ def profile() -> Callable[[int, int], Action | None]:
 
 
 def put_dummy(element: Any) -> bool:
-    """Replaces a value by one that says nothing; False when there is none for its value representation."""
+    """Replaces a value by a dummy without information; False when there is none for its value representation."""
     if element.VR in _TIME_DUMMIES:
         element.value = _TIME_DUMMIES[element.VR]
         return True

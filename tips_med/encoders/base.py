@@ -1,4 +1,4 @@
-"""The two small interfaces that every pair of towers stands behind, and what an image tower gives."""
+"""The two small interfaces of every pair of towers, and the output of an image tower."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class ImageFeatures:
-    """What an image tower knows of a scan before any question is asked.
+    """Output of an image tower for one scan, before any query.
 
     Attributes:
-        patches: One embedding a patch, [slab row col embedding], to be matched with query tokens.
+        patches: Patch embeddings, [slab row col embedding], to be matched with query tokens.
         lps_from_patch: Maps (slab, row, col, 1), patch centres, to LPS in mm.
         fine: Features on a grid finer than a patch, [slab y x feature], for edges that follow the voxels; None for
             towers that have only patches.
-        lps_from_fine: Likewise for ``fine``.
+        lps_from_fine: Maps (slab, y, x, 1), centres of fine cells, to LPS in mm; None without ``fine``.
     """
 
     patches: Patches
@@ -33,12 +33,12 @@ class ImageFeatures:
 
 @dataclass(frozen=True, eq=False)
 class TextFeatures:
-    """What a text tower makes of a phrase.
+    """Output of a text tower for one phrase.
 
     Attributes:
-        tokens: One embedding a token, [token embedding].
-        pooled: The phrase as a whole, [1 embedding].
-        words: The token strings, for captions; same length as ``tokens``.
+        tokens: Token embeddings, [token embedding].
+        pooled: Embedding of the whole phrase, [1 embedding].
+        words: Token strings, for captions; same length as ``tokens``.
     """
 
     tokens: Tokens
@@ -50,7 +50,7 @@ class ImageTower(ABC):
     """Turns slabs into embeddings that can be matched with words."""
 
     name: str
-    """Architecture and version, stored with every study so that text and image are never of different models."""
+    """Architecture and version, stored with every study so that text and image always come from one model."""
 
     slab_spec: SlabSpec
     """The slabs that this tower was made for."""

@@ -32,15 +32,16 @@ class CompactConfig:
     """Sizes of the compact tower.
 
     Attributes:
-        slabs: The slabs it takes.
+        slabs: Specification of the input slabs.
         widths: Channels at full resolution, 1/2, 1/4, 1/8 and 1/16.
-        blocks: Residual blocks at each of these.
-        attention_blocks: Rounds of attention at the deepest level.
-        heads: Attention heads.
-        slab_offsets: Which neighbours a slab attends to, in slabs; sparse, so cost grows linearly with their number.
+        blocks: Number of residual blocks at each of these levels.
+        attention_blocks: Number of attention blocks at the deepest level.
+        heads: Number of attention heads.
+        slab_offsets: Neighbours that a slab attends to, as offsets in slabs; sparse, so cost grows linearly with their
+            number.
         patch_width: Size of a patch embedding.
-        fine_width: Features of a fine cell.
-        modalities: DICOM modality codes it was trained on.
+        fine_width: Number of features of a fine cell.
+        modalities: DICOM modality codes of the training data.
     """
 
     slabs: SlabSpec = field(default_factory=SlabSpec)
@@ -110,8 +111,8 @@ class CompactNet(nn.Module):
     """The network itself: pixels in, patch embeddings and fine features out.
 
     Attributes:
-        checkpointing: In training, activations within a level or a round of attention are computed again in the
-            backward pass instead of kept: longer, with less memory.
+        checkpointing: In training, compute activations within a level or attention block again in the backward pass
+            instead of storing them: slower, with less memory.
     """
 
     def __init__(self, config: CompactConfig) -> None:
@@ -138,7 +139,8 @@ class CompactNet(nn.Module):
 
         Args:
             pixels: [batch slab channel y x]; y and x multiples of 16.
-            offset_mm: Where the first pixel's centre lies from the middle of the body, [batch 2] as (y, x), in mm.
+            offset_mm: Position of the first pixel's centre relative to the middle of the body, [batch 2] as (y, x), in
+                mm.
 
         Returns:
             Patches [batch slab row col embedding] and fine features [batch slab y x feature].
@@ -200,9 +202,10 @@ class CompactImageTower(ImageTower):
     """The compact network as an image tower.
 
     Args:
-        net: The network, on the device to run on.
-        chunk: Slabs that the convolutions take at once; bounds memory, changes nothing else.
-        block: Slabs that are kept at every level at once; likewise. A multiple of ``chunk``.
+        net: Network, on the device to run on.
+        chunk: Number of slabs that the convolutions take at once; bounds memory, changes nothing else.
+        block: Number of slabs that are held at every level at once, a multiple of ``chunk``; bounds memory, changes
+            nothing else.
     """
 
     name = "compact-1"
@@ -229,7 +232,7 @@ class CompactImageTower(ImageTower):
         at = 0
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device)):
             deep: list[Tensor] = []
-            levels: list[list[Tensor]] = []  # of the chunks that have not come up again
+            levels: list[list[Tensor]] = []  # of the chunks that are not decoded yet
             for part in pixels.split(self.chunk):
                 levels.append(self.net.descend(_pad(part).to(device)))
                 deep.append(levels[-1].pop())
@@ -258,10 +261,10 @@ class CompactImageTower(ImageTower):
         Slabs farther away than ``reach`` change nothing, so a body of any length takes the memory of one block.
 
         Args:
-            deep: Tokens of every chunk that came down, from the first.
-            levels: Features of the chunks that have not come up yet; those of the block are taken away.
-            offset: Of the first pixel from the middle of the body.
-            slabs: In all.
+            deep: Deepest tokens of all encoded chunks, from the first.
+            levels: Features of the chunks that are not decoded yet; those of the block are removed.
+            offset: Position of the first pixel relative to the middle of the body, (y, x) in mm.
+            slabs: Total number of slabs.
         """
         chunks = min(len(levels), self.block // self.chunk)
         first = len(deep) - len(levels)
@@ -292,7 +295,7 @@ def _pad(pixels: Tensor) -> Tensor:
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 is worth it: a CPU without instructions for it takes ten times as long as in float32."""
+    """Whether bfloat16 is faster: a CPU without instructions for it takes ten times as long as in float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()

@@ -1,6 +1,6 @@
 """The compact text tower: whole words of a fixed vocabulary, a small transformer, an embedding a token.
 
-Words outside the vocabulary never get here: the query says so to the user instead of guessing.
+Words outside the vocabulary never get here: the query reports them to the user instead of guessing.
 """
 
 from __future__ import annotations

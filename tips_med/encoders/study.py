@@ -1,4 +1,4 @@
-"""A scan that has been encoded: everything that costs is done, and any number of questions may follow."""
+"""A scan that has been encoded: all costly work is done, and any number of queries may follow."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ class EncodedStudy:
     """Features of a scan, with the scan.
 
     Attributes:
-        scan: What was encoded.
-        features: What the image tower knows of it.
-        seen: Where the scan measured something, on the fine grid (or the patch grid of towers without one).
-        body: Where the body is, on the same grid.
+        scan: The encoded scan.
+        features: Output of the image tower.
+        seen: Mask of measured cells, bool [slab y x], on the fine grid (or the patch grid of towers without one).
+        body: Outline and midline of the body, on the same grid.
         encoder: Name of the image tower.
-        weights_sha256: Weights of the model; only the same weights may ask.
-        cache: Maps that several queries need (the lungs), by name; never saved.
+        weights_sha256: SHA-256 of the weights; only a model with the same weights may query the study.
+        cache: Maps that several queries share (the lungs), by name; never saved.
     """
 
     scan: Scan

@@ -1,4 +1,4 @@
-"""What each measure says, in a line, for people who read a page of them."""
+"""The meaning of each metric in one line, for the page."""
 
 from __future__ import annotations
 

@@ -30,19 +30,19 @@ figure{margin:0 0 2em}
 
 
 class Gallery:
-    """Pictures of the best and the worst cases by Dice, drawn as they come; what falls out is deleted.
+    """Pictures of the best and the worst cases by Dice, drawn as they come; other pictures are deleted.
 
     Args:
-        folder: Where the pictures go.
-        each: How many best, and how many worst.
+        folder: Folder for the pictures.
+        each: Number of best cases, and of worst ones, 0 or more.
 
     Raises:
-        MissingExtraError: When matplotlib is not installed and pictures are asked for.
+        MissingExtraError: When matplotlib is not installed and pictures are requested.
     """
 
     def __init__(self, folder: Path, each: int = 3) -> None:
         if each:
-            import_module("tips_med.exporters.figure")  # which says now, not after the work, that matplotlib is missing
+            import_module("tips_med.exporters.figure")  # a missing matplotlib is reported now, not after the work
         self.folder, self.each = folder, each
         self.shown: list[tuple[float, str, dict[str, Any]]] = []
 
@@ -91,10 +91,10 @@ def write_evaluation(
     """Writes ``evaluation.json`` and ``index.html``.
 
     Args:
-        evaluation: What to write.
-        out: The folder.
-        about: What was evaluated: the manifest's name, hash and split, the model's card.
-        gallery: Its pictures, already in ``out/cases``.
+        evaluation: Results to write.
+        out: Folder to write to.
+        about: Description of the input: name, hash and split of the manifest, card of the model.
+        gallery: Pictures, already in ``out/cases``.
 
     Raises:
         OutputError: They cannot be written there.
@@ -141,7 +141,7 @@ def _page(evaluation: Evaluation, about: Mapping[str, Any], gallery: Gallery | N
         )
         parts.append(
             f'<h2>{e(title)}</h2><table><tr><th>measure</th><th class="n">value</th>'
-            f'<th class="n">95% interval</th><th class="n">cases</th><th>what it says</th></tr>{rows}</table>'
+            f'<th class="n">95% interval</th><th class="n">cases</th><th>meaning</th></tr>{rows}</table>'
         )
     if gallery is not None:
         worst, best = gallery.best_and_worst()

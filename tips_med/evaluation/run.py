@@ -1,4 +1,4 @@
-"""Asks a model every phrase of a manifest."""
+"""Evaluates a model on every phrase of a manifest."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError, TipsMedError
 from tips_med.evaluation.suite import EvaluatedRow, Suite
 from tips_med.grounding import Grounding, encode, ground
-from tips_med.grounding.ground import load_lexicon, parse_query
+from tips_med.grounding.ground import parse_query
 from tips_med.manifest import OTHER_FINDINGS, ManifestError, Row, other_finding, other_level, other_side, read_mask
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon, Query
@@ -27,14 +27,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """What came of it.
+    """Results of an evaluation.
 
     Attributes:
-        model: Name and short hash.
-        overall: Values by name, with intervals and numbers of cases.
-        terms: The same for every term.
-        cases: What was answered, row by row.
-        skipped: Rows that could not be asked, with the reason.
+        model: Name and short hash of the model.
+        overall: Values by metric name, with intervals and numbers of cases.
+        terms: The same values for each term.
+        cases: Answered rows of the manifest.
+        skipped: Rows that could not be evaluated, with the reason.
     """
 
     model: str
@@ -69,23 +69,23 @@ def evaluate_rows(
     progress: Callable[[int, int], None] | None = None,
     watch: Callable[[EvaluatedRow], None] | None = None,
 ) -> Evaluation:
-    """Asks every phrase of every scan, each scan encoded once.
+    """Queries every scan with its phrases; each scan is encoded once.
 
     Args:
         rows: Rows of a manifest.
-        model: To be evaluated.
-        folder: Folder of the manifest; scans are named from it.
-        strict: Stop at the first row that cannot be asked, instead of counting it.
-        other_findings: For the swap test; ``OTHER_FINDINGS`` when None.
-        paraphrases: Other wordings that outlined findings are asked in.
-        as_written: Give synonyms that were kept from training to the model as they are, not in usual words.
-        draws: Draws of the bootstrap over patients.
-        seed: Seed of wordings and draws.
-        progress: Called with (rows done, rows in all).
-        watch: Called with every answered case, for pictures.
+        model: Model to evaluate.
+        folder: Folder of the manifest; paths of scans are relative to it.
+        strict: Stop at the first row that cannot be evaluated, instead of counting it.
+        other_findings: Other finding for each finding, for the swap test; ``OTHER_FINDINGS`` when None.
+        paraphrases: Number of other wordings per outlined finding, 0 or more.
+        as_written: Pass synonyms that were held out from training to the model unchanged, not in usual words.
+        draws: Number of bootstrap draws over patients.
+        seed: Random seed of wordings and draws (integer, 0 or more).
+        progress: Called with (rows done, total rows).
+        watch: Called with each answered case, for pictures.
 
     Raises:
-        ManifestError: No row could be asked; or, when ``strict``, what was wrong with the first that could not.
+        ManifestError: No row could be evaluated; or, when ``strict``, the error of the first such row.
     """
     terms: dict[str, Suite] = defaultdict(Suite)
     cases: list[dict[str, Any]] = []
@@ -112,7 +112,9 @@ def evaluate_rows(
             if progress:
                 progress(done, len(rows))
     if not cases:
-        raise ManifestError(f"none of {len(rows)} rows could be asked; the first: {skipped[0]['text']}", code="no-rows")
+        raise ManifestError(
+            f"none of {len(rows)} rows could be evaluated; the first: {skipped[0]['text']}", code="no-rows"
+        )
     return Evaluation(
         model.identity,
         Suite.of(terms.values()).summary(draws, seed),
@@ -133,7 +135,7 @@ class _RowEvaluator:
     ) -> None:
         self.model, self.other_findings, self.paraphrases, self.rng = model, other_findings, paraphrases, rng
         self.as_written = as_written
-        self.lexicon: Lexicon = load_lexicon(model.card.lexicon)
+        self.lexicon: Lexicon = model.lexicon
 
     def answers(self, path: Path, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any] | TipsMedError]]:
         """Each row with the fields of its case, or with what is wrong."""
@@ -187,7 +189,7 @@ class _RowEvaluator:
         return {name: phrase for name, phrase in found.items() if phrase is not None}
 
     def _wordings(self, query: Query) -> list[str]:
-        """Other wordings, those that were kept from training among them."""
+        """Other wordings, held-out synonyms among them."""
         found: dict[str, str] = {}
         for n in range(4 * self.paraphrases):
             if len(found) >= self.paraphrases:

@@ -38,14 +38,14 @@ class EvaluatedRow:
     """One row of a manifest, answered.
 
     Attributes:
-        line: Line of the manifest.
-        scan: Its path, as the manifest says it.
+        line: Line in the manifest, from 1.
+        scan: Path of the scan, as in the manifest.
         grounding: The answer.
-        label: Whether what was asked for is there.
-        truth: Where, [k j i] on the scan's grid; None where nobody outlined it.
-        patient: Who is drawn again for intervals.
-        swapped: Masks of the phrase with one word swapped, by what was swapped.
-        paraphrased: Mask and probability of other wordings of the phrase.
+        label: True label: whether the finding or structure is present.
+        truth: True mask, bool [k j i] on the scan's grid; None where there is no outline.
+        patient: Patient key, for the bootstrap.
+        swapped: Masks for the phrase with one word swapped, by kind of swap.
+        paraphrased: Mask and probability for each other wording of the phrase.
     """
 
     line: int
@@ -59,17 +59,17 @@ class EvaluatedRow:
 
     @property
     def term(self) -> str:
-        """What was asked for, as a term of the lexicon."""
+        """The queried finding or structure, as a term of the lexicon."""
         term = self.grounding.query.finding or self.grounding.query.structure
         return term.id if term else ""
 
     @property
     def dice(self) -> float | None:
-        """Of mask and truth; None without a truth."""
+        """Dice of mask and truth; None without a truth."""
         return None if self.truth is None else dice(self.grounding.mask, self.truth)
 
     def facts(self) -> dict[str, Any]:
-        """What is worth keeping of it, for JSON."""
+        """A summary of the case, for JSON."""
         grounding, truth = self.grounding, self.truth
         ml = voxel_volume_mm3(grounding.scan.lps_from_kji) / 1000
         return {
@@ -91,7 +91,7 @@ class Suite:
     """The metrics of one set of cases: overall, or of one term.
 
     Args:
-        tolerance_mm: Tolerance of the surface Dice.
+        tolerance_mm: Tolerance of the surface Dice in mm.
     """
 
     def __init__(self, tolerance_mm: float = 2.0) -> None:
@@ -104,7 +104,7 @@ class Suite:
         self.added: dict[str, GroundingMetric] = {name: made() for name, made in load_plugins("metrics").items()}
 
     def add(self, case: EvaluatedRow) -> None:
-        """Adds an answered case to every metric that it can say something to."""
+        """Adds an answered case to every metric that it applies to."""
         grounding, who = case.grounding, case.patient
         for metric in self.added.values():
             metric.update(grounding, case.truth, case.label, patient=who)
@@ -132,7 +132,7 @@ class Suite:
 
     @classmethod
     def of(cls, suites: Iterable[Suite]) -> Suite:
-        """All cases of some suites, which were measured once."""
+        """One suite of the cases of several suites, which are not measured again."""
         whole = cls()
         for suite in suites:
             for (_, into), (_, metric) in zip(whole._named(), suite._named(), strict=True):
@@ -145,8 +145,8 @@ class Suite:
         Values without a case that defines them are left out.
 
         Args:
-            draws: Of the bootstrap.
-            seed: Of the draws.
+            draws: Number of bootstrap draws, 1 or more.
+            seed: Random seed of the draws (integer, 0 or more).
         """
         out: dict[str, dict[str, float | int | None]] = {}
         for prefix, metric in self._named():

@@ -1,1 +1,1 @@
-"""What a person gets out of an answer: NIfTI volumes, a figure, a table and a report."""
+"""Output of answers: NIfTI volumes, a figure, a table and a report."""

@@ -12,13 +12,13 @@ from tips_med.grounding import Grounding, Instance
 
 _STYLE = {"present": "bold", "absent": "", "unsure": "italic"}
 _MAX_ROWS = 5
-"""Instances shown for one query; the report has all of them."""
+"""Maximum number of instances shown for one query; the report has all of them."""
 
 
 def answers_table(groundings: Sequence[Grounding]) -> Table:
-    """One row for every instance, or one that says there is none; readable at 100 columns.
+    """One row for every instance, or one row that there is none; readable at 100 columns.
 
-    What is said does not rest on colour. Text from the query is shown as typed, never read as markup.
+    No information is in colour alone. Text from the query is shown as typed, never read as markup.
     """
     table = Table(caption="Slices are counted from 0. Research use only, not a medical device.", caption_justify="left")
     table.add_column("Query", ratio=3, min_width=16, overflow="fold")

@@ -11,7 +11,7 @@ from tips_med.grounding import Grounding
 class Exporter(ABC):
     """Writes one answer in one form; a DICOM SEG or a structured report plugs in by deriving from this.
 
-    An exporter is made once, before any scan is read, so that what it lacks (an extra, a setting) is said early.
+    An exporter is made once, before any scan is read, so that a missing extra or setting is reported early.
     """
 
     @abstractmethod

@@ -46,7 +46,7 @@ _NAMES = "abc"
 
 @dataclass(frozen=True)
 class _Panel:
-    """One picture to be: its caption, its place, and what draws it."""
+    """One planned picture: its caption, its place, and its drawing function."""
 
     caption: str
     plane: Plane
@@ -77,7 +77,7 @@ def write_figure(grounding: Grounding, path: Path, truth: Mask | None = None) ->
     Args:
         grounding: The answer.
         path: Path of the PNG.
-        truth: Where it truly is, [k j i]; drawn as a dashed outline, with a slice through it.
+        truth: True mask, bool [k j i]; drawn as a dashed outline, with a slice through it. None to leave it out.
 
     Raises:
         OutputError: When the file cannot be written.

@@ -1,8 +1,8 @@
 """All answers in one folder, written whole or not at all.
 
 ``DIR/report.json`` and, for each query, ``DIR/NN-slug/`` with its volumes and its figure. Everything is written beside
-its place first and moved there at the end by renaming, so that a full disk, a killed job or a bug leaves what was
-there before. A folder that holds anything but earlier results is never written to.
+its place first and moved there at the end by renaming, so that a full disk, a killed job or a bug leaves the
+earlier content. A folder that holds anything but earlier results is never written to.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def named_exporters(names: str | None) -> tuple[Exporter, ...]:
     """Exporters that installed packages add by entry points of the group ``tips_med.exporters``.
 
     Args:
-        names: Their names, separated by commas; None for none.
+        names: Names of the exporters, separated by commas; None for none.
 
     Raises:
         ConfigError: ``unknown-plugin`` or ``broken-plugin``.
@@ -110,18 +110,18 @@ def write_answers(
     """Writes all answers about one scan.
 
     Args:
-        groundings: The answers, in the order asked; all about the same scan.
-        out: The folder; see ``check_writable``. Earlier results in it are replaced as a whole.
-        model: What the report says of the model.
-        exporters: What to write for each answer; ``default_exporters()`` when None.
-        declined: Queries that got no answer; the report says so.
-        progress: Called with (done, total) answers.
+        groundings: Answers in the order of the queries; all about the same scan.
+        out: Folder to write to; see ``check_writable``. Earlier results in it are replaced as a whole.
+        model: Description of the model in the report.
+        exporters: Exporters to run for each answer; ``default_exporters()`` when None.
+        declined: Queries that got no answer; the report lists them.
+        progress: Called with (answers done, total answers).
 
     Returns:
         The files written, the report first.
 
     Raises:
-        OutputError: When they cannot be written; what was there before is then still there, and nothing else.
+        OutputError: When they cannot be written; the folder then has its earlier content, and nothing else.
     """
     if not groundings:
         raise OutputError("there is no answer to write", path=out, remedy="ask at least one query", code="no-answer")
@@ -216,7 +216,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 def _swap_content(partial: Path, folder: Path) -> None:
-    """Replaces the content of ``folder`` by that of ``partial``, on the same disk; puts all back when that fails."""
+    """Replaces the content of ``folder`` by that of ``partial``, on the same disk; restores it when that fails."""
     earlier = folder / f"{_EARLIER}{uuid4().hex}"
     earlier.mkdir()
     moved: list[tuple[Path, Path]] = []

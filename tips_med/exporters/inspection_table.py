@@ -9,7 +9,7 @@ from rich.text import Text
 from tips_med.readers import Inspection
 
 MAX_ROWS = 40
-"""Rows shown in a terminal; ``--json`` has all."""
+"""Maximum number of rows in a terminal; ``--json`` has all."""
 
 
 def inspection_table(found: Inspection) -> Group:

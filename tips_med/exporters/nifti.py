@@ -1,7 +1,7 @@
 """Heat maps and masks as NIfTI, in the patient's place: RAS exists only here.
 
-NIfTI-1 (https://nifti.nimh.nih.gov/nifti-1/) knows two placements. Viewers differ in which one they believe, so both
-are written, and say the same.
+NIfTI-1 (https://nifti.nimh.nih.gov/nifti-1/) knows two placements. Viewers differ in which one they use, so both
+are written, with the same content.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ def write_volume(
     """Writes an array [k j i] at its place in the patient; the same input gives the same bytes.
 
     Args:
-        array: Array of the type that is to be stored.
+        array: Array [k j i] of the data type to store.
         lps_from_index: Maps (k, j, i, 1) to LPS in mm.
         path: A ``.nii`` or ``.nii.gz`` file.
-        description: At most 79 characters.
-        intent: NIfTI's name for what the values mean.
+        description: Description in the header, at most 79 characters.
+        intent: NIfTI intent of the values.
 
     Raises:
         OutputError: It cannot be written there.

@@ -34,11 +34,11 @@ class Painter:
 
     Args:
         grounding: The answer.
-        truth: Where it truly is, [k j i], if that is to be shown.
+        truth: True mask, bool [k j i]; None to leave it out.
 
     Attributes:
-        box: The part of the patient to show: the body, and with it all that is marked or true.
-        centre_lps: The peak; the middle of the scan when there is none.
+        box: Part of the patient to show: the body, and all that is marked or true.
+        centre_lps: Position of the peak, LPS in mm; the middle of the scan without a peak.
     """
 
     def __init__(self, grounding: Grounding, truth: Mask | None = None) -> None:

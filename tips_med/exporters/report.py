@@ -43,12 +43,12 @@ def report(
     """All answers about one scan, ready for JSON.
 
     Args:
-        scan: What was asked of.
-        groundings: The answers, in the order asked.
-        model: What is to be said of the model; ``name`` is taken from the answers when it is missing.
-        folders: The folder of each answer, relative to the report.
-        files: The files of each answer, relative to the report.
-        declined: Queries that got no answer; each stands where it was asked, with the reason.
+        scan: Queried scan.
+        groundings: Answers, in the order of the queries.
+        model: Description of the model; ``name`` is taken from the answers when it is missing.
+        folders: Folder of each answer, relative to the report.
+        files: Files of each answer, relative to the report.
+        declined: Queries that got no answer; each is at its position among the queries, with the reason.
 
     Returns:
         Plain dictionaries, lists, strings, numbers and None, which keep to ``schema()``. A number that is not finite

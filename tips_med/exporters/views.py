@@ -47,12 +47,12 @@ class Plane:
     """A picture's place: square pixels, rows downwards and columns to the patient's left.
 
     Attributes:
-        view: Rows of ``axial`` run to the back, of ``coronal`` to the feet.
-        at_mm: Its z (axial) or y (coronal) in LPS.
+        view: ``axial`` (rows run to the back) or ``coronal`` (rows run to the feet).
+        at_mm: z (axial) or y (coronal) of the plane, LPS in mm.
         lps_from_pixel: Maps (0, row, column, 1) to LPS in mm.
-        shape: 1, rows, columns.
-        extent_mm: Left, right, bottom and top edge, in the patient's x, and y (axial) or z (coronal); as matplotlib's
-            ``imshow`` takes it.
+        shape: Shape of the picture: 1, rows, columns.
+        extent_mm: Left, right, bottom and top edge in mm, in the patient's x, and y (axial) or z (coronal): the
+            ``extent`` of matplotlib's ``imshow``.
     """
 
     view: Literal["axial", "coronal"]

@@ -1,4 +1,4 @@
-"""Answers: where a query is in a scan, whether it is there at all, what that rests on, and its measurements."""
+"""Answers: where a finding is in a scan, whether it is present, the basis of that, and measurements."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Reason = Literal[
     "hedge-ignored",
     "size-of-all",
 ]
-"""Why an answer is not more than it is, and what in the query it does not answer; see ``wording.REASONS``."""
+"""Codes for why an answer is limited, and for parts of the query without an answer; see ``wording.REASONS``."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class Coverage:
     """What of the searched region this scan shows.
 
     Attributes:
-        assessed_fraction: The share of the region that was seen, estimated, 0 to 1.
-        whole: Whether each side of it was seen nearly whole: only then can it be said that something is not there.
-        side_known: Whether left and right can be told in this scan.
-        height_known: Whether the height of the lungs that were asked about can be told.
-        reasons: What keeps the rest from being assessed.
+        assessed_fraction: Estimated share of the region that was assessed, 0 to 1.
+        whole: Whether each side of it was seen nearly whole: only then can the answer be absent.
+        side_known: Whether left and right are known in this scan.
+        height_known: Whether heights within the searched lungs are known.
+        reasons: Codes for why the rest was not assessed.
     """
 
     assessed_fraction: float = 1.0
@@ -58,16 +58,17 @@ class Coverage:
 
 @dataclass(frozen=True)
 class Decision:
-    """Is the finding there? Said of the finding, whether or not the query negates it.
+    """Is the finding there? The state is of the finding, whether or not the query negates it.
 
     Attributes:
-        state: ``absent`` only where the searched region was assessed nearly whole; ``unsure`` says why in ``reasons``.
-        score: Score of the model at the surest place of the searched region, 0 to 1; not a probability.
-        probability: Calibrated, 0 to 1; None where the model has no calibration for what was asked.
+        state: ``present``, ``absent`` (only where the searched region was assessed nearly whole) or ``unsure`` (see
+            ``reasons``).
+        score: Highest score of the model in the searched region, 0 to 1; not a probability.
+        probability: Calibrated probability, 0 to 1; None where the model has no calibration for the finding.
         holds: For a negated query, whether the statement holds; None when unsure, or when nothing was negated.
-        assessed_fraction: The share of the searched region that the scan shows, estimated, 0 to 1.
-        reasons: Short codes: why the state is not more than it is, and what of the query was not answered.
-        sides: Where both sides were looked at one by one, the state of each.
+        assessed_fraction: Estimated share of the searched region that the scan shows, 0 to 1.
+        reasons: Short codes for limits of the state, and for parts of the query without an answer.
+        sides: State of each side, where both were searched separately.
     """
 
     state: State
@@ -89,18 +90,18 @@ class Instance:
     """One connected component of the mask (18-connected).
 
     Attributes:
-        label: Its number in ``Grounding.labels``, from 1, largest score first.
+        label: Number in ``Grounding.labels``, from 1, highest score first.
         side: Side of the patient; ``both`` for a component that crosses over; None where it has none, or it is not
             known.
-        region: In words: ``lower third of the left lung``.
-        volume_ml: Number of voxels times their volume.
-        long_axis_mm: Longest distance within one slice, as diameters are measured by RECIST 1.1.
+        region: Region in words: ``lower third of the left lung``.
+        volume_ml: Volume in ml: number of voxels times their volume.
+        long_axis_mm: Longest distance within one slice in mm, as in RECIST 1.1.
         slices: First and last slice k, counted from 0.
         instance_uids: SOP Instance UIDs of those slices, for DICOM sources.
-        mean_hu: Mean of the measured voxels in it.
+        mean_hu: Mean of its measured voxels, in Hounsfield units.
         score: Calibrated probability of this component by itself, 0 to 1; the model's score where it is not calibrated.
-        peak_lps: Where the evidence for it is strongest, LPS in mm.
-        centroid_lps: Its centre, LPS in mm.
+        peak_lps: Position of its strongest evidence, LPS in mm.
+        centroid_lps: Position of its centroid, LPS in mm.
     """
 
     label: int
@@ -121,9 +122,9 @@ class Declined:
     """A query that got no answer, among others that did.
 
     Attributes:
-        position: Position of the query among all that were asked, from 0.
-        query: As typed.
-        error: Why not.
+        position: Position among all queries, from 0.
+        query: Text of the query, as typed.
+        error: Reason that there is no answer.
     """
 
     position: int
@@ -136,15 +137,15 @@ class Grounding:
     """The answer to one query.
 
     Attributes:
-        query: What was asked, as it was understood.
-        scan: What was asked of.
-        presence: Present, absent or unsure, and what that rests on.
+        query: The query, as parsed.
+        scan: Queried scan.
+        presence: Present, absent or unsure, with its basis.
         heat: Score on the fine grid, [slab y x], NaN where the scan measured nothing.
         lps_from_heat: Maps (slab, y, x, 1) to LPS in mm.
-        labels: Instance numbers on the scan's own grid, [k j i]; 0 where the finding is not.
-        instances: The components, highest score first.
-        peak_lps: Where the evidence is strongest, LPS in mm, also when the answer is ``absent``.
-        token_heat: For every word understood, its own map on the same grid as ``heat``, made when it is first read.
+        labels: Instance numbers on the scan's own grid, [k j i]; 0 outside all instances.
+        instances: Components of the mask, highest score first.
+        peak_lps: Position of the strongest evidence, LPS in mm; also when the answer is ``absent``.
+        token_heat: Map of each understood word on the grid of ``heat``, made when first read.
         sentence: The answer in words.
         model: Name and short hash of the weights that answered.
     """

@@ -13,7 +13,7 @@ from tips_med.grounding.thorax import SIDES, Thorax
 from tips_med.query import Query
 
 MIN_ASSESSED_FRACTION = 0.9
-"""The share of each searched side that must have been seen before anything in it may be called absent."""
+"""Minimum share of each searched side that must be seen before anything in it is called absent."""
 
 THIRDS = {
     # Bounds on height within the lung, 0 at its lowest and 1 at its highest point.
@@ -36,11 +36,11 @@ LOBES = ("upper_lobe", "middle_lobe", "lingula", "lower_lobe")
 
 @dataclass(frozen=True, eq=False)
 class Region:
-    """Where an answer may lie, and how much of that was seen.
+    """The searched region, and how much of it was seen.
 
     Attributes:
-        where: bool [slab y x].
-        coverage: What of it the scan shows.
+        where: Mask of the region, bool [slab y x].
+        coverage: How much of the region the scan shows.
     """
 
     mask: np.ndarray
@@ -55,13 +55,13 @@ def requested_heights(query: Query) -> tuple[tuple[float, float], ...]:
 def search_region(
     thorax: Thorax, body: Body, labels: tuple[int, ...], heights: tuple[tuple[float, float], ...]
 ) -> Region:
-    """The part of the chest that is asked about, and what of it was seen.
+    """The searched part of the chest, and how much of it was seen.
 
     Args:
-        thorax: The chest of the scan.
-        body: Its body.
-        labels: The sides asked about: 1 right, 2 left, or both.
-        heights: From ``requested_heights``; the whole height when empty.
+        thorax: Chest of the scan.
+        body: Body of the scan.
+        labels: Searched sides: 1 right, 2 left, or both.
+        heights: Bounds from ``requested_heights``; the whole height when empty.
     """
     reasons: list[Reason] = []
     if not thorax.seen:
@@ -100,7 +100,7 @@ def search_region(
         reasons.append("height-unknown")
     if not thorax.sides_known:
         reasons.append("side-unknown")
-    # Where sides cannot be told nobody knows either whether both of them are in the scan.
+    # Where the sides are unknown, so is whether both of them are in the scan.
     whole = bool(min(fractions) >= MIN_ASSESSED_FRACTION and thorax.sides_known)
     coverage = Coverage(float(np.mean(fractions)), whole, side_known, height_known, tuple(dict.fromkeys(reasons)))
     return Region(where, coverage)

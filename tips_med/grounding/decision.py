@@ -1,4 +1,4 @@
-"""Present, absent or unsure: the second of the two steps of an answer, and the only place that says so."""
+"""Present, absent or unsure: the second of the two steps of an answer, and the only place that decides."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def decide_presence(
     """Turns evidence and coverage into an answer.
 
     - Without a calibration nothing is present or absent: there is a score.
-    - Present needs a high probability, and that the side and the height that were asked for can be told.
+    - Present needs a high probability, and a known side and height where the query names them.
     - Absent needs a low probability, and 90% of each searched side to have been assessed
       (``coverage.MIN_ASSESSED_FRACTION``).
-    - Everything else is unsure, and says why.
+    - Everything else is unsure, with reasons.
 
     Args:
-        logit: The highest evidence in the searched region, from ``peak_evidence``.
+        logit: Highest evidence in the searched region (logit), from ``peak_evidence``.
         calibration: Calibration of the finding; None where the model has none for it.
-        coverage: What of the searched region was seen.
-        negated: Whether the query says that it is not there.
-        notes: Reasons that do not change the state: what of the query was not answered.
+        coverage: How much of the searched region was seen.
+        negated: Whether the query negates the finding.
+        notes: Reasons that do not change the state: parts of the query without an answer.
     """
     score = 1 / (1 + math.exp(-logit))
     if calibration is None:
@@ -48,7 +48,7 @@ def decide_presence(
             reasons = tuple(unknown)
     elif probability < calibration.absent_below:
         blocked = not coverage.whole or "wider-than-trained" in coverage.reasons
-        # Nothing on either side is nothing on the side that was asked about, whichever that is.
+        # Nothing on either side is nothing on the requested side, whichever that is.
         state = "unsure" if blocked else "absent"
         reasons = coverage.reasons if state == "unsure" else ()
     else:

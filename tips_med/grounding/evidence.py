@@ -10,10 +10,10 @@ from tips_med.shapes import Heat
 _EDGE = 1e-6
 
 MIN_SEEN_FRACTION = 0.3
-"""How much of a neighbourhood must have been seen to be evidence of anything."""
+"""Minimum share of a neighbourhood that must be seen to count as evidence."""
 
 MIN_LOGIT = -13.8
-"""The logit of a place that says no as surely as a map can."""
+"""The lowest logit that a map can have."""
 
 
 def evidence_map(heat: Heat) -> Heat:
@@ -26,7 +26,7 @@ def evidence_map(heat: Heat) -> Heat:
         heat: Scores, [slab y x], NaN where nothing was seen.
 
     Returns:
-        Logits, the same shape, within +-13.8; -13.8 where hardly anything near was seen.
+        Logits, the same shape, within +-13.8; -13.8 where too little of the neighbourhood was seen.
     """
     seen = np.isfinite(heat)
     probability = np.clip(np.where(seen, heat, 0.5), _EDGE, 1 - _EDGE)
@@ -34,7 +34,7 @@ def evidence_map(heat: Heat) -> Heat:
     if seen.all():
         return logit
     share = ndimage.uniform_filter(seen.astype(np.float32), 3, mode="nearest")
-    # An unseen cell enters the sum as a logit of zero, so that dividing by what was seen leaves it out.
+    # An unseen cell adds a logit of zero, so that division by the seen share leaves it out.
     mean = np.clip(logit / np.maximum(share, 1e-6), MIN_LOGIT, -MIN_LOGIT)
     return np.where(share >= MIN_SEEN_FRACTION, mean, np.float32(MIN_LOGIT)).astype(heat.dtype)
 
@@ -44,7 +44,7 @@ def peak_evidence(heat: Heat, region: np.ndarray | None = None) -> tuple[float, 
 
     Args:
         heat: Scores, [slab y x], NaN where nothing was seen.
-        region: Where to look, bool [slab y x]; everywhere when None.
+        region: Region to search, bool [slab y x]; everywhere when None.
     """
     return peak_logit(evidence_map(heat), region)
 

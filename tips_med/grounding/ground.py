@@ -1,4 +1,4 @@
-"""Encode once, ask many times."""
+"""Encode once, query many times."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from tips_med.grounding.instances import filter_by_size, find_instances
 from tips_med.grounding.thorax import SIDES, Thorax, find_thorax
 from tips_med.grounding.wording import CHECKED, write_sentence
 from tips_med.model import GroundingModel, load_model
-from tips_med.query import Lexicon, Query, Term
+from tips_med.query import Query, Term
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat
 from tips_med.slabs import SlabStack, crop_to_body, make_slabs
 
 MIN_VOLUME_ML = 0.02
-"""Pieces smaller than this are not reported: a nodule of 3 mm has 0.014 ml."""
+"""Components smaller than this are not reported: a nodule of 3 mm has 0.014 ml."""
 
 CHEST_STRUCTURES = ("lung", "pleura", "hemithorax")
-"""Structures that findings of the lungs and the pleura are looked for in."""
+"""Structures in which findings of the lungs and the pleura are searched."""
 
 MAX_CACHED_MAPS = 4
-"""Maps that an encoded study keeps."""
+"""Maximum number of maps that an encoded study caches."""
 
 ENCLOSING_STRUCTURES = ("thorax", "body")
-"""Structures that hold these, and others that the model may never have been taught."""
+"""Structures that contain these, and others that the model may not be trained on."""
 
 
 @cache
@@ -47,19 +47,13 @@ def default_model() -> GroundingModel:
     return load_model()
 
 
-@cache
-def load_lexicon(name: str) -> Lexicon:
-    """A lexicon, loaded once."""
-    return Lexicon.load(name)
-
-
 def encode(scan: Scan, model: GroundingModel | None = None, progress: Progress | None = None) -> EncodedStudy:
-    """Does everything that costs, before any question is known.
+    """Does all costly work, before any query is known.
 
     Args:
-        scan: What to encode.
+        scan: Scan to encode.
         model: The shipped one when None.
-        progress: Called with (slabs done, slabs in all).
+        progress: Called with (slabs done, total slabs).
 
     Raises:
         ModalityError: The model was not trained on scans of this kind.
@@ -73,10 +67,10 @@ def encode(scan: Scan, model: GroundingModel | None = None, progress: Progress |
 def ensure_known_modality(scan: Scan, model: GroundingModel) -> Scan:
     """The scan, if it is of a kind that the model was trained on.
 
-    A NIfTI file does not say what it is; one whose values look like Hounsfield units is taken for CT, and says so.
+    A NIfTI file does not state its modality. If its values look like Hounsfield units it is taken for CT, with a note.
 
     Raises:
-        ModalityError: The scan is of another modality, or does not say and does not look like CT.
+        ModalityError: The scan is of another modality, or states none and does not look like CT.
     """
     known = model.image.modalities
     if scan.modality == "CT" and "CT" in known and scan.unit not in ("HU", ""):
@@ -95,35 +89,34 @@ def ensure_known_modality(scan: Scan, model: GroundingModel) -> Scan:
         )
     if "CT" not in known or not looks_like_hounsfield(scan):
         raise ModalityError(
-            "the file does not say what kind of scan it is, and its values do not look like Hounsfield units "
-            f"({_range(scan)})",
+            f"the file does not state its modality, and its values do not look like Hounsfield units ({_range(scan)})",
             expected=expected,
-            remedy="if it is CT in Hounsfield units, say so with --modality CT (modality='CT'); otherwise rescale it, "
+            remedy="if it is CT in Hounsfield units, set --modality CT (modality='CT'); otherwise rescale it, "
             "or read the DICOM series instead",
         )
-    note = "The file does not say its modality; its values look like Hounsfield units, so it is taken for CT."
+    note = "The file does not state its modality; its values look like Hounsfield units, so it is taken for CT."
     return replace(scan, modality="CT", unit="HU", provenance=scan.provenance.noting(note))
 
 
 def with_stated_modality(scan: Scan, modality: str | None) -> Scan:
-    """The scan as what the user says it is, where its file does not say.
+    """The scan with the modality that the user states, where its file states none.
 
     Args:
-        scan: As it was read.
-        modality: DICOM's code, such as ``CT``; None to leave it to the file.
+        scan: Scan, as read.
+        modality: DICOM modality code, such as ``CT``; None to leave it to the file.
 
     Raises:
-        ModalityError: The file says something else.
+        ModalityError: The file states another modality.
     """
     if modality is None or scan.modality == modality:
         return scan
     if scan.modality != "OT":
         raise ModalityError(
-            f"the file says that the scan is {scan.modality}, not {modality}",
+            f"the file states the modality {scan.modality}, not {modality}",
             expected="the modality that the file states",
             remedy="leave --modality out",
         )
-    note = f"The file does not say its modality; it was taken for {modality}, as stated."
+    note = f"The file does not state its modality; it was taken for {modality}, as requested."
     return replace(
         scan, modality=modality, unit="HU" if modality == "CT" else "", provenance=scan.provenance.noting(note)
     )
@@ -221,17 +214,17 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """What the maps of a query say, before anything is outlined.
+    """Maps and decision of a query, before anything is outlined.
 
     Attributes:
         heat: Scores, [slab y x]: zero outside the searched region, NaN where nothing was seen.
-        lps_from_heat: Its place.
-        thorax: The chest of the scan; None where the query is not about it, or the model does not know it.
-        regions: The searched region, as ``searched``; for a query for both sides also ``right`` and ``left``.
-        calibration: Calibration of what was asked; None where the model has none.
+        lps_from_heat: Maps (slab, y, x, 1) of ``heat`` to LPS in mm.
+        thorax: Chest of the scan; None where the query is not about it, or the model does not know it.
+        regions: Searched regions by name: ``searched``; for a query for both sides also ``right`` and ``left``.
+        calibration: Calibration of the queried term; None where the model has none.
         decision: Present, absent or unsure.
-        peak: Where the evidence is highest in the searched region, an index into ``heat``.
-        logit: That evidence.
+        peak: Index into ``heat`` of the highest evidence in the searched region.
+        logit: Highest evidence in the searched region (logit).
     """
 
     heat: Heat
@@ -301,7 +294,7 @@ def _regions(study: EncodedStudy, query: Query, thorax: Thorax | None, model: Gr
     if query.side == "both":
         regions |= {name: search_region(thorax, body, (label,), heights) for label, name in SIDES.items()}
     if query.structure is not None and query.structure.id in ENCLOSING_STRUCTURES and query.finding is not None:
-        # The chest holds more than lungs and pleura, and what lies there was never taught.
+        # The chest holds more than lungs and pleura, and the model was not trained on it.
         for name, region in regions.items():
             coverage = replace(region.coverage, reasons=("wider-than-trained", *region.coverage.reasons))
             regions[name] = replace(region, coverage=coverage)
@@ -309,7 +302,7 @@ def _regions(study: EncodedStudy, query: Query, thorax: Thorax | None, model: Gr
 
 
 def _half_of_body(study: EncodedStudy, query: Query) -> Region:
-    """The body, or its half on the searched side; how much there is of what is looked for is not known."""
+    """The body, or its half on the searched side; its coverage is not known."""
     body = study.body
     reasons: tuple[Reason, ...] = ("extent-unknown",)
     where, side_known = body.inside, True
@@ -330,7 +323,7 @@ def _half_of_body(study: EncodedStudy, query: Query) -> Region:
 
 
 def _notes(query: Query) -> tuple[Reason, ...]:
-    """What of a query is understood and not answered."""
+    """Parts of a query that are understood and have no answer."""
     notes: list[Reason] = []
     if query.hedged:
         notes.append("hedge-ignored")
@@ -349,7 +342,7 @@ def finding_maps(study: EncodedStudy, query: Query, model: GroundingModel) -> li
     A finding has one, and one more for each kind of it that the model knows: a mass is a lesion. What an attribute
     narrows is never surer than the same without it.
     """
-    lexicon = load_lexicon(model.card.lexicon)
+    lexicon = model.lexicon
     finding = query.finding
     if finding is None:
         term = query.structure.id if query.structure else ""
@@ -372,7 +365,7 @@ def finding_maps(study: EncodedStudy, query: Query, model: GroundingModel) -> li
 
 
 def _map(study: EncodedStudy, phrase: str, model: GroundingModel) -> Heat:
-    """The map of a phrase; the last few are kept with the study: the next question is often about the other side."""
+    """The map of a phrase; the last few are cached with the study: the next query is often about the other side."""
     kept: dict[str, Heat] = study.cache.setdefault("maps", {})
     if phrase not in kept:
         while len(kept) >= MAX_CACHED_MAPS:
@@ -404,21 +397,21 @@ def query_term(query: Query) -> str:
 
 
 def parse_query(query: str | Query, model: GroundingModel) -> Query:
-    """Parses a query and checks that the model was trained to find what it asks for.
+    """Parses a query and checks that the model was trained on its finding.
 
     Raises:
         QueryError: It was not, or nothing was understood.
     """
-    parsed = load_lexicon(model.card.lexicon).parse(query) if isinstance(query, str) else query
+    parsed = model.lexicon.parse(query) if isinstance(query, str) else query
     term = parsed.finding or parsed.structure
     known = model.card.findings if parsed.finding else model.card.structures
     if known and (term is None or term.id not in known):
-        lexicon = load_lexicon(model.card.lexicon)
+        lexicon = model.lexicon
         names = [lexicon.term(term).name for term in (*model.card.findings, *model.card.structures)]
         raise QueryError(
-            f"the query {parsed.text!r} asks for {term.name if term else 'nothing in particular'}",
+            f"the query {parsed.text!r} is for {term.name if term else 'nothing in particular'}",
             expected=f"what the model {model.card.name!r} was trained to find: {', '.join(names)}",
-            remedy="ask for one of these, or name another model with --model",
+            remedy="query one of these, or name another model with --model",
             code="not-trained",
         )
     if parsed.finding is not None and parsed.structure is not None:
@@ -427,7 +420,7 @@ def parse_query(query: str | Query, model: GroundingModel) -> Query:
 
 
 def _check_place(query: Query, finding: Term, place: Term, model: GroundingModel) -> None:
-    """A finding is only looked for where the model was taught it: elsewhere its silence means nothing."""
+    """A finding is only searched where the model was trained on it: elsewhere no evidence means nothing."""
     taught = model.card.places.get(finding.id) or (
         (finding.within or "lung",) if "lung" in model.card.structures else ()
     )
@@ -435,12 +428,12 @@ def _check_place(query: Query, finding: Term, place: Term, model: GroundingModel
         return
     if set(taught) & set(CHEST_STRUCTURES) and (place.id in CHEST_STRUCTURES or place.id in ENCLOSING_STRUCTURES):
         return
-    lexicon = load_lexicon(model.card.lexicon)
+    lexicon = model.lexicon
     raise QueryError(
-        f"the query {query.text!r} asks for a {finding.name} in the {place.name}",
-        expected=f"a place that the model {model.card.name!r} was taught it in: "
+        f"the query {query.text!r} is for a {finding.name} in the {place.name}",
+        expected=f"a place in which the model {model.card.name!r} was trained to find it: "
         f"{', '.join(lexicon.term(one).name for one in taught)}",
-        remedy="ask for it there, or teach the model this place (tips-med train)",
+        remedy="query it there, or train the model on this place (tips-med train)",
         code="place-not-trained",
     )
 
@@ -464,7 +457,7 @@ def _logits(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> t
 
 
 def study_thorax(study: EncodedStudy, model: GroundingModel) -> Thorax:
-    """The chest of a study, found once and kept with it."""
+    """The chest of a study, found once and cached with it."""
     if "thorax" not in study.cache:
         names = ["right lung", "left lung"]
         if "hemithorax" in model.card.structures:
@@ -521,5 +514,5 @@ class WordMaps(Mapping[str, Heat]):
         return iter(self._rows)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """The number of parts."""
         return len(self._rows)

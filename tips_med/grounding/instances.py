@@ -20,7 +20,7 @@ from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat, Labels
 
 MAX_INSTANCES = 50
-"""Components kept, the highest scored first."""
+"""Maximum number of components; those with the highest scores are kept."""
 
 
 def mask_on_scan(
@@ -30,9 +30,9 @@ def mask_on_scan(
 
     Args:
         heat: Probability, [slab y x], NaN where nothing was seen.
-        lps_from_heat: Its place.
-        scan: Whose grid to use.
-        threshold: Between 0 and 1.
+        lps_from_heat: Maps (slab, y, x, 1) of ``heat`` to LPS in mm.
+        scan: Scan whose grid is used.
+        threshold: Threshold on the probability, 0 to 1.
 
     Returns:
         The interpolated map in that box, [k j i], and the box's first index.
@@ -81,13 +81,13 @@ def find_instances(
 
     Args:
         heat: Probability, [slab y x].
-        lps_from_heat: Its place.
-        scan: Whose grid to label.
-        thorax: To name sides and thirds with; None where it is of no use.
-        calibration: Its threshold cuts the map; it gives every component a probability of its own, and says how sure
-            one must be to stand beside a surer one.
-        min_volume_ml: Components smaller than this are dropped.
-        min_score: And components whose own probability is lower than this.
+        lps_from_heat: Maps (slab, y, x, 1) of ``heat`` to LPS in mm.
+        scan: Scan whose grid is labelled.
+        thorax: Chest, to name sides and thirds; None for queries that are not about it.
+        calibration: Calibration of the term: threshold of the map, probability of each component, and minimum evidence
+            beside a stronger component.
+        min_volume_ml: Minimum volume of a component in ml; smaller ones are dropped.
+        min_score: Minimum probability of a component, 0 to 1; others are dropped.
 
     Returns:
         The labels on the scan's grid, [k j i], and the components, in the order of their labels.
@@ -107,7 +107,7 @@ def find_instances(
     volume = np.bincount(components.ravel(), minlength=count + 1)[1:] * ml
     boxes = ndimage.find_objects(components)
     logit_map = evidence_map(heat)
-    # The peak is sought a little deeper: where a map is equally sure of many cells, its edge is no place to point at.
+    # The peak is sought a little deeper: where many cells have the same score, the edge is a poor place to mark.
     deep = ndimage.uniform_filter(logit_map, 5, mode="nearest")
     to_fine = np.linalg.inv(lps_from_heat) @ scan.lps_from_kji
     candidates = []
@@ -189,12 +189,12 @@ def _place(fine: np.ndarray, thorax: Thorax) -> tuple[Literal["left", "right", "
 def filter_by_size(
     labels: Labels, instances: tuple[Instance, ...], size_mm: float
 ) -> tuple[Labels, tuple[Instance, ...], tuple[Instance, ...]]:
-    """Keeps the components that are about as long as a query says.
+    """Keeps the components of about the long axis in a query.
 
     Args:
-        labels: From ``find_instances``.
-        instances: Likewise.
-        size_mm: The long axis that was asked for; a component fits within 30% of it, and within 3 mm in any case.
+        labels: Labels from ``find_instances``, [k j i].
+        instances: Components from ``find_instances``.
+        size_mm: Requested long axis in mm; a component fits within 30% of it, and within 3 mm in any case.
 
     Returns:
         The labels and the components that fit, numbered anew, and the other ones.
@@ -212,8 +212,8 @@ def long_axis_mm(mask: np.ndarray, lps_from_kji: Affine) -> float:
     """The longest distance within one slice, from voxel edge to voxel edge, in mm (RECIST 1.1, Eisenhauer 2009).
 
     Args:
-        mask: [k j i].
-        lps_from_kji: Its place; only directions and spacings matter.
+        mask: Mask, bool [k j i].
+        lps_from_kji: Maps (k, j, i, 1) of ``mask`` to LPS in mm; only directions and spacings matter.
     """
     plane_mm = lps_from_kji[:3, 1:3]
     longest = 0.0

@@ -1,6 +1,6 @@
 """The chest of a scan: lungs, the half of the thorax that each fills, their sides and heights, and how much was seen.
 
-Left and right are said by the network, and checked against a midline that no network was asked for (``tips_med.body``).
+Left and right come from the network, and are checked against a midline found without a network (``tips_med.body``).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tips_med.shapes import Affine
 SIDES: dict[int, Literal["right", "left"]] = {RIGHT: "right", LEFT: "left"}
 
 MIN_LUNGS_ML = 30.0
-"""Less lung than this says nothing about a chest."""
+"""Minimum volume of lung for anything to be known of a chest."""
 
 MARGIN_MM = 25.0
 """How far from the lungs or the hemithorax a finding of the lungs or the pleura may lie: fluid pushes both away."""
@@ -29,7 +29,7 @@ MAX_WRONG_SIDE_FRACTION = 0.1
 """The share of a lung that may lie beyond the midline: hearts and hernias push some of it there."""
 
 STRIP_MM = 30.0
-"""What an edge that cuts a lung is taken to hide of it: a strip of this width."""
+"""Width of the strip of lung that an edge which cuts it is assumed to hide."""
 
 WHOLE = 0.15
 """A lung whose outermost slab is smaller than this share of its largest one ends there; else the scan cuts it off."""
@@ -43,14 +43,14 @@ MIN_AERATED_FRACTION = 0.35
 
 @dataclass(frozen=True)
 class Hemithorax:
-    """What the scan shows of one side of the chest.
+    """How much the scan shows of one side of the chest.
 
     Attributes:
-        volume_ml: Volume of the side, with all that it holds.
-        assessed_fraction: How much of it the scan shows, estimated, 0 to 1.
-        cut: An edge of the field of view, or an end of the scan, cuts it.
-        gap: Slabs are missing in it.
-        aerated: Whether it is about as large as the other one; True where there is nothing to compare with.
+        volume_ml: Volume of the side in ml, with all that it holds.
+        assessed_fraction: Estimated share of it that the scan shows, 0 to 1.
+        cut: Whether an edge of the field of view, or an end of the scan, cuts it.
+        gap: Whether slabs are missing in it.
+        aerated: Whether it is about as large as the other side; True without another side.
     """
 
     volume_ml: float
@@ -65,11 +65,11 @@ class Thorax:
     """The chest of a scan, on its fine grid.
 
     Attributes:
-        lungs: The lungs, 1 right, 2 left, [slab y x].
-        side: 1 where the nearest side is the right one, 2 the left one, [slab y x]; 0 beyond reach or outside the body.
+        lungs: Label map of the lungs, 1 right, 2 left, [slab y x].
+        side: Label map of the nearest side, 1 right, 2 left, [slab y x]; 0 beyond reach or outside the body.
         height: Height of every slab within the right and the left lung, 0 lowest to 1 highest, [2 slab]; NaN beyond
             its ends, and everywhere where the height is not known.
-        parts: What was seen of the right and the left side.
+        parts: How much was seen of the right and the left side.
         sides_known: Whether the network's sides agree with the body's midline; False also where there is none.
     """
 
@@ -81,7 +81,7 @@ class Thorax:
 
     @property
     def seen(self) -> bool:
-        """Whether there is enough of a chest in the scan to speak of."""
+        """Whether the scan shows enough of a chest."""
         return sum(part.volume_ml for part in self.parts) >= MIN_LUNGS_ML
 
 
@@ -93,14 +93,14 @@ def find_thorax(
     seen: np.ndarray,
     cavities: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Thorax:
-    """Makes sense of the maps of both lungs.
+    """Finds the chest from the maps of both lungs.
 
     Args:
         right: Score of the right lung, [slab y x]; NaN where nothing was seen.
-        left: Left of the left lung.
-        lps_from_fine: Their place: axial, along the patient's axes, slabs run to the head.
-        body: On the same grid.
-        seen: Where the scan measured something.
+        left: Score of the left lung, on the same grid.
+        lps_from_fine: Maps (slab, y, x, 1) to LPS in mm: axial, along the patient's axes, slabs run to the head.
+        body: Body, on the same grid.
+        seen: Mask of measured cells, bool [slab y x].
         cavities: Scores of the right and the left hemithorax; None for a model that does not know them.
     """
     step = spacing_mm(lps_from_fine)

@@ -1,4 +1,4 @@
-"""The answer as a sentence that a radiologist might have dictated, and what its reasons mean."""
+"""The answer as a sentence like a radiologist's, and its reasons in words."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ REASONS: dict[Reason, str] = {
     "gap": "slices are missing in the searched region",
     "not-aerated": "one side of the chest holds little or no aerated lung",
     "no-lung-seen": "no lung is seen in this scan",
-    "side-unknown": "left and right cannot be told in this scan",
-    "height-unknown": "the scan cuts the lung, so its thirds cannot be told",
+    "side-unknown": "left and right are unknown in this scan",
+    "height-unknown": "the scan cuts the lung, so its thirds are unknown",
     "extent-unknown": "how much of the searched region this scan shows is not known",
-    "wider-than-trained": "the searched region holds more than lungs and pleura, all that this model was taught",
+    "wider-than-trained": "the searched region holds more than lungs and pleura, all that this model was trained on",
     "uncalibrated": "this model's score for it has not been calibrated",
     "between-thresholds": "the evidence is weak either way",
     "size-mismatch": "nothing of the requested size",
@@ -30,22 +30,22 @@ REASONS: dict[Reason, str] = {
 """What the codes of ``Decision.reasons`` mean, in words."""
 
 NOTES: tuple[Reason, ...] = ("hedge-ignored", "height-by-estimate", "location-unchecked", "attribute-unchecked")
-"""Reasons that say what of the query was not answered; they do not change the state."""
+"""Reasons for parts of the query without an answer; they do not change the state."""
 
 CHECKED = ("solid", "part_solid", "ground_glass", "spiculated")
-"""Attributes that the shipped model saw in training, true and false."""
+"""Attributes in the training of the shipped model, true and false."""
 
 
 def write_sentence(
     query: Query, decision: Decision, instances: Sequence[Instance], others: Sequence[Instance] = ()
 ) -> str:
-    """Says what was found, where, how sure that is and why it is no surer.
+    """The sentence: what was found, where, how certain it is and why not more certain.
 
     Args:
-        query: What was asked.
+        query: The query.
         decision: Present, absent or unsure.
-        instances: What was outlined, the surest first.
-        others: What else is there, of another size than requested.
+        instances: Outlined instances, highest score first.
+        others: Instances of another size than requested.
     """
     parts = []
     if query.unknown_words:
@@ -70,7 +70,7 @@ def write_sentence(
 
 
 def _unanswered(query: Query, decision: Decision) -> list[str]:
-    """What of the query was understood and not answered."""
+    """Parts of the query that were understood and have no answer."""
     parts = []
     lobes = [location.name for location in query.locations if location.id in LOBES]
     if lobes and "no-lung-seen" not in decision.reasons:
@@ -86,7 +86,7 @@ def _unanswered(query: Query, decision: Decision) -> list[str]:
 
 
 def _why(reason: Reason, decision: Decision) -> str:
-    """A reason in words, with how much was seen where that is what it is about."""
+    """A reason in words, with the assessed share where the reason is about it."""
     seen = 100 * decision.assessed_fraction
     if reason in ("outside-field-of-view", "gap") and decision.assessed_fraction < 0.995:
         what = "lies in the scan" if reason == "outside-field-of-view" else "was measured, slices are missing"
@@ -99,7 +99,7 @@ def _why(reason: Reason, decision: Decision) -> str:
 
 
 def subject_of(query: Query) -> str:
-    """What was asked for, in the lexicon's own words: ``ground-glass opacity in the left lung``."""
+    """The queried term in the lexicon's own words: ``ground-glass opacity in the left lung``."""
     side, structure = query.side, query.structure
     if query.finding is None:
         name = structure.name if structure else query.text

@@ -1,4 +1,4 @@
-"""The content of a lexicon's YAML, checked as it is read: what is wrong is named with its place."""
+"""The content of a lexicon's YAML, checked as it is read; errors name their place."""
 
 from __future__ import annotations
 
@@ -32,17 +32,18 @@ _HEDGE = ("before", "predicate", "after")
 
 @dataclass(frozen=True)
 class Content:
-    """Everything a lexicon knows.
+    """The content of a lexicon.
 
     Attributes:
         name: Name of the lexicon.
-        terms: By id, in the order of the file.
-        negation: Phrases by pattern: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` and ``exclusion``.
-        hedge: Phrases by pattern: ``before``, ``predicate`` and ``after``.
+        terms: Terms by id, in the order of the file.
+        negation: Negating phrases by pattern: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` and
+            ``exclusion``.
+        hedge: Hedging phrases by pattern: ``before``, ``predicate`` and ``after``.
         not_understood: Phrases that are reported as not understood although their words are known.
-        abbreviations: What each stands for.
-        spelling: Other spellings, to the one of the terms.
-        readings: Other words, to those of the terms; understood, but never written.
+        abbreviations: Long form of each abbreviation.
+        spelling: Usual spelling of each other spelling.
+        readings: Words of the terms for other words; understood, but never written.
         function: Words without a meaning of their own that stay in a phrase.
         filler: Words without a meaning of their own that are left out of it.
     """
@@ -63,10 +64,10 @@ def read_content(path: Path) -> Content:
     """Reads a lexicon's file.
 
     Args:
-        path: YAML; see ``radiology_configs/lexicons/chest_ct.yaml``.
+        path: YAML file; see ``radiology_configs/lexicons/chest_ct.yaml``.
 
     Raises:
-        ConfigError: If it cannot be read, or something in it is not as it should be; the place is named.
+        ConfigError: If it cannot be read, or its content is wrong; the place is named.
     """
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from tips_med.configs import config_names, config_path
@@ -21,14 +21,15 @@ class Lexicon:
     """The terms that queries may use, and the words they are written in.
 
     Args:
-        content: What a lexicon's file holds.
+        content: Content of a lexicon file.
+        text: Text of the file, which travels with a model; empty where there is none.
 
     Raises:
         ConfigError: If the same words stand for two terms of one kind.
     """
 
-    def __init__(self, content: Content) -> None:
-        self.content = content
+    def __init__(self, content: Content, text: str = "") -> None:
+        self.content, self.text = content, text
         self.name = content.name
         self._entries = _entries(content)
         expansions = {
@@ -51,10 +52,12 @@ class Lexicon:
         """
         name = str(name_or_path)
         if name.endswith((".yaml", ".yml")):
-            return cls(read_content(Path(name)))
-        if name not in config_names("lexicons") and name in plugin_names("lexicons"):
-            return cls(read_content(Path(load_plugin("lexicons", name))))
-        return cls(read_content(config_path("lexicons", name)))
+            path = Path(name)
+        elif name not in config_names("lexicons") and name in plugin_names("lexicons"):
+            path = Path(load_plugin("lexicons", name))
+        else:
+            path = config_path("lexicons", name)
+        return cls(read_content(path), path.read_text(encoding="utf-8"))
 
     @property
     def terms(self) -> tuple[Term, ...]:
@@ -94,28 +97,34 @@ class Lexicon:
 
     @cached_property
     def _suggestible(self) -> tuple[str, ...]:
-        """Words that say something: the vocabulary but for function words."""
+        """Words with a meaning: the vocabulary without function words."""
         return tuple(word for word in self.vocabulary if word not in self.content.function)
 
     def parse(self, text: str, *, as_written: bool = False) -> Query:
         """Understands a text.
 
         Args:
-            text: At most 300 characters: ``ground-glass opacity left lung``.
-            as_written: Leave synonyms that are kept from training in the phrase, to test what a text tower makes of
-                them; otherwise they are said there in the term's usual words.
+            text: Query of at most 300 characters: ``ground-glass opacity left lung``.
+            as_written: Keep held-out synonyms in the phrase, to test a text tower with them; otherwise the term's usual
+                words replace them.
 
         Returns:
             The query; words that are not understood are named in it, never dropped.
 
         Raises:
-            QueryError: If the text names nothing to look for, several findings at once, or contradicts itself.
+            QueryError: If the text names nothing to search, several findings at once, or contradicts itself.
         """
         return self._parser.parse(text, as_written=as_written)
 
     def suggest(self, word: str, count: int = 3) -> tuple[str, ...]:
         """Gives the known words that are written most like an unknown one, the nearest first; maybe none."""
         return tuple(difflib.get_close_matches(word.lower(), self._suggestible, n=count, cutoff=0.78))
+
+
+@cache
+def load_lexicon(name: str) -> Lexicon:
+    """A lexicon, loaded once."""
+    return Lexicon.load(name)
 
 
 def _entries(content: Content) -> Mapping[tuple[str, ...], tuple[Entry, ...]]:

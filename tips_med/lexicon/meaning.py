@@ -1,4 +1,4 @@
-"""From matched words to what is asked: one finding, one structure, one side; contradictions are refused."""
+"""From matched words to a query: one finding, one structure, one side; contradictions are refused."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Match:
     """Words that were matched to one meaning.
 
     Attributes:
-        role: What they do in the query.
-        words: Normalised, abbreviations written out.
+        role: Role of the words in the query.
+        words: Normalised words, abbreviations written out.
         start: Index of the first character in the text as typed.
-        end: Index after the last one.
-        term: The term they name.
-        pattern: How a negation or hedge is written: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
+        end: Index after the last character.
+        term: Term that the words name, if any.
+        pattern: Form of a negation or hedge: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
             ``exclusion``; of a function word: ``filler`` or nothing.
-        attribute: What they mean beside another finding.
-        size_mm: Size of a measurement.
+        attribute: Meaning of the words beside another finding, if any.
+        size_mm: Size of a measurement in mm.
     """
 
     role: Role
@@ -44,18 +44,18 @@ class Match:
 
 
 def resolve(query: Query, matches: Sequence[Match], terms: Mapping[str, Term]) -> Query:
-    """Puts matches together to what is asked.
+    """Makes the query from its matches.
 
     Args:
-        query: With its text, spans, words and suggestions.
-        matches: In the order of the text.
+        query: Query with its text, spans, words and suggestions.
+        matches: Matches in the order of the text.
         terms: All terms by id.
 
     Returns:
         The query with all its fields.
 
     Raises:
-        QueryError: If there is nothing to look for, or more than one thing, or a contradiction.
+        QueryError: If there is nothing to search, or more than one thing, or a contradiction.
     """
     text = query.text
     _refuse_nothing(query, matches)
@@ -66,7 +66,7 @@ def resolve(query: Query, matches: Sequence[Match], terms: Mapping[str, Term]) -
     if finding is None and structure is None:
         raise QueryError(
             f"{text!r} names no finding and no structure",
-            expected="what to look for",
+            expected="a finding or structure to search",
             remedy='name it, as in "small nodule left lung"',
             code="nothing-to-find",
         )
@@ -94,7 +94,7 @@ def _refuse_nothing(query: Query, matches: Sequence[Match]) -> None:
     near = ", ".join(f"{found} for {word!r}" for word, founds in query.suggestions for found in founds[:2])
     example = 'try "ground-glass opacity left lung" or "nodule in the right upper lobe"'
     raise QueryError(
-        f"no word of {query.text!r} names anything to look for",
+        f"no word of {query.text!r} names a finding or structure",
         expected="a finding or a structure of the lexicon",
         remedy=f"did you mean {near}? Otherwise {example}" if near else example,
         code="unknown-words",
@@ -107,7 +107,7 @@ def _finding(text: str, findings: tuple[Term, ...]) -> Term | None:
         raise QueryError(
             f"{text!r} names {len(findings)} findings: {names}",
             expected="one finding",
-            remedy="ask one query for each",
+            remedy="make one query for each",
             code="several-findings",
         )
     return findings[0] if findings else None
@@ -122,14 +122,14 @@ def _structure(
 ) -> Term | None:
     """The most specific of the structures named, or else the one that a location is part of.
 
-    A location tells no structure where the finding has one of its own: a pneumothorax at the apex is not in the lung.
+    A location implies no structure where the finding has one of its own: a pneumothorax at the apex is not in the lung.
     """
     specific = [one for one in named if not any(one.id in _around(other, terms) for other in named)]
     if len(specific) > 1:
         raise QueryError(
             f"{text!r} names {len(specific)} structures: {' and '.join(one.name for one in specific)}",
             expected="one structure",
-            remedy="ask one query for each",
+            remedy="make one query for each",
             code="several-structures",
         )
     structure = specific[0] if specific else None
@@ -143,7 +143,7 @@ def _structure(
             structure = implied
         elif structure.id not in location.structures:
             raise QueryError(
-                f"{text!r} asks for the {location.name} of the {structure.name}",
+                f"{text!r} names the {location.name} of the {structure.name}",
                 expected=f"a part of the {structure.name}",
                 remedy="name another part, or none",
                 code="contradiction",
@@ -170,9 +170,9 @@ def _side(text: str, matches: Sequence[Match], locations: tuple[Term, ...]) -> S
         apart = any(match.role != "side" and match.words[0] not in _JOINTS for match in between)
         if not joined or (apart and len(locations) > 1):
             raise QueryError(
-                f"{text!r} asks for the left and the right side at once",
+                f"{text!r} names the left and the right side at once",
                 expected="one side, or both",
-                remedy='ask one query for each side, or say "both" or "bilateral"',
+                remedy='make one query for each side, or write "both" or "bilateral"',
                 code="contradiction",
             )
         side = "both"
@@ -181,7 +181,7 @@ def _side(text: str, matches: Sequence[Match], locations: tuple[Term, ...]) -> S
             continue
         if side is not None and side != location.side:
             raise QueryError(
-                f"{text!r} asks for the {location.name}, which only the {location.side} side has",
+                f"{text!r} names the {location.name}, which only the {location.side} side has",
                 expected=f"the {location.side} side",
                 remedy="leave the side out, or name another part",
                 code="contradiction",
@@ -196,7 +196,7 @@ def _negated(text: str, matches: Sequence[Match]) -> bool:
         raise QueryError(
             f"{text!r} negates twice",
             expected="at most one negation",
-            remedy='say it once, as in "no pleural effusion"',
+            remedy='negate once, as in "no pleural effusion"',
             code="double-negation",
         )
     if not negations:
@@ -208,8 +208,8 @@ def _negated(text: str, matches: Sequence[Match]) -> bool:
     ):
         what = repr(text[after.start : after.end]) if after else "something else"
         raise QueryError(
-            f"in {text!r} the negation applies to {what}, not to what is looked for",
-            expected="a negation of what is looked for, or none",
+            f"in {text!r} the negation applies to {what}, not to what is searched",
+            expected="a negation of what is searched, or none",
             remedy="leave that part out, or name the side, the place or the kind that is meant instead",
             code="negated-qualifier",
         )
@@ -217,7 +217,7 @@ def _negated(text: str, matches: Sequence[Match]) -> bool:
 
 
 def _of_a_subject(text: str, matches: Sequence[Match], at: int, after: Match) -> bool:
-    """Whether a negation that something follows is of what is looked for: not so in "mass without spiculation"."""
+    """Whether a negation that something follows is of what is searched: not so in "mass without spiculation"."""
     if after.role in _QUALIFIERS and matches[at].pattern == "bare":
         return False
     if any(match.role in _SUBJECTS for match in matches[:at]):
@@ -241,7 +241,7 @@ def _size(text: str, matches: Sequence[Match]) -> float | None:
         raise QueryError(
             f"{text!r} names {len(sizes)} sizes",
             expected="one size",
-            remedy="ask one query for each finding",
+            remedy="make one query for each finding",
             code="several-sizes",
         )
     return next(iter(sizes), None)

@@ -42,7 +42,7 @@ _AWAY = {
     "caudal",
     "off",
 }
-"""After a length these say that it is a distance."""
+"""Words that make the length before them a distance."""
 
 _MUTE = ("negation", "hedge", "measurement", "unknown")
 
@@ -52,9 +52,9 @@ class Entry:
     """One meaning of a sequence of words.
 
     Attributes:
-        role: What it does in a query.
-        term: The term it names, if it names one.
-        pattern: How a negation or hedge is written: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
+        role: Role of the words in a query.
+        term: Term that the words name, if any.
+        pattern: Form of a negation or hedge: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
             ``exclusion``; of a function word: ``filler`` if it is left out of the phrase.
     """
 
@@ -75,7 +75,7 @@ class Parser:
         entries: Meanings of sequences of words.
         expansions: Sequences of words that stand for others: abbreviations, spellings.
         terms: All terms by id.
-        suggest: Gives known words that are written like an unknown one.
+        suggest: Function that returns known words spelled like an unknown one.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Parser:
             raise QueryError(
                 f"the query has {len(text)} characters",
                 expected=f"at most {MAX_CHARACTERS}",
-                remedy="ask one finding at a time",
+                remedy="query one finding at a time",
                 code="query-too-long",
             )
         matches = _attributes_where_a_finding_is(self._match(_joined_levels(self._expand(tokenize(text)))))
@@ -165,7 +165,7 @@ class Parser:
 
 
 def _said(match: Match) -> tuple[str, ...]:
-    """The words for a text tower: a synonym that training never saw is said in the term's usual words."""
+    """The words for a text tower: the term's usual words replace a held-out synonym."""
     if match.term is None:
         return match.words
     return match.term.taught(match.words)

@@ -18,7 +18,7 @@ class Code:
         scheme: Coding Scheme Designator: ``SCT`` or ``DCM``.
         value: Code Value.
         meaning: Code Meaning.
-        source: Where the code was taken from, for example ``DICOM PS3.16 CID 6104``.
+        source: Source of the code, for example ``DICOM PS3.16 CID 6104``.
     """
 
     scheme: str
@@ -32,10 +32,10 @@ class Form:
     """One way to write a term.
 
     Attributes:
-        text: As it is written: ``ground-glass opacities``.
-        words: As it is matched, lowercase and split at hyphens: ``("ground", "glass", "opacities")``.
+        text: Text as written: ``ground-glass opacities``.
+        words: Words to match, lowercase and split at hyphens: ``("ground", "glass", "opacities")``.
         number: ``adjective`` for forms that stand before a noun, as ``pulmonary`` for lung.
-        held_out: Left out of the phrases for training, so that it can test what was learned.
+        held_out: Whether the form is left out of training phrases, to test the model with it.
     """
 
     text: str
@@ -46,20 +46,20 @@ class Form:
 
 @dataclass(frozen=True)
 class Term:
-    """Something that a query may name. It says nothing of what a model can find: that is kept with the weights.
+    """A term that a query may name. Which terms a model can find is in the card of its weights.
 
     Attributes:
         id: Stable name, for code: ``ground_glass_opacity``.
-        kind: What part of a query it is.
-        name: For people: ``ground-glass opacity``.
-        forms: All the ways to write it, the usual one first.
-        code: None when no code is known for certain.
+        kind: Kind of term: its part in a query.
+        name: Display name: ``ground-glass opacity``.
+        forms: All forms, the usual one first.
+        code: Verified code; None without one.
         paired: Whether the body has a left and a right one (structures).
         within: The structure that it is part of (structures), or that it always lies in (findings): an effusion at the
             lung base is not in the lung.
-        structures: Where a location can be; the first is meant when the query names none. Empty: anywhere.
-        side: The only side that has it: the lingula is of the left lung (locations).
-        kinds: Ids of the findings that are kinds of it: a mass is a lesion (findings).
+        structures: Structures that a location can be in; the first is meant when the query names none. Empty: any.
+        side: Only side that has it: the lingula is of the left lung (locations).
+        kinds: Ids of findings that are kinds of it: a mass is a lesion (findings).
         window: Display window that it is read in on CT: ``lung``, ``bone``, or ``organ``: that of the structure that
             the query names. Soft tissue when None.
     """

@@ -38,10 +38,10 @@ class Token:
     """A word, a mark or a size.
 
     Attributes:
-        word: Normalised: lowercase, plain dashes and quotes, no possessive.
+        word: Normalised word: lowercase, plain dashes and quotes, no possessive.
         start: Index of its first character in the text as typed.
         end: Index after its last character.
-        size_mm: The length it states, if it is a size.
+        size_mm: Length in mm, if the token is a size.
     """
 
     word: str
@@ -54,7 +54,7 @@ def words_of(text: str) -> tuple[str, ...]:
     """Gives the words of a text as they are matched.
 
     Args:
-        text: ``Ground-glass opacity``.
+        text: Text, such as ``Ground-glass opacity``.
 
     Returns:
         ``("ground", "glass", "opacity")``.

@@ -26,9 +26,9 @@ class Span:
     """A stretch of the text with one meaning.
 
     Attributes:
-        text: As typed: ``text[start:end]`` of the query.
-        role: What it does in the query.
-        term_id: The term it names; None for roles without terms.
+        text: Text as typed: ``text[start:end]`` of the query.
+        role: Role of the span in the query.
+        term_id: Id of the named term; None for roles without terms.
         start: Index of its first character in the query's text.
         end: Index after its last character.
     """
@@ -55,23 +55,23 @@ class PhraseWord:
 
 @dataclass(frozen=True)
 class Query:
-    """A question to a scan, as it was understood.
+    """A query to a scan, as parsed.
 
     Attributes:
-        text: As typed.
-        finding: What is looked for; None when only a structure is.
-        structure: The organ or part of the body it is looked for in, stated or implied ("lower lobe" implies lung).
-        side: Side of the patient.
-        locations: Parts of the structure.
-        attributes: What the finding is like.
-        negated: Whether the text says that it is not there.
-        hedged: Whether the text says that it is not certain.
-        measurement_mm: The size in the text, the longest where there are two ("32 x 21 mm").
-        spans: Every word of the text, in order.
-        words: What the text tower gets, with the span that each word came from. Abbreviations are written out,
-            and synonyms that are kept from training are said in usual words; negation, hedges, sizes and unknown words
+        text: Text as typed.
+        finding: Queried finding; None when only a structure is queried.
+        structure: Organ or part of the body to search, stated or implied ("lower lobe" implies lung).
+        side: Side of the patient; None when no side is named.
+        locations: Named parts of the structure.
+        attributes: Named attributes of the finding.
+        negated: Whether the text negates the finding.
+        hedged: Whether the text hedges the finding.
+        measurement_mm: Size in the text in mm, the longest where there are two ("32 x 21 mm"); None without one.
+        spans: All words of the text, in order.
+        words: Words for the text tower, with the span that each word came from. Abbreviations are written out,
+            and usual words replace held-out synonyms; negation, hedges, sizes and unknown words
             are left out, for they do not say where something is.
-        suggestions: For unknown words, the nearest known ones: ``(("noduel", ("nodule", "nodules")),)``.
+        suggestions: Nearest known words for each unknown word: ``(("noduel", ("nodule", "nodules")),)``.
     """
 
     text: str

@@ -23,10 +23,10 @@ def rows_of(
 
     Args:
         layout: One of ``LAYOUTS``.
-        folder: Its root.
-        phrases: For Decathlon and TotalSegmentator, a phrase for a label's name: ``{"cancer": "lung mass"}``; names
-            that are not among them are used as they are.
-        images: For ReXGroundingCT, the folder of the CT volumes, which CT-RATE gives out; searched with subfolders.
+        folder: Root folder of the dataset.
+        phrases: Phrase for each label name, for Decathlon and TotalSegmentator: ``{"cancer": "lung mass"}``; other
+            names are used as they are.
+        images: Folder of the CT volumes from CT-RATE, for ReXGroundingCT; searched with subfolders.
 
     Raises:
         ManifestError: The layout is not known, or the folder is not of it.
@@ -44,7 +44,7 @@ def from_decathlon(folder: Path, phrases: Mapping[str, str]) -> list[Row]:
     """A task of the Medical Segmentation Decathlon (Antonelli 2022): ``dataset.json``, ``imagesTr``, ``labelsTr``.
 
     Cases are patients. A tenth of them, chosen by a hash of the name, is ``val`` and a tenth ``test``; the task's own
-    test images have no labels and are left out. Label 0 and labels called background are not asked for.
+    test images have no labels and are left out. Label 0 and labels called background are not queried.
     """
     about = _json(folder / "dataset.json")
     try:
@@ -66,8 +66,8 @@ def from_decathlon(folder: Path, phrases: Mapping[str, str]) -> list[Row]:
 def from_totalsegmentator(folder: Path, phrases: Mapping[str, str]) -> list[Row]:
     """The TotalSegmentator dataset (Wasserthal 2023): ``sNNNN/ct.nii.gz``, ``sNNNN/segmentations/NAME.nii.gz``.
 
-    Splits are those of ``meta.csv``, where it is there, else by a hash as for Decathlon. An empty mask says that the
-    structure is not in the scan: it was looked for in all of them.
+    Splits are those of ``meta.csv``, where it is there, else by a hash as for Decathlon. An empty mask means
+    that the structure is not in the scan: the dataset covers all of its structures in all scans.
     """
     scans = sorted(folder.glob("*/ct.nii.gz"))
     if not scans:

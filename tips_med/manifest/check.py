@@ -1,4 +1,4 @@
-"""Checks a manifest against its files: everything that would go wrong in training, said before it."""
+"""Checks a manifest against its files, and reports errors before training."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class ManifestProblem:
     """Something wrong with a row, or with several.
 
     Attributes:
-        line: Line of the manifest.
+        line: Line in the manifest, from 1.
         code: A short stable name: ``other-grid``, ``empty-mask``, ``two-splits``.
-        text: In words.
-        fatal: Whether training and evaluation would be wrong with it; others are worth knowing.
+        text: Problem in words.
+        fatal: Whether training and evaluation would be wrong with it; other problems are warnings.
     """
 
     line: int
@@ -37,12 +37,12 @@ class CheckReport:
     """What a manifest holds, and what is wrong with it.
 
     Attributes:
-        problems: In the order of the lines.
-        counts: Rows by (term, split, what): ``present``, ``absent``, ``unknown``, and ``outlined`` for those with a
-            mask.
-        rows: How many.
-        scans: How many different ones.
-        patients: Likewise.
+        problems: Problems in the order of the lines.
+        counts: Number of rows by (term, split, label): ``present``, ``absent``, ``unknown``, and ``outlined`` for those
+            with a mask.
+        rows: Number of rows.
+        scans: Number of different scans.
+        patients: Number of different patients.
     """
 
     problems: tuple[ManifestProblem, ...]
@@ -77,8 +77,8 @@ class UnusableManifestError(ManifestError):
     """A manifest that was checked and cannot be used; its text is the whole table.
 
     Args:
-        report: What was found.
-        path: The manifest.
+        report: Result of the check.
+        path: Path of the manifest.
     """
 
     code = "manifest-problems"
@@ -99,8 +99,8 @@ def check_rows(
 
     Args:
         rows: Rows of one manifest, all splits.
-        lexicon: The language of the model.
-        progress: Called with (scans done, scans in all).
+        lexicon: Lexicon of the model.
+        progress: Called with (scans done, total scans).
     """
     problems = _patients_in_two_splits(rows) + _twice(rows)
     counts: Counter[tuple[str, str, str]] = Counter()

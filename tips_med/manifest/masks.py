@@ -17,7 +17,7 @@ from tips_med.scan import Scan
 from tips_med.shapes import Affine, Mask
 
 _TOLERANCE = 0.05
-"""Of a voxel, by which a mask's grid may miss the scan's: headers round."""
+"""Tolerance, as a share of a voxel, between the grids of mask and scan: headers round."""
 _IMAGES = (".nii", ".nii.gz", ".nrrd", ".mha")
 
 
@@ -25,15 +25,15 @@ def read_mask(path: str | Path, scan: Scan, part: str | None = None) -> Mask:
     """Reads a mask and brings it onto a scan's grid, without interpolation.
 
     Args:
-        path: An image, a DICOM SEG or an RTSTRUCT. An image or SEG may have its axes turned or flipped, or cover a
-            part of the scan, as long as its voxels are the scan's.
-        scan: Whose grid to use.
-        part: Of an image, a label value or several (``2`` or ``1,3``), everything above 0 when None; of a 4-D NIfTI,
-            ``first:N`` or ``last:N``, its index from 0 along that axis. Of a SEG, number or label of a segment; of an
-            RTSTRUCT, name of an ROI; None where there is only one.
+        path: Path of an image, a DICOM SEG or an RTSTRUCT. An image or SEG may have its axes turned or flipped, or
+            cover a part of the scan, as long as its voxels are the scan's.
+        scan: Scan whose grid is used.
+        part: Part of the file. For an image, a label value or several (``2`` or ``1,3``), everything above 0 when None;
+            for a 4-D NIfTI, ``first:N`` or ``last:N``, its index from 0 along that axis. For a SEG, number or label of
+            a segment; for an RTSTRUCT, name of an ROI; None where there is only one.
 
     Returns:
-        [k j i], on the scan's grid.
+        The mask, bool [k j i], on the scan's grid.
 
     Raises:
         ManifestError: ``other-grid``, ``other-frame``, ``no-such-part``, ``several-parts``, ``outside``,
@@ -58,10 +58,10 @@ def place_on(voxels: np.ndarray, lps_from_kji: Affine, scan: Scan, path: Path) -
     """Puts a mask whose voxels are some of the scan's at their place in it.
 
     Args:
-        voxels: bool [k j i] in the mask's own axis order.
-        lps_from_kji: Its place.
-        scan: Whose grid to use.
-        path: For messages.
+        voxels: Mask, bool [k j i] in its own axis order.
+        lps_from_kji: Maps (k, j, i, 1) of ``voxels`` to LPS in mm.
+        scan: Scan whose grid is used.
+        path: Path of the mask, for messages.
 
     Raises:
         ManifestError: ``other-grid`` when its voxels are not the scan's.

@@ -81,9 +81,9 @@ def other_finding(query: Query, finding: str, lexicon: Lexicon) -> str | None:
     """The phrase with its finding replaced by another term; None for a phrase without a finding.
 
     Args:
-        query: What was asked.
+        query: Parsed phrase.
         finding: Id of the other term.
-        lexicon: The language.
+        lexicon: Lexicon of the phrase.
     """
     if query.finding is None or query.finding.id == finding:
         return None
@@ -98,9 +98,9 @@ def other_structure(query: Query, structure: str, lexicon: Lexicon) -> str | Non
     The side goes with the structure where the other one has none: a mass of the left lung is none of the liver.
 
     Args:
-        query: What was asked.
+        query: Parsed phrase.
         structure: Id of the other term.
-        lexicon: The language.
+        lexicon: Lexicon of the phrase.
     """
     if query.structure is None or query.structure.id == structure or query.locations:
         return None

@@ -28,18 +28,18 @@ class ManifestError(TipsMedError):
 
 @dataclass(frozen=True)
 class Row:
-    """A phrase and what is known of it in a scan.
+    """A phrase and its truth in a scan.
 
     Attributes:
-        scan: DICOM folder, or a file of a volume.
+        scan: Path of a DICOM folder, or of a volume file.
         phrase: A query, or a sentence of a report.
-        mask: NIfTI (or NRRD, MHA), DICOM SEG or RTSTRUCT; None for a weak pair.
-        part: Which part of the mask: see ``read_mask``; None for all of it.
-        label: Whether what the phrase names is in the scan. When left out: ``present`` with a mask; without one, what
-            the phrase says (a negated phrase says ``absent``), which ``resolved`` fills in.
-        patient: Never in two splits, and drawn as one for intervals; the scan's own path when left out.
-        split: ``train``, ``val``, ``test`` or any other name.
-        line: Line of the manifest, for messages; 0 when made in Python.
+        mask: Path of a NIfTI (or NRRD, MHA), DICOM SEG or RTSTRUCT file; None for a weak pair.
+        part: Part of the mask file, see ``read_mask``; None for all of it.
+        label: Whether the scan has what the phrase names. When left out: ``present`` with a mask; without one it
+            follows the phrase (``absent`` for a negated phrase), and ``resolved`` fills it in.
+        patient: Key of the patient, never in two splits, unit of the bootstrap; the scan's own path when left out.
+        split: Name of the split: ``train``, ``val``, ``test`` or any other name.
+        line: Line in the manifest, from 1, for messages; 0 when made in Python.
     """
 
     scan: Path
@@ -71,8 +71,8 @@ def read_manifest(path: str | Path, split: str | None = None) -> list[Row]:
     """Reads all rows of a manifest, or those of one split.
 
     Args:
-        path: A ``.csv`` or ``.jsonl`` file, UTF-8. Relative paths in it are meant from its folder.
-        split: Only these rows.
+        path: Path of a ``.csv`` or ``.jsonl`` file, UTF-8. Relative paths in it start at its folder.
+        split: Split to read; None for all rows.
 
     Raises:
         ManifestError: It cannot be read, a row is wrong (the line is named), or no row is left.

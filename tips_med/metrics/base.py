@@ -23,9 +23,9 @@ class Interval:
     """A value with its percentile bootstrap interval; NaN where it is not defined.
 
     Attributes:
-        value: Value of all cases.
-        low: Lower end.
-        high: Upper end.
+        value: Value over all cases.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
     """
 
     value: float
@@ -57,7 +57,7 @@ class CaseMetric(Metric):
 
     @property
     def cases(self) -> int:
-        """How many cases were seen."""
+        """The number of added cases."""
         return len(dim_zero_cat(self.rows)) if len(self.rows) else 0
 
     def extend(self, other: CaseMetric) -> None:
@@ -78,12 +78,12 @@ class CaseMetric(Metric):
         a patient is a patient of its own.
 
         Args:
-            draws: How often patients are drawn with replacement.
-            confidence: Of the interval.
-            seed: Of the draws.
+            draws: Number of draws of patients with replacement, 1 or more.
+            confidence: Confidence level of the interval, 0 to 1.
+            seed: Random seed of the draws (integer, 0 or more).
 
         Returns:
-            By name; without ends (NaN) where all cases are of one patient, who says nothing of others.
+            Intervals by name; without ends (NaN) where all cases are of one patient.
         """
         if not len(self.rows):
             return {}
@@ -110,7 +110,7 @@ class CaseMetric(Metric):
 
 
 class GroundingMetric(CaseMetric):
-    """A metric that is fed whole answers, so that ``evaluate`` can use it without knowing it.
+    """A metric of whole answers, so that ``evaluate`` can use it without knowing it.
 
     A package adds one by an entry point of the group ``tips_med.metrics`` that names a subclass. Its class docstring's
     first line stands beside its values on the page.
@@ -118,13 +118,13 @@ class GroundingMetric(CaseMetric):
 
     @abstractmethod
     def update(self, grounding: Grounding, truth: Mask | None, label: str, *, patient: str | None = None) -> None:
-        """Adds an answered row; ends with ``_add`` where it can say something, and does nothing otherwise.
+        """Adds an answered row; ends with ``_add`` where the metric applies, and does nothing otherwise.
 
         Args:
-            grounding: The answer.
-            truth: The outlined mask on the scan's grid, [k j i]; None where nobody outlined it.
-            label: ``present``, ``absent`` or ``unknown``.
-            patient: Whose scan it is.
+            grounding: Answer to the row.
+            truth: True mask on the scan's grid, bool [k j i]; None where there is no outline.
+            label: True label: ``present``, ``absent`` or ``unknown``.
+            patient: Key of the patient.
         """
 
 

@@ -15,9 +15,9 @@ def find_components(mask: Mask, min_voxels: int = 10, max_instances: int = 50) -
     """The 18-connected components of a mask, the largest first.
 
     Args:
-        mask: [k j i].
-        min_voxels: Components with fewer are dropped.
-        max_instances: Components kept; later ones are dropped.
+        mask: Mask, bool [k j i].
+        min_voxels: Minimum number of voxels; smaller components are dropped.
+        max_instances: Maximum number of components; the largest are kept.
 
     Returns:
         Labels from 1, int32 [k j i], and their number.
@@ -39,11 +39,11 @@ def count_instances(
     """Components matched one to one, the pair with the highest Dice first, as long as it reaches ``min_dice``.
 
     Args:
-        mask: Predicted, [k j i].
-        truth: On the same grid.
-        min_dice: Min dice of a match.
+        mask: Predicted mask, bool [k j i].
+        truth: True mask on the same grid.
+        min_dice: Minimum Dice of a match, 0 to 1.
         min_voxels: See ``find_components``.
-        max_instances: Likewise.
+        max_instances: See ``find_components``.
 
     Returns:
         Numbers of true positive, false positive and missed components.
@@ -72,9 +72,9 @@ class InstanceDetection(CaseMetric):
     Values: ``precision``, ``recall``, ``f1``; NaN while nothing was predicted, or nothing is there.
 
     Args:
-        min_dice: Min dice of a match.
-        min_voxels: Smaller components are dropped, on either side.
-        max_instances: Components kept, the largest, on either side.
+        min_dice: Minimum Dice of a match, 0 to 1.
+        min_voxels: Minimum number of voxels; smaller components are dropped from both masks.
+        max_instances: Maximum number of components in each mask; the largest are kept.
     """
 
     higher_is_better = True

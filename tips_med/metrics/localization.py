@@ -57,7 +57,7 @@ class ThresholdIoU(CaseMetric):
     Cases whose truth is empty are left out: ``FalsePositiveVolume`` is for them.
 
     Args:
-        thresholds: Thresholds of the map.
+        thresholds: Thresholds of the map, each 0 to 1.
     """
 
     higher_is_better = True

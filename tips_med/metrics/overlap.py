@@ -16,8 +16,8 @@ def dice(mask: Mask, truth: Mask) -> float:
     """Twice the overlap over the sum of sizes (Dice 1945); 1 when both are empty, as ReXGroundingCT counts it.
 
     Args:
-        mask: Predicted, [k j i].
-        truth: On the same grid.
+        mask: Predicted mask, bool [k j i].
+        truth: True mask on the same grid.
 
     Raises:
         ValueError: They are on different grids.
@@ -33,13 +33,13 @@ def surface_dice(mask: Mask, truth: Mask, spacing_mm: tuple[float, float, float]
     Surface elements are weighted by their area, as in DeepMind's ``surface-distance``; MONAI does the work.
 
     Args:
-        mask: Predicted, [k j i].
-        truth: On the same grid.
-        spacing_mm: Spacing of the grid, in its axis order.
-        tolerance_mm: How far is near enough.
+        mask: Predicted mask, bool [k j i].
+        truth: True mask on the same grid.
+        spacing_mm: Spacing of the grid in mm, in its axis order.
+        tolerance_mm: Tolerance in mm.
 
     Returns:
-        0 to 1; 1 when both are empty, 0 when one is.
+        The share, 0 to 1; 1 when both are empty, 0 when one is.
     """
     _same_shape(mask, truth)
     if not mask.any() or not truth.any():
@@ -79,7 +79,7 @@ class HitRate(CaseMetric):
     Cases without a truth are left out: that set has none, and an empty mask is no hit.
 
     Args:
-        min_dice: What counts as a hit.
+        min_dice: Minimum Dice of a hit, 0 to 1.
     """
 
     higher_is_better = True
@@ -102,7 +102,7 @@ class SurfaceDice(CaseMetric):
     """Mean normalised surface Dice; see ``surface_dice``.
 
     Args:
-        tolerance_mm: How far is near enough.
+        tolerance_mm: Tolerance in mm.
     """
 
     higher_is_better = True

@@ -1,8 +1,8 @@
 """Does the map follow the words? Swap tests and paraphrases.
 
-A model that has learned "mass, therefore the left lower lobe" scores well until a word is changed. The swap test asks
-the same scan with one word changed (left for right, upper for lower, a finding for another one) and looks at the
-truth of the unchanged phrase: the mask has to leave it. It is Winoground's idea (Thrush 2022) for maps.
+A model that has learned "mass, therefore the left lower lobe" scores well until a word is changed. The swap test
+queries the same scan with one word changed (left for right, upper for lower, a finding for another one) and compares
+with the truth of the unchanged phrase: the mask has to leave it. It is Winoground's idea (Thrush 2022) for maps.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from tips_med.shapes import Mask
 
 
 class SwapTest(CaseMetric):
-    """Asks once with the right words and once with a word swapped; the truth is that of the right words.
+    """Compares the right words with one word swapped; the truth is that of the right words.
 
-    Only cases in which the swapped phrase is not true as well can tell anything; whoever calls makes sure of that.
+    Only cases in which the swapped phrase is false are meaningful; the caller has to ensure that.
 
     Values: ``follows``, the share of cases in which the right words overlap more with the truth than the swapped
     ones, a tie counting as a failure; ``drop``, the mean loss of Dice by swapping; ``leak``, the mean share of the
@@ -43,7 +43,7 @@ class SwapTest(CaseMetric):
 
 
 class ParaphraseStability(CaseMetric):
-    """Asks in several words that mean the same: ``stability`` is the mean Dice between all pairs of their masks.
+    """Compares wordings of one meaning: ``stability`` is the mean Dice between all pairs of their masks.
 
     ``spread`` is the mean, over cases, of the standard deviation of the probability of presence.
     """

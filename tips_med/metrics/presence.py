@@ -1,4 +1,4 @@
-"""Is it there at all? How well presence is told, and how much is marked where nothing is."""
+"""Is it there at all? Quality of the presence decision, and volume marked where nothing is."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from tips_med.shapes import Mask
 class PresenceDetection(CaseMetric):
     """AUROC, sensitivity at a specificity, and the calibration error of probabilities of presence.
 
-    Values: ``auroc``; ``sensitivity`` at the specificity asked for; ``calibration_error``, the expected calibration
-    error over ten equal bins (Naeini 2015; Guo 2017). The first two are NaN unless both classes were seen.
+    Values: ``auroc``; ``sensitivity`` at the requested specificity; ``calibration_error``, the expected calibration
+    error over ten equal bins (Naeini 2015; Guo 2017). The first two are NaN unless there are cases of both classes.
     The computation is torchmetrics'.
 
     Args:
-        specificity: At which sensitivity is told.
-        bins: Bins of the calibration error.
+        specificity: Specificity at which the sensitivity is taken, 0 to 1.
+        bins: Number of bins of the calibration error, 1 or more.
     """
 
     def __init__(self, specificity: float = 0.95, bins: int = 10) -> None:
@@ -31,7 +31,7 @@ class PresenceDetection(CaseMetric):
         self.specificity, self.bins = specificity, bins
 
     def update(self, probability: float, present: bool, *, patient: str | None = None) -> None:
-        """Adds a case: the probability that was told, and whether the finding is there."""
+        """Adds a case: the probability in the answer, and whether the finding is there."""
         self._add([probability, float(present)], patient)
 
     def summarise(self, rows: Tensor) -> dict[str, Tensor]:

@@ -59,7 +59,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Catalog:
-    """What a set of files holds."""
+    """The series and other files in a set of files."""
 
     root: Path
     series: tuple[Series, ...]
@@ -105,7 +105,7 @@ def _with_siblings(files: DicomFiles) -> Iterable[Path]:
 
 
 def pick_series(catalog: Catalog, uid: str | None) -> tuple[Series, list[str]]:
-    """The series to read, and notes on what was passed over.
+    """The series to read, and notes on what was left out.
 
     Raises:
         ReadError: ``no-such-series``, ``several-series``, ``no-dicom``, ``localizer``, ``damaged-file``, or the code

@@ -1,4 +1,4 @@
-"""What every frame of a series must have before it may become a slice; each lack is a named refusal."""
+"""Requirements on every frame of a series; a frame that fails one is refused with its name."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def check_frames(frames: Sequence[Frame], path: Path, modality: str) -> None:
     """
     for frame in frames:
         check_frame(frame, frame.path or path, modality)
-    # Unspecified (PS3.3 C.11.1.1.2: US, or nothing) does not disagree with a slice that says what a CT's unit is.
+    # Unspecified (PS3.3 C.11.1.1.2: US, or nothing) does not disagree with a slice that states the unit of a CT.
     types = {f.rescale_type.strip().upper() for f in frames} - ({"", "US"} if modality == "CT" else set())
     if len({(f.slope is None, f.intercept is None) for f in frames}) > 1 or len(types) > 1:
         raise ReadError(

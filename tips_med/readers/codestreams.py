@@ -1,6 +1,6 @@
-"""The size that a compressed frame says it has, read before a decoder is let loose on it.
+"""The size in the header of a compressed frame, read before a decoder runs on it.
 
-A codestream whose own header disagrees with Rows and Columns is refused here: decoders allocate what it says.
+A codestream whose own header disagrees with Rows and Columns is refused here: decoders allocate the size in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SIZE_MARKERS = {*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), *ra
 
 
 def check_codestream(pixel_data: bytes, index: int, layout: PixelLayout) -> None:
-    """Refuses a frame whose codestream is of another size than the header says.
+    """Refuses a frame whose codestream is of another size than the DICOM header states.
 
     Raises:
         ReadError: ``damaged-pixels``.
@@ -43,7 +43,7 @@ def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
     """Rows, columns and samples of a JPEG or JPEG-LS frame that is whole; None for any other.
 
     Segments must follow one another to the scan, Huffman tables be there for a Huffman scan, and the scan run to the
-    end of the image without a foreign marker: GDCM brings the process down, or fills up with made-up pixels, otherwise.
+    end of the image without a foreign marker: GDCM brings the process down, or returns invented pixels, otherwise.
     """
     at, size, huffman, tables = 2, None, False, False
     while frame[:2] == b"\xff\xd8" and at + 4 <= len(frame) and frame[at] == 0xFF:
@@ -75,7 +75,7 @@ def _jpeg_size(frame: bytes) -> tuple[int, int, int] | None:
 
 
 def _tables_fit(segment: bytes) -> bool:
-    """Whether the Huffman tables of a segment are of the length that their counts say (ISO 10918-1 B.2.4.2)."""
+    """Whether the Huffman tables of a segment are of the length that their counts give (ISO 10918-1 B.2.4.2)."""
     at = 0
     while at + 17 <= len(segment):
         codes = sum(segment[at + 1 : at + 17])

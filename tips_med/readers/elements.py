@@ -30,7 +30,7 @@ class Elements:
         return None
 
     def text(self, keyword: str) -> str:
-        """As text, several values joined by a backslash; empty where absent."""
+        """The value as text, several values joined by a backslash; empty where absent."""
         value = self.raw(keyword)
         if value is None:
             return ""

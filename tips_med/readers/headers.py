@@ -61,7 +61,7 @@ SPLITTERS = (
     "ContentTime",
     "SeriesTime",
 )
-"""Attributes that may tell apart several volumes of one series, most telling first."""
+"""Attributes that may distinguish volumes of one series, the most specific first."""
 
 _NUMERIC_SPLITTERS = frozenset({*SPLITTERS[:12], "SliceThickness", "AcquisitionNumber", "FrameReferenceTime"})
 
@@ -71,18 +71,18 @@ class Frame:
     """One slice: its place in the patient and the rule from stored to real values.
 
     Attributes:
-        layout: The file's pixels, or None where it has none that can be read.
+        layout: Layout of the file's pixels; None where it has none that can be read.
         number: Frame number from 1 in a multi-frame file; 0 for a classic single-frame file.
         position_mm: Image Position (Patient), the centre of the first pixel, LPS.
         orientation: Image Orientation (Patient): direction of a row (along i), then of a column (along j).
-        pixel_spacing_mm: Between rows, then between columns.
-        slope: Rescale Slope, None when absent.
-        intercept: Rescale Intercept, None when absent.
+        pixel_spacing_mm: Pixel Spacing in mm: between rows, then between columns.
+        slope: Rescale Slope; None when absent.
+        intercept: Rescale Intercept; None when absent.
         rescale_type: Rescale Type, or for PET its Units.
         padding: Inclusive range of stored values that mean "not measured".
-        stack: What frames of one volume have in common besides their geometry (kernel, frame of reference, stack).
-        splitters: Values of ``SPLITTERS`` that are present.
-        problems: What could not be parsed, in words.
+        stack: Values that frames of one volume share besides geometry (kernel, frame of reference, stack).
+        splitters: Present values of ``SPLITTERS``.
+        problems: Errors of parsing, in words.
     """
 
     layout: PixelLayout | None
@@ -121,7 +121,7 @@ class Frame:
 class Header:
     """One DICOM file.
 
-    ``patient_key`` tells patients apart without naming them: a hash of Patient ID and its issuer, empty without one.
+    ``patient_key`` distinguishes patients without naming them: a hash of Patient ID and its issuer, empty without one.
     """
 
     path: Path
@@ -219,7 +219,7 @@ def _patient_key(values: Elements) -> str:
 
 
 def _description(values: Elements) -> str:
-    """What the series is called; messages quote it, so it is dropped where someone has typed the patient into it."""
+    """The description of the series; messages quote it, so it is dropped where it contains the patient's name."""
     text = values.text("SeriesDescription")
     identity = f"{values.text('PatientName')}^{values.text('PatientID')}^{values.text('AccessionNumber')}"
     parts = {part for part in re.split(r"[\^=\s,\\]+", identity.casefold()) if len(part) > 2}

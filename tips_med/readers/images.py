@@ -34,7 +34,7 @@ _PATIENT_SPACES = frozenset(
         *("left-posterior-superior", "lps", "right-anterior-superior", "ras", "left-anterior-superior", "las"),
     }
 )
-"""NRRD's spaces that say where the patient's left is."""
+"""NRRD's spaces that define the patient's left."""
 
 _NRRD_MM = {"mm": 1.0, "millimeter": 1.0, "millimetre": 1.0, "cm": 10.0, "m": 1000.0, "um": 0.001, "\u00b5m": 0.001}
 """Millimetres of NRRD's space units."""
@@ -106,7 +106,7 @@ def _read_nifti(path: Path, phase: int | None) -> Scan:
 
 
 def _check_packed(path: Path) -> None:
-    """Refuses a name that says something else of the compression than the file: nibabel goes by the name."""
+    """Refuses a name that contradicts the compression of the file: nibabel uses the name."""
     try:
         with path.open("rb") as stream:
             start = stream.read(4)
@@ -136,7 +136,7 @@ def _check_offset(path: Path) -> None:
             (offset,) = struct.unpack_from(order + layout, start, at)
             break
     else:
-        return  # nibabel says what is wrong with it
+        return  # nibabel reports the error
     if not offset <= _MAX_OFFSET:
         raise ReadError(
             f"claims {offset:.0f} bytes before its voxels",
@@ -201,7 +201,7 @@ def _nifti_affine(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], 
     qform, q_code = header.get_qform(coded=True)
     if sform is None and qform is None:
         raise ReadError(
-            "says nothing of its orientation (sform and qform codes are both 0)",
+            "has no orientation (sform and qform codes are both 0)",
             path=path,
             expected="a sform or a qform",
             remedy="convert it again from its source",
@@ -256,7 +256,7 @@ def _nifti_affine(path: Path, header: nib.Nifti1Header, shape: tuple[int, ...], 
 
 
 def _tiny(affine: np.ndarray) -> list[str]:
-    """A note on voxels that are far too small for a patient, as in a file in metres that does not say so."""
+    """A note on voxels that are far too small for a patient, as in a file in metres without its unit."""
     if spacing_mm(affine).max() >= TINY_MM:
         return []
     size = " x ".join(f"{x:.4g}" for x in spacing_mm(affine))
@@ -315,12 +315,12 @@ def _item_bytes(pixel_id: int) -> int:
 
 @dataclass(frozen=True)
 class _ItkHeader:
-    """What SimpleITK does not look at.
+    """Header values that SimpleITK ignores.
 
     Attributes:
         compressed: Whether the data are compressed.
-        mm: Millimetres of the header's unit of length.
-        notes: What the header leaves open.
+        mm: Length of the header's unit in mm.
+        notes: Notes on what the header leaves open.
     """
 
     compressed: bool
@@ -329,7 +329,7 @@ class _ItkHeader:
 
 
 def _check_itk_header(path: Path, kind: str) -> _ItkHeader:
-    """Checks that a file says where it is: SimpleITK places an image without orientation at the origin.
+    """Checks that a file states its position: SimpleITK places an image without orientation at the origin.
 
     Raises:
         ReadError: ``damaged-file``, ``detached-data``, ``no-orientation``, ``bad-affine``.
@@ -359,7 +359,7 @@ def _check_nrrd(path: Path, text: str) -> _ItkHeader:
         )
     if "space" not in fields or "space directions" not in fields:
         raise ReadError(
-            "says nothing of its place in the patient",
+            "has no position in the patient",
             path=path,
             expected="the fields space and space directions",
             remedy="convert it again from its source",
@@ -368,7 +368,7 @@ def _check_nrrd(path: Path, text: str) -> _ItkHeader:
     space = fields["space"].lower().removesuffix("-time")
     if space not in _PATIENT_SPACES:
         raise ReadError(
-            f"its space is {fields['space']!r}, which does not say where the patient's left is",
+            f"its space is {fields['space']!r}, which does not define the patient's left",
             path=path,
             expected="left-posterior-superior, right-anterior-superior or left-anterior-superior",
             remedy="convert it again from its source",
@@ -414,7 +414,7 @@ def _check_metaimage(path: Path, text: str) -> _ItkHeader:
         )
     if not {"transformmatrix", "orientation", "rotation"} & set(fields):
         raise ReadError(
-            "says nothing of its orientation",
+            "has no orientation",
             path=path,
             expected="TransformMatrix",
             remedy="convert it again from its source",
@@ -422,7 +422,7 @@ def _check_metaimage(path: Path, text: str) -> _ItkHeader:
         )
     if "elementspacing" not in fields or "ndims" not in fields:
         raise ReadError(
-            "says nothing of its place in the patient",
+            "has no position in the patient",
             path=path,
             expected="ElementSpacing and NDims",
             remedy="convert it again from its source",

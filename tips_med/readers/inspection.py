@@ -1,4 +1,4 @@
-"""What a path holds, what is wrong with each series, and which one would be read: no pixels are decoded."""
+"""The series at a path, their problems, and which one would be read: no pixels are decoded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _RECOVERIES = {"missing-slice": "fill_gaps", "gantry-tilt": "untilt"}
 
 @dataclass(frozen=True)
 class ReadingProblem:
-    """Why something is refused, and what recovers it."""
+    """A reason for refusal, and its remedy."""
 
     code: str
     text: str
@@ -33,13 +33,13 @@ class VolumeReport:
     """One volume of a series.
 
     Attributes:
-        phase: Its number, from 1, as ``read_scan(phase=...)`` counts.
-        label: What tells it from the others; empty when alone.
-        shape: Slices, rows, columns; None where they cannot be stacked.
-        spacing_mm: Between slices, rows, columns.
-        orientation: Where slices, rows and columns run to: ``SPL`` for a plain axial scan.
-        problems: Each would have to be recovered for it to be read; empty when nothing is wrong.
-        notes: What would be said in the scan's provenance.
+        phase: Number of the volume, from 1, as in ``read_scan(phase=...)``.
+        label: Value that distinguishes it from the other volumes; empty when alone.
+        shape: Number of slices, rows, columns; None where they cannot be stacked.
+        spacing_mm: Spacing in mm: between slices, rows, columns.
+        orientation: Directions of slices, rows and columns: ``SPL`` for a plain axial scan.
+        problems: Problems that prevent reading; empty when there are none.
+        notes: Notes for the scan's provenance.
     """
 
     phase: int
@@ -76,14 +76,14 @@ class SeriesReport:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What a path holds.
+    """The content of a path.
 
     Attributes:
-        path: What was inspected.
-        series: One report a series; a file that is not DICOM counts as one.
+        path: Inspected path.
+        series: Reports of the series; a file that is not DICOM counts as one.
         would_read: UID of the series (the path, for other formats) that ``read_scan(path)`` would read; None if none.
-        reason: Why that one, or why none.
-        other_files: How many files are not DICOM.
+        reason: Reason for that choice, or for none.
+        other_files: Number of files that are not DICOM.
         damaged: Files that begin as DICOM and cannot be parsed.
     """
 
@@ -128,7 +128,7 @@ def _row(report: SeriesReport, volume: VolumeReport | None, would_read: str | No
 
 
 def inspect_path(path: str | Path) -> Inspection:
-    """Lists what is at a path, and which series would be read and why.
+    """Lists the series at a path, and which one would be read and why.
 
     Geometry is judged as ``read_scan`` judges it. Pixels are read only where slices share a position, so a file with
     damaged compressed pixels is not noticed here.

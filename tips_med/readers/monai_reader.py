@@ -32,7 +32,7 @@ class Refusal:
     """Why a path could not be read; ``ScanReader.get_data`` raises it.
 
     Attributes:
-        error: What ``read_scan`` raised.
+        error: Error that ``read_scan`` raised.
     """
 
     error: TipsMedError
@@ -44,9 +44,9 @@ class ScanReader(ImageReader):
     Padding and gaps are NaN: follow with a transform that fills them if the network cannot take NaN.
 
     Args:
-        phase: As for ``read_scan``; likewise the next two.
-        fill_gaps: Leave missing slices empty.
-        untilt: Resample a tilted stack.
+        phase: Number of the volume to read, from 1; see ``read_scan``.
+        fill_gaps: Leave missing slices empty (NaN) instead of refusing.
+        untilt: Resample a tilted stack instead of refusing.
         series: Series Instance UID, or None for the only one.
     """
 
@@ -66,7 +66,7 @@ class ScanReader(ImageReader):
         )
 
     def read(self, data: Sequence[MonaiPath] | MonaiPath, **kwargs: Any) -> Scan | Refusal:
-        """Reads one volume, or says why not: MONAI must not try another reader then."""
+        """Reads one volume, or returns the refusal: MONAI must not try another reader then."""
         names = [data] if isinstance(data, (str, PathLike)) else list(data)
         if len(names) != 1:
             return Refusal(
@@ -94,7 +94,7 @@ class ScanReader(ImageReader):
 
 
 def meta_of_scan(scan: Scan) -> dict[str, Any]:
-    """What MONAI keeps beside the data [i j k] of a scan: its affine to RAS in mm, and where it came from.
+    """The MONAI metadata of a scan [i j k]: its affine to RAS in mm, and its source.
 
     Numbers and texts only: MONAI's collation takes no lists of different lengths.
     """

@@ -26,7 +26,7 @@ def read_scan(
             files, or a NIfTI (``.nii``, ``.nii.gz``), NRRD (``.nrrd``) or MetaImage (``.mha``) file. One slice of a
             classic series stands for its series: the files beside it are read.
         series: Series Instance UID to read, where the path holds several series.
-        phase: Which volume to read, from 1, where the series holds several (times, echoes, reconstructions).
+        phase: Number of the volume to read, from 1, where the series holds several (times, echoes, reconstructions).
         fill_gaps: Leave missing slices empty (NaN) instead of refusing.
         untilt: Resample a tilted stack to an orthogonal grid instead of refusing.
 

@@ -34,11 +34,11 @@ class DicomFiles:
     """Files that may be DICOM, in a stable order.
 
     Attributes:
-        root: What the user named.
-        paths: The files.
-        single: The one slice that was named, if one was.
-        members: Names in the archive of the files that were unpacked from it.
-        broken_links: Links in the folder that lead nowhere.
+        root: Path that the user named.
+        paths: Paths of the files.
+        single: Named slice, if the path is one slice.
+        members: Name in the archive of each unpacked file.
+        broken_links: Number of links in the folder that lead nowhere.
     """
 
     root: Path
@@ -67,7 +67,7 @@ def image_format(path: Path) -> str | None:
 
 @contextmanager
 def dicom_files(path: Path) -> Iterator[DicomFiles]:
-    """The files to look for DICOM in; an archive's are unpacked to a folder that lasts as long as the context.
+    """The files to search for DICOM; an archive's are unpacked to a folder that lasts as long as the context.
 
     Raises:
         ReadError: ``not-found``, ``empty-folder``, ``not-a-scan``, or what ``zip`` and DICOMDIR refuse.
@@ -220,12 +220,12 @@ def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path) -> Path:
-    """Writes one member, never more of it than the archive's directory says."""
+    """Writes one member, never more of it than the size in the archive's directory."""
     left = member.file_size
     with archive.open(member) as source, target.open("wb") as sink:
         while block := source.read(min(1 << 20, left + 1)):
             left -= len(block)
             if left < 0:
-                raise zipfile.BadZipFile("a member is longer than the directory says")
+                raise zipfile.BadZipFile("a member is longer than its size in the directory")
             sink.write(block)
     return target

@@ -27,7 +27,7 @@ IN_PLANE_TOLERANCE_MM = 0.1
 """How far a slice may lie beside the straight line through the slices' origins."""
 
 MAX_GAP_FRACTION = 0.5
-"""Gaps are filled only while no more than this fraction of the filled stack is made up."""
+"""Maximum share of filled slices in a stack with filled gaps."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Stack:
     """Slices in order.
 
     Attributes:
-        frames: One for every slice k; None for a gap that is to be filled.
+        frames: Frame of every slice k; None for a gap that is to be filled.
         lps_from_kji: Maps (k, j, i, 1) to LPS in mm; sheared when ``tilt_deg`` is not 0.
-        tilt_deg: By how much the stack leans against its normal and must be straightened; 0 when it need not.
-        notes: What was recovered or is worth knowing.
+        tilt_deg: Tilt of the stack against its normal in degrees, to be straightened; 0 when it need not be.
+        notes: Notes on what was recovered, and other remarks.
     """
 
     frames: tuple[Frame | None, ...]
@@ -69,7 +69,7 @@ def build_stack(
 
     Args:
         frames: Frames of one volume: of one shape, spacing and orientation (see ``volumes.split_volumes``).
-        pixel_hash: Digest of a frame's pixels; asked only for frames at one and the same position.
+        pixel_hash: Function that returns a digest of a frame's pixels; called only for frames at one position.
         fill_gaps: Put empty (NaN) slices where slices are missing.
         untilt: Let a tilted stack through, to be straightened.
 
@@ -101,7 +101,7 @@ def build_stack(
     if len({frame.sop_uid for frame in frames if frame.number == 0}) < sum(frame.number == 0 for frame in frames):
         notes.append("Several slices share one SOP Instance UID, so results cannot refer to them one by one.")
     if stated and abs(stated) > TILT_TOLERANCE_DEG and not tilt and len(frames) > 1:
-        notes.append(f"Gantry/Detector Tilt says {stated:g} degrees, but the slices are stacked along their normal.")
+        notes.append(f"Gantry/Detector Tilt is {stated:g} degrees, but the slices are stacked along their normal.")
     return Stack(tuple(filled), affine, tilt, tuple(notes))
 
 

@@ -17,7 +17,7 @@ _WORTH_TELLING = 0.005
 
 
 def unit_of(modality: str, frame: Frame) -> str:
-    """``HU`` for CT, the Units of PET (``BQML``), else what Rescale Type says; empty when unspecified."""
+    """``HU`` for CT, the Units of PET (``BQML``), else Rescale Type; empty when unspecified."""
     stated = frame.rescale_type.strip().upper()
     if stated in ("US", ""):
         return "HU" if modality == "CT" else ""
@@ -28,7 +28,7 @@ def check_values(voxels: np.ndarray, modality: str, unit: str, frame: Frame, pat
     """Notes on values that are unlike the modality's, from a sample of the voxels.
 
     Raises:
-        ReadError: ``no-rescale``: a CT that does not say how its values become HU, and whose air is not near -1000.
+        ReadError: ``no-rescale``: a CT without a rescaling to HU, whose air is not near -1000.
             ``no-values``: nothing but padding.
     """
     step = max(1, round((voxels.size / _SAMPLE) ** (1 / 3)))
@@ -69,7 +69,7 @@ def check_values(voxels: np.ndarray, modality: str, unit: str, frame: Frame, pat
 
 
 def clear_undeclared_padding(voxels: np.ndarray, modality: str, unit: str) -> list[str]:
-    """Sets to NaN what a CT holds outside its field of view without saying so, in place; gives a note when it did.
+    """Sets undeclared padding of a CT outside its field of view to NaN, in place; returns a note when it did.
 
     Scanners fill the corners with a value far below air (-2048, -3024) and do not always declare it in Pixel Padding
     Value. It is taken as padding only when it is the lowest value, at or below -1500 HU, a hundred HU apart from every

@@ -1,4 +1,4 @@
-"""Which volumes a series holds: localizers set aside, times, echoes and reconstructions told apart."""
+"""The volumes of a series: localizers excluded; times, echoes and reconstructions separated."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CLOCKS = ("TriggerTime", "AcquisitionTime", "ContentTime", "FrameReferenceTime"
 
 @dataclass(frozen=True)
 class Volume:
-    """Frames that belong to one volume, and what tells it from the series' other volumes (empty when alone)."""
+    """Frames of one volume, and the label that distinguishes it from the series' other volumes (empty when alone)."""
 
     label: str
     frames: tuple[Frame, ...]
@@ -30,7 +30,7 @@ def split_volumes(frames: Sequence[Frame]) -> tuple[list[Volume], list[str]]:
 
     Frames that differ in size, spacing, orientation, frame of reference, kernel or stack are never one volume. Where
     positions then still repeat, the first attribute (or pair of attributes) of ``headers.SPLITTERS`` under which no
-    position repeats tells the volumes apart. Where nothing does, the frames stay together for ``build_stack`` to
+    position repeats distinguishes the volumes. Where nothing does, the frames stay together for ``build_stack`` to
     judge: they are copies, or a refusal.
     """
     notes = []
@@ -51,8 +51,8 @@ def split_volumes(frames: Sequence[Frame]) -> tuple[list[Volume], list[str]]:
 def _without_idle_attributes(frames: list[Frame]) -> tuple[list[Frame], list[str]]:
     """Frames without the attributes that would make nearly every slice a volume of its own, and notes on them.
 
-    What differs from slice to slice tells no volumes apart: an anonymiser gave each slice a Frame of Reference UID, or
-    a kernel's name carries a number. Whether the slices belong together is for their positions to say.
+    An attribute that differs in every slice distinguishes no volumes: an anonymiser gave each slice a Frame of
+    Reference UID, or a kernel's name carries a number. Their positions then decide whether the slices belong together.
     """
     notes = []
     for keyword in dict.fromkeys(name for frame in frames for name, _ in frame.stack):

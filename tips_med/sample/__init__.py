@@ -1,8 +1,8 @@
-"""The bundled scan: a real patient whom the shipped weights never saw, resampled. See ATTRIBUTION.md beside it."""
+"""The bundled scan: a real patient, not in the training data of the shipped weights. See ATTRIBUTION.md beside it."""
 
 from pathlib import Path
 
 
 def sample_path() -> Path:
-    """Where the bundled scan lies."""
+    """The path of the bundled scan."""
     return Path(__file__).resolve().parent / "QIN-LSC-0064.nii.gz"

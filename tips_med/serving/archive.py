@@ -20,7 +20,7 @@ class ArchiveError(TipsMedError):
 
 @dataclass(frozen=True)
 class StudyFound:
-    """A study of an archive: its UID and how many instances of all kinds it has (0 when the archive does not say)."""
+    """A study of an archive: its UID and its number of instances of all kinds (0 when not reported)."""
 
     uid: str
     instances: int
@@ -28,7 +28,7 @@ class StudyFound:
 
 @dataclass(frozen=True)
 class SeriesFound:
-    """A series of an archive; what the archive does not say is empty or 0."""
+    """A series of an archive; what the archive does not report is empty or 0."""
 
     uid: str
     modality: str
@@ -41,8 +41,8 @@ class MoveDestination:
     """The application entity of ours that C-MOVE sends to: the archive must know its title, host and port.
 
     Attributes:
-        port: To listen on while something is fetched.
-        host: Address to listen on; loopback unless told otherwise. 0.0.0.0 listens on all.
+        port: Port to listen on during a fetch.
+        host: Address to listen on, loopback by default. 0.0.0.0 listens on all.
         title: AE title that the archive knows with this host and port; our own when None.
         senders: AE titles that may send; the archive's own when there are none.
     """
@@ -57,10 +57,19 @@ class Archive(ABC):
     """An archive, by whatever protocol.
 
     Attributes:
-        address: For messages; it holds no credentials.
+        address: Address of the archive, for messages; without credentials.
     """
 
     address: str
+
+    def close(self) -> None:  # noqa: B027 (most archives keep no connection)
+        """Ends connections that are kept for further requests; also at the end of a ``with``."""
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.close()
 
     @abstractmethod
     def studies(self, modality: str, since: date, max_studies: int) -> list[StudyFound]:
@@ -97,9 +106,9 @@ class Archive(ABC):
 
         Args:
             study_uid: Study Instance UID.
-            folder: Where the files are put, under names of ours; it is there.
+            folder: Existing folder for the files, which get names of ours.
             series_uid: Series Instance UID; the whole study when None.
-            bounds: How much is taken in; those of ``Bounds()`` when None.
+            bounds: Limits on size and disk; those of ``Bounds()`` when None.
 
         Raises:
             ArchiveError: ``unreachable``, ``refused``, ``not-accepted`` or ``incomplete``.
@@ -108,7 +117,7 @@ class Archive(ABC):
 
     @abstractmethod
     def store(self, files: Sequence[Path]) -> None:
-        """Sends DICOM files, in the order given. What the archive has already it takes again without harm.
+        """Sends DICOM files, in the order given. Sending an object again that the archive has is harmless.
 
         Raises:
             ArchiveError: ``unreachable``, ``refused`` or ``not-stored`` (it took some and not others).

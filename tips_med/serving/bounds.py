@@ -1,4 +1,4 @@
-"""What is taken from a peer at most: size of an object, room on the disk."""
+"""Limits on what is accepted from a peer: size of an object, free disk space."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _LOOK_EVERY_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Bounds:
-    """How much is taken in.
+    """Limits on what is accepted.
 
     Attributes:
-        max_instance_bytes: Max instance of one object; larger ones are refused while they come.
-        min_free_bytes: That stay free on the disk.
+        max_instance_bytes: Maximum size of one object in bytes; larger ones are refused while they come.
+        min_free_bytes: Minimum free space on the disk in bytes.
     """
 
     max_instance_bytes: int = 4 << 30
@@ -30,11 +30,11 @@ class Incoming:
     """A file that an object is written to as it comes, and that ends where the bounds do.
 
     Args:
-        path: A name of ours, in a folder that is there.
-        bounds: How much it may hold.
+        path: Path of the file, with a name of ours, in an existing folder.
+        bounds: Limits on size and disk.
 
     Attributes:
-        size: Bytes written.
+        size: Number of bytes written.
     """
 
     def __init__(self, path: Path, bounds: Bounds) -> None:

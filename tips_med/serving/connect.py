@@ -26,13 +26,13 @@ def open_archive(
     """Opens an archive.
 
     Args:
-        address: ``https://host/dicom-web`` for DICOMweb, ``dicom://AETITLE@host:port`` for DIMSE.
-        credentials: A file of one line for DICOMweb: ``user:password``, or ``Bearer`` and a token.
+        address: Address: ``https://host/dicom-web`` for DICOMweb, ``dicom://AETITLE@host:port`` for DIMSE.
+        credentials: Path of a file with one line, for DICOMweb: ``user:password``, or ``Bearer`` and a token.
         ca: Certificates to trust instead of the system's, for DICOMweb (a PEM file).
         calling: Our AE title, for DIMSE.
-        receive: For DIMSE, fetch by C-MOVE to this place; by C-GET when None.
-        plain_http_credentials: Send credentials over plain http too, for whoever is on the way to read.
-        timeout_s: Longest silence.
+        receive: Receiver of C-MOVE, for DIMSE; C-GET is used when None.
+        plain_http_credentials: Send credentials over plain http too, where others on the network can read them.
+        timeout_s: Timeout in seconds without any data.
 
     Raises:
         ArchiveError: ``bad-address``.
@@ -48,7 +48,7 @@ def open_archive(
                     "credentials would be sent over plain http, for whoever is on the way to read",
                     path=credentials,
                     expected="an https address",
-                    remedy="use https, or say --plain-http-credentials where the network is to be trusted",
+                    remedy="use https, or set --plain-http-credentials on a trusted network",
                     code="plain-http",
                 )
             return DicomWebArchive(

@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 class _Session(requests.Session):
-    """What it was told counts more than the environment.
+    """Its arguments take precedence over the environment.
 
     By default REQUESTS_CA_BUNDLE would replace the authority that was named, and a login in ``.netrc`` the credentials.
     """
@@ -71,11 +71,11 @@ class DicomWebArchive(Archive):
     with growing pauses; storing an instance again changes nothing, so that is tried again too.
 
     Args:
-        url: The root: ``https://pacs.example/dicom-web``.
-        authorization: ``Authorization`` header: ``Basic ...`` or ``Bearer ...``.
-        timeout_s: Longest silence.
+        url: Root URL: ``https://pacs.example/dicom-web``.
+        authorization: Value of the ``Authorization`` header: ``Basic ...`` or ``Bearer ...``.
+        timeout_s: Timeout in seconds without any data.
         ca_file: Certificates to trust instead of the system's.
-        retries: How often to try again.
+        retries: Number of retries, 0 or more.
 
     Raises:
         ArchiveError: ``bad-address``.
@@ -110,6 +110,10 @@ class DicomWebArchive(Archive):
         self._session, self._timeout_s = session, timeout_s
         self._client = DICOMwebClient(self.address.rstrip("/"), session, timeout=timeout_s)
         self._client.set_http_retry_params(retry=False)  # the session's own retries are bounded and cover connections
+
+    def close(self) -> None:
+        """See ``Archive``: ends the connections that are kept for further requests."""
+        self._session.close()
 
     def studies(self, modality: str, since: date, max_studies: int) -> list[StudyFound]:
         """See ``Archive``."""
@@ -152,7 +156,7 @@ class DicomWebArchive(Archive):
     def _search(
         self, search: Callable[..., list[dict[str, Any]]], uid_tag: str, max_matches: int = _MOST_FOUND
     ) -> list[dict[str, Any]]:
-        """Asks page by page until nothing new comes: an archive that knows no pages sends everything each time."""
+        """Queries page by page until nothing new comes: an archive that knows no pages sends everything each time."""
         found: dict[str, dict[str, Any]] = {}
         offset = 0
         while len(found) < max_matches:
@@ -227,17 +231,20 @@ class DicomWebArchive(Archive):
             response.close()
             raise self._no_dicom(kind)
         if kind not in _OBJECTS:
-            response.raw.stream = self._bounded(response.raw.stream)
+            response.raw.stream = self._bounded(response)
 
-    def _bounded(self, stream: Callable[..., Iterator[bytes]]) -> Callable[..., Iterator[bytes]]:
+    def _bounded(self, response: requests.Response) -> Callable[..., Iterator[bytes]]:
+        stream = response.raw.stream
+
         def read(*arguments: Any, **named: Any) -> Iterator[bytes]:
             size = 0
             for chunk in stream(*arguments, **named):
                 size += len(chunk)
                 if size > _MAX_JSON_BYTES:
+                    response.close()
                     raise ArchiveError(
                         f"{self.address} answered with more than {_MAX_JSON_BYTES >> 20} MB of text",
-                        remedy="look at the archive's log, or ask for less",
+                        remedy="look at the archive's log, or request less",
                         code="too-large",
                     )
                 yield chunk

@@ -51,11 +51,11 @@ class DimseArchive(Archive):
     """An archive that is spoken to by DIMSE.
 
     Args:
-        peer: The archive.
+        peer: Archive to connect to.
         calling: Our own AE title.
-        receive: Where we receive what C-MOVE sends; None to use C-GET, which needs no entry in the archive, and which
-            many archives do not know.
-        timeout_s: Longest silence.
+        receive: Receiver of C-MOVE; None to use C-GET, which needs no entry in the archive, but many archives do not
+            support.
+        timeout_s: Timeout in seconds without any data.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class DimseArchive(Archive):
         self.address = str(peer)
 
     def echo(self) -> None:
-        """Asks whether the archive is there (C-ECHO).
+        """Checks that the archive answers (C-ECHO).
 
         Raises:
             ArchiveError: It is not, or does not know us.
@@ -105,7 +105,7 @@ class DimseArchive(Archive):
         ]
 
     def instances(self, study_uid: str, series_uid: str | None = None) -> list[str]:
-        """See ``Archive``; asked series by series, as the hierarchical model wants it."""
+        """See ``Archive``; queried series by series, as the hierarchical model requires."""
         if series_uid is not None:
             keys = {"StudyInstanceUID": study_uid, "SeriesInstanceUID": series_uid, "SOPInstanceUID": ""}
             return [uid for item in self._find("IMAGE", keys) if (uid := _text(item, "SOPInstanceUID"))]
@@ -170,7 +170,7 @@ class DimseArchive(Archive):
                 elif len(found) < max_matches:
                     found.append(item)
                 else:
-                    association.abort()  # whoever has more than is wanted need not say all
+                    association.abort()  # the rest of the answers is not needed
                     break
         return found
 
@@ -217,7 +217,7 @@ class DimseArchive(Archive):
         return server
 
     def _check_moved(self, status: Dataset, retrieval: Retrieval, receive: MoveDestination, title: str) -> None:
-        """What a C-MOVE has come to, in words that say which side to look at."""
+        """The result of a C-MOVE in words, with the side to check."""
         here = f"{title} at port {receive.port} of this machine (it listens on {receive.host})"
         if retrieval.turned_away and not retrieval.received:
             calling, called = retrieval.turned_away[0]

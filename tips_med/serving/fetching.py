@@ -18,14 +18,14 @@ def fetch_series(
     Files are numbered; no name that a peer chose reaches the file system.
 
     Args:
-        archive: Where it is.
+        archive: Archive that has the study.
         study_uid: Study Instance UID.
-        out: A folder that does not exist yet, or is empty.
+        out: Path of a new or empty folder.
         series_uid: Series Instance UID; the whole study when None.
-        bounds: How much is taken in.
+        bounds: Limits on size and disk.
 
     Returns:
-        How many instances were fetched.
+        The number of fetched instances.
 
     Raises:
         ArchiveError: ``bad-uid``, ``no-such-study``, ``incomplete``, or what the archive raises.

@@ -1,4 +1,4 @@
-"""The one place where what an archive sends is checked against what was asked, and kept or refused."""
+"""The one place that checks objects from an archive against the request, and keeps or refuses them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Stopped(Exception):  # noqa: N818 (no error)
 
 @dataclass(frozen=True)
 class Received:
-    """What an object says that it is."""
+    """The identity in an object's header."""
 
     study_uid: str
     series_uid: str
@@ -48,7 +48,7 @@ def is_uid(text: str) -> bool:
 
 
 def look_at(path: Path, bounds: Bounds) -> Received:
-    """What a received file is, if it is whole; no pixels are loaded.
+    """The identity of a received file, if it is whole; no pixels are loaded.
 
     Raises:
         ArchiveError: ``not-dicom``, ``truncated``, ``bad-uid``, or ``too-large``: it would expand beyond the bounds.
@@ -86,25 +86,25 @@ def take_in(
     """Retrieves a study or a series into a folder.
 
     Every object is checked while it comes: its size, the room on the disk, that it is DICOM and whole, and that it
-    belongs to what was asked for. In the end, everything that was expected must have come.
+    belongs to the request. In the end, everything that was expected must have come.
 
     Args:
-        archive: Where it is.
+        archive: Archive that has the study.
         study_uid: Study Instance UID.
         series_uid: Series Instance UID; the whole study when None.
-        folder: Where files are put; it is there.
-        name: The file name for a SOP Instance UID and its number, from 1.
-        bounds: How much is taken in.
+        folder: Existing folder for the files.
+        name: Function that returns the file name for a SOP Instance UID and its number, from 1.
+        bounds: Limits on size and disk.
         expected: SOP Instance UIDs that the archive has.
-        stopped: Whether to end, asked between two objects.
+        stopped: Function that returns whether to end, called between two objects.
 
     Returns:
-        How many files there are now.
+        The number of files in the folder.
 
     Raises:
         ArchiveError: ``not-asked-for``, ``incomplete``, see ``look_at``, or what the archive raises.
         OutputError: ``too-large``, ``no-room``.
-        Stopped: When told to.
+        Stopped: ``stopped`` returned True.
     """
     got: set[str] = set()
     check_room(folder, bounds)
@@ -118,7 +118,7 @@ def take_in(
                 if received.study_uid != study_uid or series_uid not in (None, received.series_uid):
                     kind = "study" if received.study_uid != study_uid else "series"
                     raise ArchiveError(
-                        f"{archive.address} sent an object of another {kind} than was asked for",
+                        f"{archive.address} sent an object of another {kind} than was requested",
                         remedy=_LOOK,
                         code="not-asked-for",
                     )

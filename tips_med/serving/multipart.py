@@ -28,10 +28,10 @@ def parts(chunks: Iterable[bytes], boundary: str, folder: Path, bounds: Bounds) 
     No more of a part than a chunk is in memory.
 
     Args:
-        chunks: The body, in pieces of any length.
-        boundary: From the Content-Type.
-        folder: Where the files go, numbered.
-        bounds: How large a part may be, and how much stays free on the disk.
+        chunks: Body in chunks of any length.
+        boundary: Boundary from the Content-Type.
+        folder: Folder for the files, which are numbered.
+        bounds: Limits on the size of a part, and on the disk.
 
     Raises:
         ArchiveError: ``incomplete``: the body ends before its last boundary, or is no such body.

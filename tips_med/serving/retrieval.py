@@ -23,17 +23,17 @@ _OUT_OF_RESOURCES = 0xA700
 
 
 class Retrieval:
-    """What the talking thread and the caller share.
+    """State that the requesting thread and the caller share.
 
     Args:
-        folder: Where objects go.
-        bounds: How much is taken in.
-        timeout_s: Longest silence of the archive.
+        folder: Folder for the objects.
+        bounds: Limits on size and disk.
+        timeout_s: Timeout in seconds without any data from the archive.
 
     Attributes:
-        handlers: For pynetdicom, on whatever association objects come by.
-        turned_away: Calling and called AE title of those that were not let in.
-        received: How many objects have come.
+        handlers: Event handlers of pynetdicom, for all associations.
+        turned_away: Calling and called AE title of rejected peers.
+        received: Number of received objects.
     """
 
     def __init__(self, folder: Path, bounds: Bounds, timeout_s: float) -> None:
@@ -60,11 +60,11 @@ class Retrieval:
         """Files as they come, while ``talk`` runs in a thread; whatever that raises is raised here.
 
         Args:
-            talk: Speaks to the archive until all has come.
-            address: Of the archive, for messages.
+            talk: Function that runs the requests until all objects have come.
+            address: Address of the archive, for messages.
 
         Raises:
-            ArchiveError: ``unreachable`` when the archive says nothing for too long, or what ``talk`` raises.
+            ArchiveError: ``unreachable`` when the archive is silent for too long, or what ``talk`` raises.
         """
 
         def work() -> None:

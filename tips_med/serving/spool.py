@@ -1,6 +1,6 @@
 """Objects that come by C-STORE go to disk fragment by fragment; no more than one fragment is in memory.
 
-DIMSE does not say beforehand how large an object is, so its size is known only while it comes.
+DIMSE does not announce the size of an object, so its size is known only while it comes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tips_med.errors import OutputError
 from tips_med.serving.bounds import Bounds, Incoming
 
 _MAX_PDU_BYTES = 1 << 20
-"""We say that we take PDUs of 16 KiB; only the request of an association may be longer."""
+"""We announce a maximum PDU size of 16 KiB; only the request of an association may be longer."""
 
 _MAX_OTHER_BYTES = 16 << 20
 """Of identifiers, and of everything else that is no object to be stored."""
@@ -30,14 +30,14 @@ _MAX_OTHER_BYTES = 16 << 20
 class Spool(BytesIO):
     """Stands for the bytes of a message's data set: those of a C-STORE go to a file.
 
-    What is wrong is raised by ``take``, so that the peer can be told at the end of its object; what comes after that
-    is dropped. A file that nobody takes is gone when this is.
+    What is wrong is raised by ``take``, so that the peer gets the status at the end of its object; what comes after
+    that is dropped. A file that nobody takes is gone when this is.
 
     Args:
-        message: Whose data set this is.
-        association: That it comes by.
-        folder: Where files go; None where nothing may be stored.
-        bounds: How much is taken in.
+        message: Message of the data set.
+        association: Association that it comes on.
+        folder: Folder for the files; None where nothing may be stored.
+        bounds: Limits on size and disk.
     """
 
     def __init__(self, message: DIMSEMessage, association: Any, folder: Path | None, bounds: Bounds) -> None:
@@ -61,7 +61,7 @@ class Spool(BytesIO):
         if self._wrong is None:
             try:
                 if self._folder is None:
-                    raise OutputError("an object came that nobody asked for", code="not-asked-for")
+                    raise OutputError("an object came that was not requested", code="not-asked-for")
                 if self._file is None:
                     self._file = Incoming(self._folder / f"{os.urandom(8).hex()}.part", self._bounds)
                     self._file.write(self._beginning())
@@ -113,9 +113,9 @@ def spooling(folder: Path | None, bounds: Bounds, heard: Callable[[], None] = la
     """Event handlers for an association or a server of pynetdicom, which bound all that comes by it.
 
     Args:
-        folder: Where objects go; None where nothing may be stored.
-        bounds: How much is taken in.
-        heard: Called whenever the peer has said something.
+        folder: Folder for the objects; None where nothing may be stored.
+        bounds: Limits on size and disk.
+        heard: Called whenever data from the peer arrive.
     """
 
     def open_spool(event: Any) -> None:
@@ -130,7 +130,7 @@ def spooling(folder: Path | None, bounds: Bounds, heard: Callable[[], None] = la
 
 
 def _bound_pdus(event: Any) -> None:
-    """A PDU says how long it is, up to 4 GiB; pynetdicom would wait for that and keep it in memory."""
+    """A PDU states its length, up to 4 GiB; pynetdicom would wait for that and keep it in memory."""
     socket = event.assoc.dul.socket
     receive = socket.recv
 

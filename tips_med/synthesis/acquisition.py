@@ -15,18 +15,19 @@ NOTHING_HU = -1024.0
 
 @dataclass(frozen=True)
 class AcquisitionSpec:
-    """What else may differ between scanners: how often each happens, 0 to 1.
+    """Other differences between scanners: the probability of each, 0 to 1.
 
     Attributes:
-        thick: Slices of another thickness: averaged over their profile.
-        thickness_mm: Thickness of those slices, from and to.
-        cut: The field of view ends inside the body at one or more of its sides, or follows the patient too closely.
-        deep: It ends far inside the body: half of it is shown, one lung, or a window of 100 to 220 mm.
-        circle: Nothing is reconstructed outside a circle, which may cut the body.
-        padding: That, or the cut, is padded with air instead of with the scanner's padding value.
-        table: A table under the patient.
-        arms: An arm or both beside the trunk.
-        motion: Breathing or a beating heart doubles edges.
+        thick: Probability of slices of another thickness, averaged over their profile.
+        thickness_mm: Range of the thickness of those slices in mm, from and to.
+        cut: Probability that the field of view ends inside the body at one or more of its sides, or follows the patient
+            too closely.
+        deep: Probability that it ends far inside the body: half of it is shown, one lung, or a window of 100 to 220 mm.
+        circle: Probability that nothing is reconstructed outside a circle, which may cut the body.
+        padding: Probability that circle or cut is padded with air instead of the scanner's padding value.
+        table: Probability of a table under the patient.
+        arms: Probability of one or both arms beside the trunk.
+        motion: Probability that breathing or a beating heart doubles edges.
     """
 
     thick: float = 0.0
@@ -58,11 +59,11 @@ def acquire(
     motion and thickness before the rest.
 
     Args:
-        volume_hu: float32 [slab y x].
-        spacing_mm: Its spacing.
-        rng: The only source of chance.
-        strength: 0 leaves the volume as it is.
-        spec: What else may differ; nothing when None.
+        volume_hu: Hounsfield units, float32 [slab y x].
+        spacing_mm: Spacing in mm: slab, y, x.
+        rng: Random generator, the only source of randomness.
+        strength: Factor of the randomness, 0 or more; 0 leaves the volume as it is.
+        spec: Other differences; none when None.
 
     Returns:
         Another volume of the same shape.
@@ -94,10 +95,10 @@ def limit_view(
     """Takes away what a smaller field of view does not show.
 
     Args:
-        volume_hu: float32 [slab y x].
-        spacing_mm: Its spacing.
-        rng: The only source of chance.
-        spec: How often it is cut, and how.
+        volume_hu: Hounsfield units, float32 [slab y x].
+        spacing_mm: Spacing in mm: slab, y, x.
+        rng: Random generator, the only source of randomness.
+        spec: Probabilities and kinds of cuts.
 
     Returns:
         The volume, padded where nothing was reconstructed, and where that is, bool [y x].
@@ -162,7 +163,7 @@ def add_arms(volume_hu: np.ndarray, spacing_mm: tuple[float, float, float], rng:
 
 
 def add_motion(volume_hu: np.ndarray, spacing_mm: tuple[float, float, float], rng: np.random.Generator) -> np.ndarray:
-    """Doubles edges: part of the projections saw the body a few mm off, in some of the slabs."""
+    """Doubles edges: part of the projections has the body a few mm off, in some of the slabs."""
     shift_mm = rng.uniform(1.5, 5) * rng.choice([-1, 1], 2)
     moved = ndimage.shift(
         volume_hu, (0, shift_mm[0] / spacing_mm[1], shift_mm[1] / spacing_mm[2]), order=1, mode="nearest"

@@ -25,14 +25,14 @@ class Anatomy:
     """A body on the working grid.
 
     Attributes:
-        name: For logs and manifests.
-        volume_hu: [slab y x], int16; -1024 where nothing was measured.
-        lungs: 1 right, 2 left, 0 elsewhere, [slab y x]; None where nobody labelled them.
-        lesions: Numbers the outlined real lesions from 1, [slab y x].
-        lesion_mm: The long axis of each of them, in mm.
-        ignored: Where a real lesion may be that nobody outlined or that readers disagree on: not trained on.
-        spacing_mm: Between slabs, rows and columns.
-        organs: Labels of ``tips_med.synthesis.organs``, [slab y x]; None where nobody labelled them.
+        name: Name of the anatomy, for logs and manifests.
+        volume_hu: Hounsfield units, int16 [slab y x]; -1024 where nothing was measured.
+        lungs: Label map of the lungs, 1 right, 2 left, 0 elsewhere, [slab y x]; None without labels.
+        lesions: Label map of the outlined real lesions, numbered from 1, [slab y x].
+        lesion_mm: Long axis of each lesion in mm.
+        ignored: Mask of possible lesions without an outline or with disagreeing readers: not trained on.
+        spacing_mm: Spacing in mm: between slabs, rows and columns.
+        organs: Labels of ``tips_med.synthesis.organs``, [slab y x]; None without labels.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Anatomy:
 
     @cached_property
     def middle_yx(self) -> tuple[float, float]:
-        """The middle of the body in pixels, found as it is found in a scan that is asked."""
+        """The middle of the body in pixels, found as in a queried scan."""
         y_mm, x_mm = find_body(self.volume_hu, np.ones(self.volume_hu.shape, bool), self.spacing_mm).middle_mm
         return y_mm / self.spacing_mm[1], x_mm / self.spacing_mm[2]
 
@@ -90,12 +90,12 @@ def make_anatomy(
     """Brings a scan and its labels onto the working grid.
 
     Args:
-        name: For logs and manifests.
-        scan: The scan; labels are on its grid, [k j i].
-        spec: Whose spacing to use.
-        lungs: 1 right, 2 left.
-        lesions: Where real lesions are outlined.
-        disputed: Where one may be.
+        name: Name of the anatomy, for logs and manifests.
+        scan: Scan; labels are on its grid, [k j i].
+        spec: Specification of slabs, whose spacing is used.
+        lungs: Label map of the lungs, 1 right, 2 left.
+        lesions: Mask of outlined real lesions.
+        disputed: Mask of possible lesions.
         organs: Labels of ``tips_med.synthesis.organs``.
     """
     affine, shape = working_grid(scan, spec)

@@ -19,12 +19,12 @@ class Deformation:
     """How strongly bodies are changed before anything is painted into them.
 
     Attributes:
-        mirrored: How many are mirrored, left for right.
-        turn_degrees: Standard deviation of a turn about the long axis.
-        zoom: In-plane sizes are multiplied by up to exp(+-zoom).
-        elastic_mm: Standard deviation of smooth in-plane shifts.
-        breath: The most air that a shallow breath takes from all of the lung, as a share; half of the bodies have none.
-        dependent: The most air that gravity takes from the back of the lung beyond that, as a share.
+        mirrored: Probability of mirroring left and right, 0 to 1.
+        turn_degrees: Standard deviation of a turn about the long axis, in degrees.
+        zoom: Range of the zoom: in-plane sizes are multiplied by up to exp(+-zoom).
+        elastic_mm: Standard deviation of smooth in-plane shifts, in mm.
+        breath: Maximum share of air that a shallow breath takes from all of the lung; half of the bodies have none.
+        dependent: Maximum share of air that gravity takes from the back of the lung beyond that.
     """
 
     mirrored: float = 0.3
@@ -40,12 +40,12 @@ class DeformedCrop:
     """A deformed crop of an anatomy; all arrays are [slab y x].
 
     Attributes:
-        volume_hu: float32.
-        lungs: 1 right, 2 left; None where the anatomy's are not labelled.
-        lesions: Numbers of the anatomy's outlined lesions.
-        ignored: Where a real lesion may be, or where the scan had ended.
+        volume_hu: Hounsfield units, float32 [slab y x].
+        lungs: Label map of the lungs, 1 right, 2 left; None where the anatomy's are not labelled.
+        lesions: Label map of the anatomy's outlined lesions.
+        ignored: Mask of possible lesions, and of cells beyond the scan.
         organs: Labels of ``tips_med.synthesis.organs``; None where nobody labelled them.
-        offset_mm: Where the first pixel's centre lies from the middle of the body, (y, x), in mm.
+        offset_mm: Position of the first pixel's centre relative to the middle of the body, (y, x) in mm.
     """
 
     volume_hu: np.ndarray
@@ -62,10 +62,10 @@ def sample_deformed_crop(
     """Cuts and deforms a crop.
 
     Args:
-        anatomy: Where from.
+        anatomy: Anatomy to crop from.
         shape: Shape of the crop, (slab, y, x); the whole anatomy when None.
-        deformation: How strongly.
-        rng: The only source of chance.
+        deformation: Strength of the deformation.
+        rng: Random generator, the only source of randomness.
     """
     middle = np.array(anatomy.middle_yx)
     mirror = rng.random() < deformation.mirrored
@@ -77,7 +77,7 @@ def sample_deformed_crop(
     matrix[1:, 1:] = turn @ np.diag(zoom)
     if mirror:
         matrix[:, 2] *= -1
-    # The body's middle lies near the middle of the scene; both are told to the network, one with a small lie.
+    # The body's middle lies near the middle of the scene; the network gets both, one with a small error.
     size = shape or _whole(anatomy, matrix[0, 0])
     at = np.array(size[1:]) / 2 - 0.5 + rng.uniform(-14, 14, 2)
     slab = _slab(anatomy, rng) if shape else len(anatomy.volume_hu) / 2 - 0.5
@@ -140,7 +140,7 @@ def _bend(
 def _interpolate(volume_hu: np.ndarray, z: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Samples a volume at slabs z [slab] and pixels y, x [slab y x]; air beside it.
 
-    Slabs beyond the scan's ends repeat the last one, as the tower's own channels do; which these are is told, too.
+    Slabs beyond the scan's ends repeat the last one, as the tower's own channels do; the result marks these slabs.
     """
     last = len(volume_hu) - 1
     out = np.empty(y.shape, np.float32)

@@ -1,4 +1,4 @@
-"""A grammar of radiology phrasing: writes what is asked, or what a report says, in many ways.
+"""A grammar of radiology phrasing: writes queries and sentences of reports in many ways.
 
 What is written is read back with the same lexicon before it is given out, so that a phrase always means its slots.
 """
@@ -21,17 +21,18 @@ _TRIES = 64
 
 @dataclass(frozen=True)
 class PhraseSlots:
-    """What a phrase is to say, as ids of a lexicon's terms.
+    """The content of a phrase, as ids of a lexicon's terms.
 
     Attributes:
-        finding: What is looked for; None for a structure alone.
-        structure: Where, as ``Lexicon.parse`` would say: a lobe is of the lung, even where the phrase doesn't say so.
-        side: Likewise: the lingula is on the left.
+        finding: Finding; None for a structure alone.
+        structure: Structure, as ``Lexicon.parse`` returns it: a lobe is of the lung, even where the phrase doesn't name
+            it.
+        side: Side, as ``Lexicon.parse`` returns it: the lingula is on the left.
         locations: Parts of the structure.
-        attributes: What the finding is like.
-        negated: Whether it is said not to be there.
-        hedged: Whether it is said not to be certain.
-        size_mm: Written to a tenth of a millimetre.
+        attributes: Attributes of the finding.
+        negated: Whether the phrase negates it.
+        hedged: Whether the phrase hedges it.
+        size_mm: Size in mm, written to a tenth of a millimetre; None for none.
     """
 
     finding: str | None = None
@@ -62,17 +63,17 @@ def describe(slots: PhraseSlots, rng: np.random.Generator, lexicon: Lexicon, *, 
     """Writes a phrase: terse, as a sentence or as in a report, with abbreviations, spellings and plurals that vary.
 
     Args:
-        slots: What it is to say.
-        rng: Decides how it is said.
-        lexicon: Has the words.
-        held_out: Whether to write findings with the synonyms that are kept from training, where there are any;
+        slots: Content of the phrase.
+        rng: Random generator that chooses the wording.
+        lexicon: Lexicon of the phrase.
+        held_out: Whether to write findings with held-out synonyms, where there are any;
             otherwise these are never written.
 
     Returns:
         A phrase that ``lexicon.parse`` understands as ``slots``.
 
     Raises:
-        QueryError: If the slots contradict themselves or name nothing, so that no phrase can say them.
+        QueryError: If the slots contradict themselves or name nothing, so that no phrase can have them.
         ConfigError: If the lexicon has no term of an id.
     """
     size_mm = None if slots.size_mm is None else round(float(slots.size_mm), 1)
@@ -97,7 +98,7 @@ def describe(slots: PhraseSlots, rng: np.random.Generator, lexicon: Lexicon, *, 
         if slots_of(query) == wanted and not query.unknown_words:
             return text
     raise QueryError(
-        f"no phrase says {slots}",
+        f"no phrase has {slots}",
         expected="slots that agree with each other",
         remedy=str(problem) if problem else "name a finding or a structure that the rest can belong to",
         code="unspeakable",

@@ -31,8 +31,8 @@ def smooth_noise(
     Args:
         shape: Shape of the cut, [slab y x]; larger than the stored field, it repeats.
         scale_mm: Width of its details (full width at half maximum of the kernel).
-        spacing_mm: Spacing of the grid.
-        rng: Chooses the place and the mirroring of the cut.
+        spacing_mm: Spacing of the grid in mm.
+        rng: Random generator that chooses the place and the mirroring of the cut.
     """
     field = _field(scale_mm, spacing_mm)
     for axis in range(3):

@@ -55,8 +55,8 @@ def from_named(labels: np.ndarray, names: Mapping[int, str]) -> np.ndarray:
     """Brings a label map of another project to the labels used here.
 
     Args:
-        labels: Any integers, [k j i].
-        names: What they mean, in TotalSegmentator's names; what is not known here becomes background.
+        labels: Label map, integers [k j i].
+        names: TotalSegmentator name of each label; unknown names become background.
 
     Returns:
         Labels as in ``ORGANS``, uint8 of the same shape.

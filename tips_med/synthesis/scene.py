@@ -20,7 +20,7 @@ EMPHYSEMA_HU = -945.0
 """Lung below this (the usual threshold is -950 HU, at 1 mm) may be real emphysema that nobody outlined."""
 
 HAZY = ("ground_glass_opacity", "consolidation", "atelectasis")
-"""What the haze around a finding can neither be said to be nor not to be."""
+"""Findings that the haze around a finding may or may not be."""
 
 SOLID = ("nodule", "mass", "lesion")
 """What a consolidation in which no bronchus shows may as well be called."""
@@ -32,12 +32,12 @@ class SceneSpec:
 
     Attributes:
         shape: Shape of a scene, (slab, y, x); a whole anatomy when None.
-        weights: How often each finding is painted.
-        empty: How many scenes have no painted finding at all, 0 to 1.
-        max_findings: Findings painted at most; few are likelier than many.
+        weights: Relative frequency of each finding, 0 or more.
+        empty: Share of scenes without a painted finding, 0 to 1.
+        max_findings: Maximum number of painted findings; few are likelier than many.
         deformation: Deformation of the body.
-        strength: Strength of the acquisition's randomness.
-        acquisition: What else may differ between scanners; nothing when None.
+        strength: Strength of the acquisition's randomness, 0 or more.
+        acquisition: Other differences between scanners; none when None.
     """
 
     shape: tuple[int, int, int] | None = (8, 144, 192)
@@ -71,16 +71,16 @@ class Scene:
     """What the scanner gives and what is true.
 
     Attributes:
-        volume_hu: float32 [slab y x].
-        lungs: 1 right, 2 left; None where the anatomy's are not labelled.
-        findings: Painted, or real and outlined.
-        ignored: Where nobody knows, [slab y x].
-        offset_mm: Where the first pixel's centre lies from the middle of the body, (y, x), in mm.
-        spacing_mm: Spacing of the grid.
-        thin: Where lung was so thin before anything was painted that it may be emphysema, [slab y x].
-        hemithorax: 1 right, 2 left, [slab y x]: the lungs as they were before anything was painted, and so with all
-            fluid, air and airless lung that took their place; None where the anatomy's lungs are not labelled.
-        unseen: What the field of view did not show, [y x]; nothing when None. It is part of ``ignored``.
+        volume_hu: Hounsfield units, float32 [slab y x].
+        lungs: Label map of the lungs, 1 right, 2 left; None where the anatomy's are not labelled.
+        findings: Findings, painted or real and outlined.
+        ignored: Mask of cells with unknown truth, bool [slab y x].
+        offset_mm: Position of the first pixel's centre relative to the middle of the body, (y, x) in mm.
+        spacing_mm: Spacing of the grid in mm.
+        thin: Mask of lung that was thin enough to be emphysema before anything was painted, bool [slab y x].
+        hemithorax: Label map, 1 right, 2 left, [slab y x]: the lungs as they were before anything was painted, and so
+            with all fluid, air and airless lung that took their place; None where the anatomy's lungs are not labelled.
+        unseen: Mask of the area outside the field of view, bool [y x]; none when None. It is part of ``ignored``.
     """
 
     volume_hu: np.ndarray
@@ -94,7 +94,7 @@ class Scene:
     unseen: np.ndarray | None = None
 
     def where(self, finding: str, side: str | None = None, attribute: str | None = None) -> np.ndarray:
-        """The mask of a finding, [slab y x]: of one side, or with one attribute, if asked."""
+        """The mask of a finding, [slab y x]: of one side, or with one attribute, if given."""
         mask = np.zeros(self.volume_hu.shape, bool)
         for painted in self.findings:
             if finding not in names(painted) or side not in (None, painted.side):
@@ -143,10 +143,10 @@ def make_scene(anatomy: Anatomy, spec: SceneSpec, rng: np.random.Generator, firs
     """Paints one scene; the same generator state gives the same scene.
 
     Args:
-        anatomy: What to paint into.
-        spec: How.
-        rng: The only source of chance.
-        first: A finding that is painted in any case, if there is room for it.
+        anatomy: Anatomy to paint into.
+        spec: Specification of scenes.
+        rng: Random generator, the only source of randomness.
+        first: Finding that is painted in any case, if there is room for it.
     """
     crop = sample_deformed_crop(anatomy, spec.shape, spec.deformation, rng)
     volume, lungs = crop.volume_hu, crop.lungs

@@ -19,18 +19,18 @@ class PhraseBatch:
     """Crops with their phrases.
 
     Attributes:
-        pixels: [crop slab channel y x].
-        offset_mm: Offset of the first pixel from the middle of the body, (y, x), [crop 2].
-        phrases: Crop after crop, equally many each; padded with the crop's last one.
-        target: How much of a cell is what the phrase names, 0 to 1, [crop phrase slab y x].
-        known: 1 where the target counts, likewise.
+        pixels: Window-scaled values, [crop slab channel y x].
+        offset_mm: Offset of the first pixel from the middle of the body, (y, x) in mm, [crop 2].
+        phrases: Phrases, crop after crop, equally many each; padded with the crop's last one.
+        target: Share of each cell that the phrase names, 0 to 1, [crop phrase slab y x].
+        known: 1 where the target counts, the same shape.
         presence: 1 (present) for weak pairs, NaN for all others, [crop phrase].
         word: Index of a word of every phrase that names its finding or structure, [crop phrase].
         alone: 1 where that word means all that the phrase means, so that the target is its own, [crop phrase].
         used: 1 for phrases, 0 for padding, [crop phrase].
-        relation: How every crop stands to every phrase of the batch, for contrast; [crop crop*phrase].
-        teacher: A teacher's patches, [crop slab row col embedding]; None without a teacher.
-        taught: Where the teacher saw something, [crop slab row col].
+        relation: Relation of each crop to each phrase of the batch, for contrast; [crop crop*phrase].
+        teacher: Patches of the teacher, [crop slab row col embedding]; None without a teacher.
+        taught: Mask of patches that the teacher encoded, [crop slab row col].
     """
 
     pixels: Tensor
@@ -61,15 +61,15 @@ class PhraseTarget:
 
 @dataclass(frozen=True, eq=False)
 class Crop:
-    """A part of a study, and what is asked of it.
+    """A part of a study, with its queries.
 
     Attributes:
-        volume_hu: [slab y x].
-        offset_mm: Offset of its first pixel from the middle of the body, (y, x).
-        targets: Its phrases, at least one.
-        statements: All that is known of its study.
+        volume_hu: Hounsfield units, [slab y x].
+        offset_mm: Offset of its first pixel from the middle of the body, (y, x) in mm.
+        targets: Phrases with their targets, at least one.
+        statements: All statements about its study.
         whole: Whether it holds the whole study.
-        teacher: A teacher's patches and where it saw something; None without a teacher.
+        teacher: Patches of the teacher, and the mask of those it encoded; None without a teacher.
     """
 
     volume_hu: np.ndarray

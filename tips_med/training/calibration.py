@@ -1,4 +1,4 @@
-"""When to say present, absent or unsure: fitted on whole scans, painted ones and real ones."""
+"""Thresholds for present, absent and unsure: fitted on whole scans, painted ones and real ones."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from tips_med.grounding.ground import (
     assess,
     encode,
     encode_slabs,
-    load_lexicon,
     parse_query,
     query_term,
 )
@@ -67,10 +66,10 @@ class Component:
     """A connected part of a map cut at a threshold.
 
     Attributes:
-        threshold: Threshold of the map's probability.
-        evidence: At its highest, in logits.
-        ml: Its volume.
-        in_truth_ml: How much of it is right.
+        threshold: Threshold of the map's probability, 0 to 1.
+        evidence: Highest evidence (logit).
+        ml: Volume in ml.
+        in_truth_ml: Volume in ml that overlaps the truth.
     """
 
     threshold: float
@@ -81,22 +80,23 @@ class Component:
 
 @dataclass(frozen=True)
 class Observation:
-    """One query asked of one scan.
+    """One query to one scan.
 
     Attributes:
         scene: Number of the painted scan; of the row, for real ones.
-        finding: What was asked for.
-        side: Where.
-        there: Whether it is there.
-        evidence: From the map, in logits.
-        truth_ml: How much of it there is.
-        mask_ml: Volume of the map at a half.
-        dice: Dice of the map at a half with the truth; 1 when both are empty.
+        finding: Queried finding.
+        side: Queried side.
+        there: Whether the finding is there.
+        evidence: Evidence of the map (logit).
+        truth_ml: True volume in ml.
+        mask_ml: Volume in ml of the map above 0.5.
+        dice: Dice of the map above 0.5 with the truth; 1 when both are empty.
         hit: Whether the peak lies in the truth.
-        truth_pieces: Connected parts of what is there.
-        components: Components of the map at every one of ``THRESHOLDS``, the surest first; none where nothing is there.
+        truth_pieces: Number of connected components of the truth.
+        components: Components of the map at every one of ``THRESHOLDS``, highest evidence first; none where nothing is
+            there.
         patient: Patient of a real scan; empty for a painted one.
-        outlined: Whether it is known where it is, so that masks and peaks can be judged.
+        outlined: Whether the truth has an outline, so that masks and peaks can be judged.
     """
 
     scene: int
@@ -131,19 +131,19 @@ def observe(
     seed: int,
     held_out: bool = False,
 ) -> Iterator[Observation]:
-    """Asks every finding of whole painted scans.
+    """Queries whole painted scans for every finding.
 
-    What is there is asked for on either side and on none in particular, what is not there in one of these ways.
+    What is there is queried on either side and on none in particular, what is not there in one of these ways.
 
     Args:
-        model: To be calibrated.
-        anatomies: With labelled lungs, none of them trained on; taken in turn.
-        scenes: How to paint; ``shape`` must be None.
-        numbers: Numbers of the scans; what one of them shows does not depend on the others.
-        seed: Random seed.
-        held_out: Use the synonyms that training never saw.
+        model: Model to calibrate.
+        anatomies: Anatomies with labelled lungs, none of them trained on; taken in turn.
+        scenes: Specification of scenes; ``shape`` must be None.
+        numbers: Numbers of the scans, 0 or more; each scan depends on its number alone.
+        seed: Random seed (integer, 0 or more).
+        held_out: Use the held-out synonyms.
     """
-    lexicon = load_lexicon(model.card.lexicon)
+    lexicon = model.lexicon
     for number in numbers:
         rng = np.random.default_rng([seed, number])
         scene = make_scene(anatomies[number % len(anatomies)], scenes, rng, scenes.in_turn(number))
@@ -165,20 +165,20 @@ def observe(
 def observe_manifest(
     model: GroundingModel, rows: Sequence[Row], progress: Callable[[int, int], None] | None = None
 ) -> Iterator[Observation]:
-    """Asks of real scans what a manifest says is there, or is not; each scan is encoded once.
+    """Queries real scans for what a manifest marks present or absent; each scan is encoded once.
 
-    Rows that say neither, and those that the model was not taught to answer, are left out. A chest that was not seen
+    Rows that are neither, and those that the model was not trained to answer, are left out. A chest that was not seen
     whole is no example of a finding that is not there.
 
     Args:
-        model: To be calibrated.
+        model: Model to calibrate.
         rows: Rows of a manifest.
-        progress: Called with (scans done, scans in all).
+        progress: Called with (scans done, total scans).
     """
     by_scan: dict[Path, list[Row]] = defaultdict(list)
     for row in rows:
         by_scan[row.scan].append(row)
-    lexicon = load_lexicon(model.card.lexicon)
+    lexicon = model.lexicon
     for done, (path, own) in enumerate(by_scan.items(), start=1):
         study = encode(read_scan(path), model)
         for row in own:
@@ -208,7 +208,7 @@ def _measure_real(
     truth: np.ndarray | None,
     scan: Scan,
 ) -> Observation:
-    """What a map says about a row of a manifest, on the grid of the map."""
+    """The observation of a map for a row of a manifest, on the grid of the map."""
     if truth is None:
         return Observation(
             row.line, term, side, there, found.logit, 0.0, 0.0, 0.0, False, patient=row.patient_key, outlined=False
@@ -223,16 +223,16 @@ def _measure_real(
 def measure(
     scene: int, finding: str, side: str | None, heat: np.ndarray, target: np.ndarray, unknown: np.ndarray, ml: float
 ) -> Observation:
-    """What a map says about one question of a scene.
+    """The observation of a map for one query of a scene.
 
     Args:
         scene: Number of the scan.
-        finding: What was asked for.
-        side: Where.
+        finding: Queried finding.
+        side: Queried side.
         heat: Probability, [slab y x].
-        target: Where it is, bool [slab y x].
-        unknown: Where nobody knows, bool [slab y x]: nothing counts as marked there.
-        ml: Volume of a cell.
+        target: True mask, bool [slab y x].
+        unknown: Mask of cells with unknown truth, bool [slab y x]: nothing counts as marked there.
+        ml: Volume of a cell in ml.
     """
     heat = np.where(unknown, 0, heat)
     logits = evidence_map(heat)
@@ -300,7 +300,7 @@ def fit_threshold(observations: Sequence[Observation]) -> tuple[float, float | N
     """Threshold of maps, and which components to keep: the best mean of Dice and F1, where something is there.
 
     Returns:
-        ``threshold`` and ``min_logit`` of a ``Calibration``; its defaults when there is too little to go by.
+        ``threshold`` and ``min_logit`` of a ``Calibration``; its defaults when there is too little data.
     """
     there = [o for o in observations if o.there and o.outlined]
     if len(there) < MIN_POSITIVES or not any(o.components for o in there):
@@ -361,7 +361,7 @@ def fit_all(card: ModelCard, observations: Sequence[Observation]) -> dict[str, C
         own = [o for o in observations if o.finding == term]
         if any(o.there for o in own) and not all(o.there for o in own):
             fitted[term] = fit_calibration(own)
-    # A structure such as a lung is present whenever a plain half of its map says so.
+    # A structure such as a lung is present whenever its map reaches 0.5.
     for structure in card.structures:
         fitted.setdefault(structure, Calibration())
     return fitted
@@ -376,7 +376,7 @@ def summary(
 
     Args:
         observations: Observations of all findings.
-        calibration_of: By which calibration an observation is judged.
+        calibration_of: Function that returns the calibration to judge an observation with.
     """
     from torchmetrics.functional.classification import binary_auroc
 
@@ -441,14 +441,14 @@ def answered_components(observation: Observation, calibration: Calibration) -> l
 
 @dataclass(frozen=True)
 class CalibrationReport:
-    """What a model is to answer, and when it says what.
+    """The findings that a model is to answer, with their calibration.
 
     Attributes:
-        calibration: By term, of what it answers.
-        findings: What it answers.
-        rows: How it did on painted scans, finding by finding, refused ones among them: each scan judged by what was
+        calibration: Calibration by term, for answered findings.
+        findings: Answered findings.
+        rows: Results on painted scans, finding by finding, refused ones among them: each scan judged by what was
             fitted without it.
-        real_rows: Likewise on real scans, each patient judged by what was fitted without that patient.
+        real_rows: Results on real scans, each patient judged by what was fitted without that patient.
     """
 
     calibration: dict[str, Calibration]
@@ -468,10 +468,10 @@ def calibrate_model(
 
     Args:
         card: Card of the model that was observed.
-        observations: On ``scans`` painted scans, and on any number of real ones.
-        scans: How many painted scans there were.
-        findings: What it may answer; all that it was trained on when None.
-        min_auroc: What is told apart worse than this is refused.
+        observations: Observations on ``scans`` painted scans, and on any number of real ones.
+        scans: Number of painted scans.
+        findings: Findings that it may answer; all that it was trained on when None.
+        min_auroc: Minimum AUROC of a finding, 0 to 1; others are refused.
     """
 
     def part(observation: Observation) -> str | int:
@@ -493,7 +493,7 @@ def calibrate_model(
         good = min_auroc <= 0 or (isinstance(auroc, float) and auroc >= min_auroc)
         return good and (findings is None or row["finding"] in findings)
 
-    # What nobody asked about is neither calibrated nor refused.
+    # A finding without a query is neither calibrated nor refused.
     unseen = {finding for finding in card.findings if all(o.finding != finding for o in observations)}
     kept = {row["finding"] for row in (rows or real_rows) if answered(row)} | (unseen if findings is None else set())
     answers = tuple(finding for finding in card.findings if finding in kept)

@@ -1,8 +1,8 @@
 """Weak pairs of different studies against each other: a report's sentence fits its own scan better than another's.
 
-The phrase pools the map it asks for, so what is compared is the place that the map shows (text-conditioned pooling).
+The phrase pools its own map, so what is compared is the place that the map shows (text-conditioned pooling).
 All sentences of a study are right for it and none of them competes with another (multi-positive; Khosla 2020). A
-sentence that is as true of most other scans teaches nothing here and is left out: see ``relations``.
+sentence that is as true of most other scans is of no use here and is left out: see ``relations``.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from tips_med.training.studies import PhraseLabel
 def relations(studies: Sequence[tuple[Sequence[PhraseLabel], bool]], phrases: Sequence[Sequence[str]]) -> Tensor:
     """How every crop stands to every phrase of a batch.
 
-    A phrase counts when its study was told of it without a mask, it names a finding, and no crop before has the same;
+    A phrase counts when its study has it without a mask, it names a finding, and no crop before has the same;
     identical phrases of several studies are thereby one, right for all of them. Phrases without a finding (*heart of
     normal size*) are true of most scans, and count for none.
 
     Args:
-        studies: Studies of each crop, all that is known of its study, and whether the crop holds the whole of it.
-        phrases: Asked of each crop; equally many, padded by repetition.
+        studies: Statements about the study of each crop, and whether the crop holds the whole of it.
+        phrases: Phrases of each crop; equally many, padded by repetition.
 
     Returns:
         1 where the phrase is true of the crop, -1 where it is another study's, 0 where nobody knows or it does not
-        count, [crop crop*phrase]. Another study's is what neither says this phrase nor, in other words, its finding.
+        count, [crop crop*phrase]. Another study's counts if it has neither this phrase nor its finding in other words.
     """
     table = torch.zeros(len(studies), sum(map(len, phrases)))
     column, seen = 0, set()
@@ -61,8 +61,8 @@ def contrast_loss(scores: Tensor, relation: Tensor) -> Tensor:
     """Every right pair against the wrong ones of its phrase, and against the wrong ones of its study.
 
     Args:
-        scores: Pooled, [crop phrase].
-        relation: As ``relations`` gives it, the same shape.
+        scores: Pooled scores, [crop phrase].
+        relation: Relation from ``relations``, the same shape.
 
     Returns:
         The mean over right pairs that have a wrong one to stand against; 0 when there are none.

@@ -1,4 +1,4 @@
-"""Crops of prepared studies, without end: where they are cut, how they are changed, and what is asked of them.
+"""Crops of prepared studies, without end: where they are cut, how they are changed, and their queries.
 
 Cutting and changing is a MONAI ``Compose`` of ``tips_med.transforms``, and of any more that a configuration names.
 """
@@ -42,17 +42,17 @@ class DataSpec:
     """What to train on, and how it is drawn.
 
     Attributes:
-        manifest: A .csv or .jsonl manifest with the splits ``train`` and, for early stopping, ``val``.
-        shape: Slabs, rows and columns of a crop; rows and columns are multiples of 16.
-        batch: Crops a step, in each process.
-        questions: Phrases asked of a crop.
-        flip_prob: How often a crop is mirrored, with left and right exchanged in its phrases.
-        negative_prob: How often an outlined phrase is asked with one word swapped.
-        shift_hu: Standard deviation of a shift of all values.
-        strict: Stop at what cannot be used instead of leaving it out.
-        workers: Processes that draw.
+        manifest: Path of a .csv or .jsonl manifest with the splits ``train`` and, for early stopping, ``val``.
+        shape: Number of slabs, rows and columns of a crop; rows and columns are multiples of 16.
+        batch: Number of crops a step, in each process.
+        questions: Number of phrases of a crop.
+        flip_prob: Probability that a crop is mirrored, with left and right exchanged in its phrases, 0 to 1.
+        negative_prob: Probability that an outlined phrase is also used with one word swapped, 0 to 1.
+        shift_hu: Standard deviation of a shift of all values, in HU.
+        strict: Stop at a study or row that cannot be used, instead of leaving it out.
+        workers: Number of processes that draw crops; 0 for none.
         teacher: Folder of a teacher's stored embeddings (tips-med embed), to be distilled; None for none.
-        transforms: More of MONAI's dictionary transforms, for crops of training, after all others: of ``image`` [1 slab
+        transforms: Further MONAI dictionary transforms, for crops of training, after all others: of ``image`` [1 slab
             y x] in HU, ``masks`` [mask slab y x] from 0 to 1, and ``seen`` [1 slab y x], bool. They keep the crop's
             shape. One that mirrors left and right must not be among them, for it leaves the phrases as they are.
     """
@@ -74,17 +74,17 @@ class StudyCrops(IterableDataset[PhraseBatch]):
     """Batches of crops, deterministic from a seed: the n-th crop is the same in any number of processes.
 
     Args:
-        files: Prepared studies.
-        spec: How they are drawn.
-        slabs: How slabs are cut.
-        lexicon: The language.
-        seed: Random seed.
-        start: Steps to leave out, for resuming.
-        steps: Steps in all; None for no end.
+        files: Paths of prepared studies.
+        spec: Settings of the crops.
+        slabs: Specification of slabs.
+        lexicon: Lexicon of the phrases.
+        seed: Random seed (integer, 0 or more).
+        start: Number of steps to skip, for resuming.
+        steps: Total number of steps; None for no end.
         augment: Mirror, shift and swap; without it the crop lies around an outlined finding, always the same.
         teachers: Stored embeddings of a teacher, by prepared study.
         rank: Rank of this process.
-        world: Processes in all; the n-th step has crops n * batch * world and on.
+        world: Total number of processes; the n-th step has crops n * batch * world and on.
     """
 
     def __init__(
@@ -149,7 +149,7 @@ class StudyCrops(IterableDataset[PhraseBatch]):
         whole = all(size >= n for size, n in zip(self.spec.shape, study.seen.shape))
         targets = self._targets(study, masks, inside.astype(bool), whole, rng)
         y, x = (float(lps_from_pixel[1 - n, 3]) - middle[n] for n in (0, 1))
-        # A teacher never saw the mirrored image, nor a turned one.
+        # A teacher has not encoded the mirrored image, nor a turned one.
         teacher = self._teacher(None if mirrored or moved else self.teachers.get(file), lps_from_pixel)
         return Crop(volume, (y, x), targets, study.statements, whole, teacher)
 
@@ -233,7 +233,7 @@ class StudyCrops(IterableDataset[PhraseBatch]):
                     and rng.random() < self.spec.negative_prob
                     and (wrong := self._swap(one, rng)) is not None
                 ):
-                    # Not true of what the right phrase names; of the rest of the body nobody said anything.
+                    # Not true of what the right phrase names; the rest of the body is unknown.
                     marked = (target > 0.5).astype(np.float32)
                     if marked.any():
                         swapped.append(PhraseTarget(wrong, nothing, marked, np.nan, *self._word(wrong)))
@@ -259,7 +259,7 @@ class StudyCrops(IterableDataset[PhraseBatch]):
     def _word(self, phrase: str) -> tuple[int, bool]:
         """The last word that names the finding, or else the structure; and whether it means all that the phrase means.
 
-        It does not where the phrase says more (the other side may have one, too), nor where a name has several words:
+        It does not where the phrase means more (the other side may have one, too), nor where a name has several words:
         not every effusion is a pleural one.
         """
         query = self.lexicon.parse(phrase)

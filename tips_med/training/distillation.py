@@ -42,8 +42,8 @@ def teacher_file(folder: Path, scan: Path, base: Path) -> Path:
 
     Args:
         folder: Folder of the embeddings.
-        scan: A DICOM folder or a file.
-        base: The manifest's folder.
+        scan: Path of a DICOM folder or a file.
+        base: Folder of the manifest.
     """
     relative = Path(os.path.relpath(scan.resolve(), base.resolve())).as_posix()
     digest = hashlib.sha256(relative.encode()).hexdigest()[:8]
@@ -63,15 +63,15 @@ def store_embeddings(
     """Encodes every scan and stores its patches; files that are there are left as they are.
 
     Args:
-        scans: To be encoded.
-        model: The teacher.
-        folder: Where to.
-        base: The manifest's folder.
-        progress: Called with (scans done, scans in all).
+        scans: Scans to encode.
+        model: Teacher model.
+        folder: Folder to write to.
+        base: Folder of the manifest.
+        progress: Called with (scans done, total scans).
         skipped: Called with a scan that cannot be read, and why; without it, that stops everything.
 
     Raises:
-        TipsMedError: What was wrong with a scan; or a file cannot be written, or is of another teacher.
+        TipsMedError: A scan cannot be encoded; or a file cannot be written, or is of another teacher.
     """
     files = []
     for done, scan in enumerate(scans, start=1):
@@ -102,7 +102,7 @@ def write_embeddings(path: Path, features: ImageFeatures, encoder: str) -> Path:
     """Writes the patches of one study, whole or not at all.
 
     Args:
-        path: To write, ending in .safetensors.
+        path: Path to write, ending in .safetensors.
         features: Features of an image tower; its fine features are not stored.
         encoder: Name of the tower.
 
@@ -141,11 +141,11 @@ def read_embeddings(path: Path, lps_from_patch: Affine, shape: tuple[int, int, i
 
     Args:
         path: Path of the study.
-        lps_from_patch: Patch centres of the crop, from (slab, row, col, 1).
-        shape: Slabs, rows and columns of the crop, in patches.
+        lps_from_patch: Maps (slab, row, col, 1), patch centres of the crop, to LPS in mm.
+        shape: Number of slabs, rows and columns of the crop, in patches.
 
     Returns:
-        Embeddings [slab row col embedding], interpolated, float32; and whether the teacher saw that place.
+        Embeddings [slab row col embedding], interpolated, float32; and the mask of those that the teacher encoded.
 
     Raises:
         ManifestError: The file is damaged, or holds something else.
@@ -184,15 +184,15 @@ def _damaged(path: Path, error: Exception) -> ManifestError:
 
 
 def patch_distance(patches: Tensor, target: Tensor, inside: Tensor) -> Tensor:
-    """One minus the cosine with the teacher, averaged over all patches that it saw.
+    """One minus the cosine with the teacher, averaged over all patches that it encoded.
 
     Args:
         patches: Patches of the student, at the teacher's width, [batch slab row col embedding].
-        target: Target of the teacher, the same shape; no gradient flows.
-        inside: Where the teacher saw something, [batch slab row col].
+        target: Patches of the teacher, the same shape; no gradient flows.
+        inside: Mask of patches that the teacher encoded, [batch slab row col].
 
     Returns:
-        One distance an item, 0 to 2, [batch]; 0 where the teacher saw nothing, which teaches nothing.
+        One distance an item, 0 to 2, [batch]; 0, without a gradient, where the teacher encoded nothing.
     """
     cosine = functional.cosine_similarity(patches, target.detach().to(patches.dtype), dim=-1)
     weight = inside.to(cosine.dtype)
@@ -205,9 +205,9 @@ def sample_patches(
     """Patch embeddings at the patch centres of another grid.
 
     Args:
-        features: A teacher's features of a scan.
-        lps_from_patch: Patch centres of the student, from (slab, row, col, 1).
-        shape: Slabs, rows and columns of the student.
+        features: Features of the teacher for a scan.
+        lps_from_patch: Maps (slab, row, col, 1), patch centres of the student, to LPS in mm.
+        shape: Number of slabs, rows and columns of the student's patches.
 
     Returns:
         Embeddings [slab row col embedding], interpolated, float32; and whether the teacher has patches around that

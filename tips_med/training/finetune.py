@@ -30,8 +30,8 @@ class FinetuneConfig(OptimizerConfig):
             phrase and word finds its patches among those of the crop.
         contrast_weight: Weight of weak pairs against the other studies of a batch.
         distil_weight: Weight of a teacher's patches, where there is a teacher.
-        pool_share: The share of a map's highest cells that a weak pair is judged by.
-        checkpointing: Activations are computed again in the backward pass: longer, with less memory.
+        pool_share: Share of a map's highest cells that a weak pair is judged by, 0 to 1.
+        checkpointing: Compute activations again in the backward pass: slower, with less memory.
     """
 
     steps: int = 1000
@@ -53,9 +53,9 @@ class FinetuneTask(lightning.LightningModule):
     what one process with two crops does; but for the contrast of weak pairs, which is within a process's batch.
 
     Args:
-        towers: That learn; see ``trainable_towers``.
+        towers: Towers to train; see ``trainable_towers``.
         config: Steps, learning rate and weights of the losses.
-        teacher_width: Embedding size of a teacher's patches that are to be distilled; 0 for none.
+        teacher_width: Embedding size of the teacher's patches to distil; 0 for none.
     """
 
     def __init__(self, towers: TrainableTowers, config: FinetuneConfig | None = None, teacher_width: int = 0) -> None:
@@ -75,7 +75,7 @@ class FinetuneTask(lightning.LightningModule):
         """Starts from a model; words that a lexicon has and a compact model has not are added to its vocabulary.
 
         Raises:
-            ConfigError: Nothing is known of how the model's towers learn, or not in that way.
+            ConfigError: The model's towers cannot be trained, or not in that way.
         """
         config = config or FinetuneConfig()
         return cls(trainable_towers(model, lexicon, tuning, config.checkpointing), config, teacher_width)
@@ -155,11 +155,11 @@ class FinetuneTask(lightning.LightningModule):
             self._picture(batch, chance, truth)
 
     def configure_model(self) -> None:
-        """Shards the weights when Lightning's strategy says over which devices (FSDP2); else does nothing."""
+        """Shards the weights when Lightning's strategy gives the devices (FSDP2); else does nothing."""
         if self.device_mesh is None or isinstance(self, FSDPModule):
             return
         mesh = self.device_mesh["data_parallel"]
-        self.to(memory_format=torch.contiguous_format)  # which FSDP asks for  # pyright: ignore[reportCallIssue]
+        self.to(memory_format=torch.contiguous_format)  # which FSDP requires  # pyright: ignore[reportCallIssue]
         for layer in self.towers.layers():
             fully_shard(layer, mesh=mesh)
         fully_shard(self, mesh=mesh)

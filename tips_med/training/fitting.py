@@ -41,17 +41,19 @@ class TrainerSpec:
     """Devices, precision and checkpoints; what Lightning's Trainer is given.
 
     Attributes:
-        accelerator: ``auto``, ``cpu`` or ``gpu``.
-        devices: How many, or ``auto``.
-        nodes: How many machines.
-        strategy: Lightning's: ``auto``, ``ddp``; or ``fsdp``, which shards weights (FSDP2), for towers that fit no GPU.
-        precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``; ``auto`` is the second where the machine is quick at it.
-        accumulate: Steps whose gradients are added up.
-        ema: Decay of the averaged weights, which are the ones that are saved; 0 for none.
-        checkpoint_every: Steps between checkpoints.
-        validate_every: Steps between validations.
-        patience: Validations without a better Dice after which training stops; 0 for never.
-        threads: Threads of every process on a CPU; 0 for torch's own choice.
+        accelerator: Accelerator: ``auto``, ``cpu`` or ``gpu``.
+        devices: Number of devices, or ``auto``.
+        nodes: Number of machines.
+        strategy: Strategy of Lightning: ``auto``, ``ddp``; or ``fsdp``, which shards weights (FSDP2), for towers that
+            fit no GPU.
+        precision: Precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``; ``auto`` is the second where the machine is
+            quick at it.
+        accumulate: Number of steps whose gradients are summed.
+        ema: Decay of the averaged weights, which are saved; 0 for no average.
+        checkpoint_every: Number of steps between checkpoints.
+        validate_every: Number of steps between validations.
+        patience: Number of validations without a better Dice before training stops; 0 for never.
+        threads: Number of CPU threads of every process; 0 for torch's own choice.
     """
 
     accelerator: str = "auto"
@@ -93,7 +95,7 @@ class ProgressLogger(Callback):
     """Tells how far training is: every step to a bar, and every validation to the log.
 
     Args:
-        progress: Called with (steps done, steps in all).
+        progress: Called with (steps done, total steps).
     """
 
     def __init__(self, progress: Callable[[int, int], None]) -> None:
@@ -115,9 +117,9 @@ class FitResult:
     """A training that has ended.
 
     Attributes:
-        trainer: Lightning's.
-        task: What was trained; under FSDP every process holds a part of its weights.
-        whole: A copy from before the weights were sharded; None where they never were.
+        trainer: Trainer of Lightning.
+        task: Trained task; under FSDP every process holds a part of its weights.
+        whole: Copy from before the weights were sharded; None where they never were.
     """
 
     trainer: lightning.Trainer
@@ -145,11 +147,11 @@ def fit_task(
     """Trains until the last step, from the folder's last checkpoint if there is one.
 
     Args:
-        task: To be trained; holds the averaged weights afterwards, where there are any.
-        data: What to train on; its ``start`` is the checkpoint's step.
+        task: Task to train; holds the averaged weights afterwards, where there are any.
+        data: Training data; its ``start`` is the checkpoint's step.
         out: Folder for checkpoint and logs.
-        spec: Devices and the like.
-        callbacks: More of them, beside those of checkpoints, averaging and early stopping.
+        spec: Settings of the training: devices, precision, checkpoints.
+        callbacks: Further callbacks, beside those of checkpoints, averaging and early stopping.
 
     Raises:
         OutputError: The checkpoint or the logs cannot be written; the last checkpoint is as it was.
@@ -171,7 +173,7 @@ def fit_task(
         accumulate_grad_batches=spec.accumulate,
         max_steps=task.config.steps,
         gradient_clip_val=1.0,
-        use_distributed_sampler=False,  # crops are told apart by their rank
+        use_distributed_sampler=False,  # crops differ by rank
         val_check_interval=spec.validate_every * spec.accumulate,
         check_val_every_n_epoch=None,
         limit_val_batches=None if validates else 0,
@@ -223,12 +225,11 @@ def card_after(
 ) -> ModelCard:
     """The card of a fine-tuned model: the old one, with the terms, the data and the hash of what it was trained on.
 
-    A term counts as learned when a row says that it is present somewhere, and in the structure that the row names.
+    A term counts as learned when a row marks it present somewhere, and in the structure that the row names.
     Calibrations of findings do not carry over, for training moved what they were fitted on: until ``calibrate`` has
     seen the new weights, their answers come with scores.
     """
     findings, structures = list(base.card.findings), list(base.card.structures)
-    calibration = {term: fitted for term, fitted in base.card.calibration.items() if term in structures}
     places = {term: list(taught) for term, taught in base.card.places.items()}
     labels = [one for file in data.files["train"] for one in read_study_header(file).statements]
     for text in dict.fromkeys(one.text for one in labels if one.label == "present"):
@@ -251,14 +252,13 @@ def card_after(
         "studies_sha256": hashlib.sha256("".join(file.name for file in data.files["train"]).encode()).hexdigest(),
     }
     return replace(
-        base.card,
+        base.card.after_training(),
         name=name,
         findings=tuple(findings),
         structures=tuple(structures),
         lexicon=lexicon or base.card.lexicon,
         licence=licence or base.card.licence,
         data=(*base.card.data, f"Fine-tuned on {len(data.files['train'])} studies of the user's own"),
-        calibration=calibration,
         places={term: tuple(taught) for term, taught in places.items()},
         trained=trained,
     )

@@ -13,10 +13,10 @@ def map_loss(logits: Tensor, target: Tensor, known: Tensor, hardest: float = 0.0
     The hardest cells are what false positives are made of: a mean over a body of empty voxels hides them.
 
     Args:
-        logits: [map slab y x].
-        target: 0 to 1, the same shape.
-        known: 1 where the target counts, 0 where nobody knows; the same shape.
-        hardest: The share of cells that counts as hard.
+        logits: Logits, [map slab y x].
+        target: Target, 0 to 1, the same shape.
+        known: 1 where the target counts, 0 where it is unknown; the same shape.
+        hardest: Share of cells that counts as hard, 0 to 1.
 
     Returns:
         One loss a map, [map].
@@ -36,13 +36,13 @@ def map_loss(logits: Tensor, target: Tensor, known: Tensor, hardest: float = 0.0
 def presence_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Cross-entropy of the two cells that an answer of present or absent depends on.
 
-    The surest place inside what is there should say yes, the surest place outside of it no. "Sure" is a mean over
+    The surest place inside what is there should be high, the surest place outside of it low. "Sure" is a mean over
     three slabs and 4 x 4 cells, much as ``tips_med.grounding.presence`` takes it. What is smaller than that is inside
     where it is covered best.
 
     Args:
-        logits: [map slab y x].
-        target: 0 to 1, the same shape.
+        logits: Logits, [map slab y x].
+        target: Target, 0 to 1, the same shape.
         known: 1 where the target counts; the same shape.
 
     Returns:
@@ -65,9 +65,9 @@ def patch_loss(logits: Tensor, target: Tensor, known: Tensor) -> Tensor:
     """Sigmoid cross-entropy of patch scores against how much of each patch the mask covers.
 
     Args:
-        logits: [map slab row col].
-        target: On the fine grid, [map slab y x].
-        known: On the fine grid.
+        logits: Logits of patches, [map slab row col].
+        target: Target on the fine grid, 0 to 1, [map slab y x].
+        known: 1 where the target counts, on the fine grid.
 
     Returns:
         One loss a map, [map].

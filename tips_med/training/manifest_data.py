@@ -25,13 +25,13 @@ class ManifestData(lightning.LightningDataModule):
     """The splits ``train`` and ``val`` of a manifest.
 
     Args:
-        spec: What to train on.
-        model: That is to be trained.
+        spec: Manifest and settings of the crops.
+        model: Model to train.
         lexicon: Lexicon of the phrases.
         cache: Folder of prepared studies.
-        steps: Steps of the whole training.
-        seed: Random seed.
-        start: Steps done before, when resuming.
+        steps: Number of steps of the whole training.
+        seed: Random seed (integer, 0 or more).
+        start: Number of steps done before, when resuming.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class ManifestData(lightning.LightningDataModule):
         """Fills the cache; Lightning calls it in one process of a machine.
 
         Args:
-            progress: Called with (scans done, scans in all), of each split.
+            progress: Called with (scans done, total scans), for each split.
 
         Raises:
             ManifestError: Nothing is left to train on; or, when strict, what cannot be used.
@@ -121,14 +121,14 @@ class ManifestData(lightning.LightningDataModule):
             log.warning("%d of %d studies have no teacher: they are not distilled", len(lacking), len(scans))
 
     def _warn_of_weak_pairs(self, headers: Sequence[StudyHeader]) -> None:
-        """A sentence is of the whole study: where no crop holds one, it would teach nothing, and nobody would know."""
+        """A sentence is of the whole study: where no crop holds one, nothing is learned from it."""
         weak = [any(s.mask is None and s.label == "present" for s in one.statements) for one in headers]
         small = [all(a <= b for a, b in zip(one.shape, self.spec.shape)) for one in headers]
         lost = sum(is_weak and not fits for is_weak, fits in zip(weak, small))
         if lost:
             largest = [max(one.shape[n] for one, is_weak in zip(headers, weak) if is_weak) for n in range(3)]
             log.warning(
-                "the sentences without a mask of %d studies teach nothing, for they are larger than a crop of %s; "
+                "nothing is learned from the sentences without a mask of %d studies, larger than a crop of %s; "
                 "the largest is %s: raise --data.shape, with --optimizer.checkpointing true if memory is short",
                 lost, self.spec.shape, tuple(largest),
             )  # fmt: skip

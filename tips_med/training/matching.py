@@ -10,14 +10,14 @@ from torch.nn import functional
 def weak_loss(logits: Tensor, presence: Tensor, used: Tensor, pool_share: float = 0.001) -> Tensor:
     """Is it there at all? The highest cells of each map against a statement about the whole study.
 
-    The map that is asked for words is the one that is pooled, so a report's sentence teaches where, too
+    The map of the words is the one that is pooled, so a report's sentence trains positions, too
     (multiple-instance learning; Ilse 2018). All statements of a study count, each as its own yes or no.
 
     Args:
-        logits: [crop phrase slab y x].
+        logits: Logits, [crop phrase slab y x].
         presence: 1 or 0 for weak pairs, NaN for others, [crop phrase].
-        used: 0 for padding, [crop phrase].
-        pool_share: Pool share of the cells, how many are averaged.
+        used: 0 for padding, 1 otherwise, [crop phrase].
+        pool_share: Share of the cells that are averaged, 0 to 1.
     """
     weight = used * presence.isfinite()
     cells = logits.flatten(2)
@@ -29,16 +29,16 @@ def weak_loss(logits: Tensor, presence: Tensor, used: Tensor, pool_share: float 
 def patch_to_text_loss(
     patch_logits: Tensor, target: Tensor, known: Tensor, used: Tensor, min_cover: float = 0.5
 ) -> Tensor:
-    """Every patch that a phrase covers well has to find it among the phrases asked of its study.
+    """Every patch that a phrase covers well has to find it among the phrases of its study.
 
     Several phrases that cover a patch are all right (multi-positive); a phrase of which nobody knows whether it is
     true of the patch is left out of the choice.
 
     Args:
-        patch_logits: [crop phrase slab row col].
-        target: On the fine grid, [crop phrase slab y x].
-        known: 1 where the target counts, 0 where nobody knows, [crop phrase slab y x].
-        used: 0 for padding, [crop phrase].
+        patch_logits: Logits of patches, [crop phrase slab row col].
+        target: Target on the fine grid, 0 to 1, [crop phrase slab y x].
+        known: 1 where the target counts, 0 where it is unknown, [crop phrase slab y x].
+        used: 0 for padding, 1 otherwise, [crop phrase].
         min_cover: Fraction of the phrase's best covered patch that a patch must reach to count as covered, 0 to 1: most
             nodules fill no patch.
     """
@@ -68,11 +68,11 @@ def text_to_patch_loss(
     knows are left out of the choice.
 
     Args:
-        patch_logits: [crop text slab row col]; texts are phrases and words.
-        target: On the fine grid, [crop text slab y x].
-        known: 1 where the target counts, 0 where nobody knows, [crop phrase slab y x].
+        patch_logits: Logits of patches, [crop text slab row col]; texts are phrases and words.
+        target: Target on the fine grid, 0 to 1, [crop text slab y x].
+        known: 1 where the target counts, 0 where it is unknown, [crop phrase slab y x].
         weight: Weight of each text; 0 for padding, [crop text].
-        min_cover: As in ``patch_to_text_loss``.
+        min_cover: See ``patch_to_text_loss``.
     """
     size = target.shape[-1] // patch_logits.shape[-1]
     cover, seen = (

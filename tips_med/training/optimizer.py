@@ -15,9 +15,10 @@ class OptimizerConfig:
     """How the networks are optimised.
 
     Attributes:
-        steps: Optimizer steps of the whole training; the learning rate falls to zero at the last one (cosine).
-        warmup: Steps over which the learning rate rises.
-        learning_rate: Its highest value.
+        steps: Number of optimizer steps of the whole training; the learning rate falls to zero at the last one
+            (cosine).
+        warmup: Number of steps over which the learning rate rises.
+        learning_rate: Highest learning rate.
         weight_decay: Weight decay of AdamW, for weights of two and more dimensions.
         word_weight: Weight of the maps of single words beside those of phrases.
         patch_weight: Weight of the patch scores beside the fine maps.
@@ -37,7 +38,7 @@ def adamw_with_cosine(parameters: Iterable[nn.Parameter], config: OptimizerConfi
     """What Lightning's ``configure_optimizers`` gives.
 
     Args:
-        parameters: Those that require no gradient are left out; only those of two and more dimensions decay.
+        parameters: Parameters; those without a gradient are left out; only those of two and more dimensions decay.
         config: Steps, learning rate and decay.
     """
     learning = [p for p in parameters if p.requires_grad]

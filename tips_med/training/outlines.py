@@ -1,4 +1,4 @@
-"""Lungs of anatomies that nobody has outlined, as an earlier model sees them."""
+"""Lungs of anatomies without outlines, as an earlier model finds them."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def outline_lungs(anatomy: Anatomy, model: GroundingModel) -> np.ndarray | None:
     """Outlines both lungs, the largest component of each.
 
     Args:
-        anatomy: On the model's working grid.
-        model: Knows "left lung" and "right lung".
+        anatomy: Anatomy on the model's working grid.
+        model: Model that answers "left lung" and "right lung".
 
     Returns:
         1 right, 2 left, uint8 [slab y x]; None where the anatomy has no lung.

@@ -22,12 +22,13 @@ class PaintedBatch:
     """Scenes with their questions.
 
     Attributes:
-        pixels: [scene slab channel y x].
-        offset_mm: Offset of the first pixel from the middle of the body, (y, x), [scene 2].
-        phrases: Every question's phrase, scene after scene, ``questions`` a scene.
-        target: [scene map slab y x], uint8; the maps of the phrases, then those of one word of each of the first.
-        known: 1 where the target counts, like ``target``.
-        word: Which word of its phrase each word map is of, [scene word]: one map for each of the first questions.
+        pixels: Window-scaled values, [scene slab channel y x].
+        offset_mm: Offset of the first pixel from the middle of the body, (y, x) in mm, [scene 2].
+        phrases: Phrases of all queries, scene after scene, ``questions`` a scene.
+        target: Targets, uint8 [scene map slab y x]; the maps of the phrases, then those of one word of each of the
+            first.
+        known: 1 where the target counts, the same shape as ``target``.
+        word: Index in its phrase of the word of each word map, [scene word]: one map for each of the first questions.
     """
 
     pixels: Tensor
@@ -43,20 +44,20 @@ class PaintedScenes(IterableDataset[PaintedBatch]):
 
     Args:
         anatomies: Bodies to paint into.
-        scenes: How.
-        slabs: How slabs are cut; channels come from it.
-        findings: Terms asked for.
-        lexicon: The language.
-        batch: Scenes a batch.
-        questions: Questions a scene.
-        seed: Random seed.
-        start: Batches to leave out, for resuming.
-        weights: How often a finding is asked for; 1 where nothing is said.
-        phantoms: More bodies to paint into.
-        phantom_share: How many of the scenes are of these, 0 to 1.
-        margin: Slabs that are painted beyond either end of a scene, seen as neighbours and not asked about.
-        words: Questions a scene, taken by chance, of which one word is asked for as well; all when None.
-        structures: Structures asked for; the first question of a scene is about one of them.
+        scenes: Specification of scenes.
+        slabs: Specification of slabs, which gives the channels.
+        findings: Terms to query.
+        lexicon: Lexicon of the phrases.
+        batch: Number of scenes a batch.
+        questions: Number of queries a scene.
+        seed: Random seed (integer, 0 or more).
+        start: Number of batches to skip, for resuming.
+        weights: Relative frequency of queries for each finding; 1 for findings that are not named.
+        phantoms: Further bodies to paint into.
+        phantom_share: Share of scenes with these, 0 to 1.
+        margin: Number of slabs painted beyond either end of a scene, which are neighbours and not queried.
+        words: Number of queries a scene, taken at random, with one word as a query of its own; all when None.
+        structures: Structures to query; the first query of a scene is about one of them.
     """
 
     def __init__(
@@ -117,10 +118,10 @@ def collate_scenes(
     """Puts scenes of one shape, with equally many questions each, into a batch.
 
     Args:
-        made: Scenes and what is asked about each.
-        slabs: How slabs are cut.
-        asked_words: How many of the first questions of each scene ask for one of their words as well.
-        margin: Slabs at either end that only serve as neighbours.
+        made: Scenes with their queries.
+        slabs: Specification of slabs.
+        asked_words: Number of first queries of each scene with one of their words as a query of its own.
+        margin: Number of slabs at either end that only serve as neighbours.
     """
     kept = slice(margin, -margin or None)
     volumes = torch.stack([torch.from_numpy(scene.volume_hu) for scene, _ in made])

@@ -28,12 +28,12 @@ class Question:
     """A phrase and its map, and one of the phrase's words and its own map.
 
     Attributes:
-        phrase: Words of the vocabulary, separated by single spaces.
-        target: Where it is, bool [slab y x]; all False when the scene has no such thing.
-        unknown: Where nobody knows: not scored.
+        phrase: Phrase: words of the vocabulary, separated by single spaces.
+        target: True mask, bool [slab y x]; all False when the scene has no such thing.
+        unknown: Mask of cells with unknown truth, bool [slab y x]: not scored.
         word: Index of a word of the phrase.
-        word_target: Where that word's own meaning is; None for a word with no place of its own.
-        word_unknown: Likewise.
+        word_target: True mask of that word's own meaning; None for a word without a place of its own.
+        word_unknown: Mask of cells with unknown truth for that word.
     """
 
     phrase: str
@@ -58,13 +58,13 @@ def draw_questions(
     The latter go through all findings before one comes up again.
 
     Args:
-        scene: What is true.
-        findings: Terms that may be asked for.
-        lexicon: The language.
-        rng: The only source of chance.
-        n: How many.
-        weights: How often a finding is asked for; 1 where nothing is said.
-        structures: Structures of ``STRUCTURES``; the first question is about one of them.
+        scene: Scene with its truth.
+        findings: Terms to query.
+        lexicon: Lexicon of the phrases.
+        rng: Random generator, the only source of randomness.
+        n: Number of queries, 1 or more.
+        weights: Relative frequency of queries for each finding; 1 for findings that are not named.
+        structures: Structures of ``STRUCTURES``; the first query is for one of them.
     """
     weights = weights or {}
     there = [(name, painted) for painted in scene.findings for name in sorted(names(painted)) if name in findings]
@@ -86,7 +86,7 @@ def draw_questions(
                 side = "left" if (painted.side == "left") == (swap <= 0.8) else "right"
             slots = _finding_slots(name, side, _attribute(name, painted, rng), rng)
         else:
-            # Mostly absent: a scan has nearly none of all the findings that one may ask for.
+            # Mostly absent: a scan has nearly none of all the findings in queries.
             left = [finding for finding in findings if finding not in drawn and weights.get(finding, 1.0) > 0]
             left = left or list(findings)
             mistaken = [
@@ -103,7 +103,7 @@ def draw_questions(
 
 def _drawn(findings: Sequence[str], weights: Mapping[str, float], rng: np.random.Generator) -> str:
     chance = np.array([weights.get(finding, 1.0) for finding in findings])
-    if not chance.any():  # of these only what is never asked for
+    if not chance.any():  # all of these have weight 0
         chance[:] = 1
     return findings[int(rng.choice(len(findings), p=chance / chance.sum()))]
 
@@ -140,7 +140,7 @@ def _question(scene: Scene, slots: PhraseSlots, lexicon: Lexicon, rng: np.random
 
 
 def answer_mask(scene: Scene, slots: PhraseSlots) -> tuple[np.ndarray, np.ndarray]:
-    """Where what is asked for is, and where nobody knows."""
+    """The true mask of the queried term, and the mask of cells with unknown truth."""
     if slots.finding is None:
         labels = _labels(scene, slots.structure)
         if labels is None:

@@ -13,7 +13,7 @@ from tips_med.synthesis.scene import Scene
 from tips_med.training.questions import answer_mask
 
 MIN_VOLUME_ML = 0.1
-"""A finding smaller than this is neither asked for nor said not to be there."""
+"""A finding smaller than this is queried neither as present nor as absent."""
 
 _UNKNOWN_ML = 0.05
 _SIDES: tuple[Side, ...] = ("left", "right")
@@ -24,10 +24,10 @@ class ScenePhrase:
     """One question and its answer.
 
     Attributes:
-        finding: What is asked for: a term of the lexicon; ``lung`` for the lungs themselves.
-        side: Where.
-        phrase: In words.
-        mask: Where it is, bool [slab y x]; None when it is not there.
+        finding: Queried term of the lexicon; ``lung`` for the lungs themselves.
+        side: Queried side.
+        phrase: Query in words.
+        mask: True mask, bool [slab y x]; None when it is not there.
     """
 
     finding: str
@@ -39,17 +39,17 @@ class ScenePhrase:
 def scene_phrases(
     scene: Scene, findings: tuple[str, ...], lexicon: Lexicon, rng: np.random.Generator, *, held_out: bool = False
 ) -> Iterator[ScenePhrase]:
-    """Asks a scene for each lung, for all that is there, for the same on the side where it is not, and for the rest.
+    """Queries a scene for each lung, for all that is there, for the same on the side where it is not, and for the rest.
 
-    What nobody can know is not sides: whether thin lung is emphysema, whether haze beside a consolidation is ground
+    What is unknown gets no query: whether thin lung is emphysema, whether haze beside a consolidation is ground
     glass.
 
     Args:
-        scene: What is true.
-        findings: Terms that may be asked for.
-        lexicon: The language.
-        rng: Chooses wordings, and the side on which to ask for what is nowhere.
-        held_out: Use the synonyms that training never saw.
+        scene: Scene with its truth.
+        findings: Terms to query.
+        lexicon: Lexicon of the phrases.
+        rng: Random generator that chooses wordings, and the side of queries for what is nowhere.
+        held_out: Use the held-out synonyms.
     """
     ml = float(np.prod(scene.spacing_mm)) / 1000
     if scene.lungs is not None:

@@ -37,11 +37,11 @@ class PhraseLabel:
     """What is known of one phrase in one study; rows with the same phrase are merged.
 
     Attributes:
-        phrase: Words of the vocabulary.
-        text: As the manifest has it, for reading it again.
-        label: ``present`` or ``absent``.
-        mask: Index of its mask in the study's; None for a weak pair.
-        finding: Term of the lexicon that it is about; empty for a structure.
+        phrase: Phrase in words of the vocabulary.
+        text: Text in the manifest, to parse it again.
+        label: Label, ``present`` or ``absent``.
+        mask: Index of its mask among those of the study; None for a weak pair.
+        finding: Finding term of the lexicon; empty for a structure.
     """
 
     phrase: str
@@ -65,15 +65,15 @@ class PreparedStudy:
     """A study on the working grid.
 
     Attributes:
-        volume_hu: [slab y x]; air where the scan measured nothing.
-        seen: Where it measured something, [slab y x].
-        covers: How much of each cell every mask covers, 0 to 255, uint8 [mask slab y x].
-        offset_mm: Offset of the first pixel from the middle of the body, (y, x).
-        spacing_mm: Between slabs, rows and columns.
-        lps_from_pixel: Maps (slab, y, x, 1) to LPS in mm, for what else is known of the same place.
+        volume_hu: Hounsfield units, [slab y x]; air where the scan measured nothing.
+        seen: Mask of measured cells, bool [slab y x].
+        covers: Share of each cell that every mask covers, 0 to 255, uint8 [mask slab y x].
+        offset_mm: Offset of the first pixel from the middle of the body, (y, x) in mm.
+        spacing_mm: Spacing in mm: between slabs, rows and columns.
+        lps_from_pixel: Maps (slab, y, x, 1) to LPS in mm, to place a teacher's patches.
         scan: Path of the scan.
-        statements: What is known.
-        skipped: Rows of it that could not be used, to be told every time.
+        statements: Statements of the manifest.
+        skipped: Rows that could not be used, reported in every run.
     """
 
     volume_hu: np.ndarray
@@ -145,7 +145,7 @@ class PreparedStudy:
 
 @dataclass(frozen=True)
 class StudyHeader:
-    """What a prepared study says of itself, without its arrays; see PreparedStudy."""
+    """The metadata of a prepared study, without its arrays; see PreparedStudy."""
 
     statements: tuple[PhraseLabel, ...]
     skipped: tuple[Skipped, ...]
@@ -186,17 +186,17 @@ def prepare_studies(
 
     Args:
         rows: Rows of a manifest.
-        model: That is to be trained: its slabs and its modalities.
+        model: Model to train, which gives slabs and modalities.
         lexicon: Lexicon of the phrases.
         cache: Folder of prepared studies.
-        strict: Stop at what cannot be used instead of leaving it out.
-        progress: Called with (scans done, scans in all).
+        strict: Stop at a study or row that cannot be used, instead of leaving it out.
+        progress: Called with (scans done, total scans).
 
     Returns:
         The prepared files, in the order of the manifest, and what was left out.
 
     Raises:
-        TipsMedError: When ``strict``, what was wrong; or the cache cannot be written.
+        TipsMedError: When ``strict``, the error of the first such row; or the cache cannot be written.
     """
     by_scan: dict[Path, list[Row]] = defaultdict(list)
     for row in rows:

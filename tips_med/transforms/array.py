@@ -53,7 +53,7 @@ from tips_med.transforms.tensors import (
 
 Values = Literal["measured", "cover", "label"]
 """How an image is resampled: ``measured`` linearly, after smoothing where the new grid is coarser, NaN where nothing
-was measured; ``cover`` likewise, for masks: the share of a cell that is covered, 0 to 1; ``label`` by the nearest
+was measured; ``cover`` the same for masks: the share of a cell that is covered, 0 to 1; ``label`` by the nearest
 value, 0 outside."""
 
 
@@ -64,10 +64,10 @@ class LoadScan(Transform):
 
     Args:
         series: Series Instance UID to read, where the path holds several series.
-        phase: Which volume to read, from 1, where the series holds several.
+        phase: Number of the volume to read, from 1, where the series holds several.
         fill_gaps: Leave missing slices empty (NaN) instead of refusing.
         untilt: Resample a tilted stack instead of refusing.
-        modality: DICOM's code, where the file does not say (NIfTI): ``CT``.
+        modality: DICOM modality code, where the file states none (NIfTI): ``CT``.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class LoadScan(Transform):
 
         Raises:
             ReadError: Whatever cannot be read without guessing; ``code`` names the reason.
-            ModalityError: The file says another modality.
+            ModalityError: The file states another modality.
         """
         scan = read_scan(data, series=self.series, phase=self.phase, fill_gaps=self.fill_gaps, untilt=self.untilt)
         return tensor_of_scan(with_stated_modality(scan, self.modality), filename_or_obj=str(data))
@@ -100,8 +100,8 @@ class ToSlabGrid(InvertibleTransform):
     (slab, y, x) to RAS. ``inverse`` resamples on the scan's own grid.
 
     Args:
-        spec: Spec of the encoder's slabs; the usual ones when None.
-        values: How values are resampled, and how ``inverse`` does it.
+        spec: Specification of slabs; that of the shipped model when None.
+        values: Method of resampling, also of ``inverse``: ``measured``, ``cover`` or ``label``.
     """
 
     def __init__(self, spec: SlabSpec | None = None, values: Values = "measured") -> None:
@@ -112,11 +112,11 @@ class ToSlabGrid(InvertibleTransform):
         """A volume on the slab grid that covers it, or on that of another one.
 
         Args:
-            data: [1 i j k]; masks may have several channels.
-            like: An image on a slab grid, for masks that belong to it.
+            data: Image, [1 i j k]; masks may have several channels.
+            like: Image on a slab grid, for masks that belong to it.
 
         Returns:
-            [channel slab y x]: float32, or the dtype of labels.
+            The image [channel slab y x]: float32, or the dtype of labels.
 
         Raises:
             ReadError: ``extent`` when the header makes it larger than any body; as ``scan_of_tensor``.
@@ -137,7 +137,7 @@ class ToSlabGrid(InvertibleTransform):
     def inverse(self, data: torch.Tensor) -> MetaTensor:
         """Back on the grid that it came from; NaN where the slab grid does not reach, or 0 in masks and labels.
 
-        MONAI's ``Invertd`` asks for the nearest value unless it is told otherwise (``nearest_interp=False``).
+        MONAI's ``Invertd`` uses the nearest value unless ``nearest_interp=False`` is set.
         """
         data = with_place(data)
         applied = self.pop_transform(data)
@@ -182,7 +182,7 @@ class FindBody(Transform):
         """The body in an image on a slab grid.
 
         Args:
-            data: From ``ToSlabGrid``: NaN where nothing was measured.
+            data: Image from ``ToSlabGrid``: NaN where nothing was measured.
 
         Raises:
             ReadError: ``not-axial`` when it is on another grid.
@@ -207,7 +207,7 @@ class StackSlabs(Transform):
     Short gaps between slabs are bridged, the rest of what was not measured has the value of air.
 
     Args:
-        spec: How to cut; the usual one when None. Its spacing is that of the image.
+        spec: Specification of slabs; that of the shipped model when None. Its spacing is replaced by the image's.
     """
 
     def __init__(self, spec: SlabSpec | None = None) -> None:
@@ -235,7 +235,7 @@ class MakeSlabs(Transform):
     body.
 
     Args:
-        spec: How to cut; the usual one when None.
+        spec: Specification of slabs; that of the shipped model when None.
     """
 
     def __init__(self, spec: SlabSpec | None = None) -> None:
@@ -260,7 +260,7 @@ class CropToBody(Boxes):
 
     Args:
         patch: Pixels along an edge of a patch.
-        margin: Pixels to keep around the body.
+        margin: Number of pixels to keep around the body, 0 or more.
     """
 
     def __init__(self, patch: int = 8, margin: int = 8) -> None:
@@ -270,8 +270,8 @@ class CropToBody(Boxes):
         """Rows and columns from the first to the last that holds a two-thousandth of the body.
 
         Args:
-            data: [channel slab y x].
-            body: On the same grid, [1 slab y x].
+            data: Image, [channel slab y x].
+            body: Mask of the body on the same grid, bool [1 slab y x].
         """
         slab, y, x = shape_of(data)
         box = body_crop(with_place(body).as_tensor()[0].bool().numpy(), self.patch, self.margin)
@@ -304,8 +304,8 @@ class FlipSides(InvertibleTransform):
         """The mirror image.
 
         Args:
-            data: [channel, three axes in any order].
-            about_mm: x of the plane, instead of the transform's own.
+            data: Image, [channel, three axes in any order].
+            about_mm: x of the plane, LPS in mm, instead of the transform's own.
         """
         data = with_place(data)
         lps = lps_of(data)
@@ -336,7 +336,7 @@ class FlipSides(InvertibleTransform):
 
 
 def _exchanged(image: MetaTensor, about_mm: float) -> dict[str, Any]:
-    """What changes in ``meta`` when sides are exchanged, once more or back."""
+    """The changes in ``meta`` when sides are exchanged, once more or back."""
     changed: dict[str, Any] = {EXCHANGED: not image.meta.get(EXCHANGED, False)}
     if BODY in image.meta:
         changed[BODY] = mirrored_body(image.meta[BODY], about_mm)
@@ -347,9 +347,9 @@ class EncodeStudy(Transform):
     """Encodes a volume: all that costs, before any question is known. The features are those of ``tips_med.encode``.
 
     Args:
-        model: The shipped one when None.
-        modality: DICOM's code, where the file does not say (NIfTI): ``CT``.
-        progress: Called with (slabs done, slabs in all).
+        model: Model; the shipped one when None.
+        modality: DICOM modality code, where the file states none (NIfTI): ``CT``.
+        progress: Called with (slabs done, total slabs).
     """
 
     def __init__(
@@ -371,7 +371,7 @@ class GroundPhrase(Transform):
     """Answers a query. The answer is that of ``tips_med.ground``.
 
     Args:
-        model: The one that encoded the study; the shipped one when None.
+        model: Model that encoded the study; the shipped one when None.
     """
 
     def __init__(self, model: GroundingModel | None = None) -> None:
@@ -388,7 +388,7 @@ class GroundPhrase(Transform):
 
 
 def mask_of_answer(answer: Grounding) -> MetaTensor:
-    """Where it is: uint8 [1 i j k], on the scan's own grid, with the scan's affine."""
+    """The mask of an answer: uint8 [1 i j k], on the scan's own grid, with the scan's affine."""
     scan = answer.scan
     like = tensor_of_scan(scan)
     labels = torch.from_numpy(np.ascontiguousarray(answer.mask.astype(np.uint8).transpose(2, 1, 0)))[None]

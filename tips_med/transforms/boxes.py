@@ -16,7 +16,7 @@ from tips_med.transforms.tensors import lps_of, placed, shape_of, triple, with_p
 
 
 def unseen(data: torch.Tensor) -> float | int | bool:
-    """What stands where nothing is known: NaN (not measured) in numbers, 0 in labels and masks."""
+    """The value of unknown cells: NaN (not measured) in numbers, 0 in labels and masks."""
     return float("nan") if data.is_floating_point() else 0
 
 
@@ -31,13 +31,13 @@ class Boxes(InvertibleTransform):
         """A box of an image.
 
         Args:
-            image: [channel, three axes].
-            start: Its first cell along the three axes; may be negative.
-            size: Cells along the three axes; may reach beyond the image.
-            outside: The value of cells that the image does not have.
+            image: Image, [channel, three axes].
+            start: Index of the first cell of the box along the three axes; may be negative.
+            size: Number of cells along the three axes; may reach beyond the image.
+            outside: Value of cells outside the image.
 
         Returns:
-            [channel, size], with the affine of the box.
+            The box, [channel, size], with its own affine.
         """
         image = with_place(image)
         lps = lps_of(image)

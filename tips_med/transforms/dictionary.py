@@ -17,9 +17,9 @@ from monai.utils.misc import ensure_tuple, ensure_tuple_rep
 
 from tips_med.encoders.base import Progress
 from tips_med.geometry import transform_points
-from tips_med.grounding.ground import default_model, encode_slabs, ensure_known_modality, load_lexicon
+from tips_med.grounding.ground import default_model, encode_slabs, ensure_known_modality
 from tips_med.model import GroundingModel
-from tips_med.query import Lexicon
+from tips_med.query import Lexicon, load_lexicon
 from tips_med.slabs import SlabSpec
 from tips_med.transforms.array import (
     CropToBody,
@@ -48,11 +48,11 @@ class LoadScand(MapTransform):
     Args:
         keys: Keys of paths.
         allow_missing_keys: Do not mind a key that is not there.
-        series: As for ``LoadScan``; likewise the next four.
-        phase: Which volume to read.
-        fill_gaps: Leave missing slices empty.
-        untilt: Resample a tilted stack.
-        modality: Where the file does not say.
+        series: Series Instance UID to read, where the path holds several series.
+        phase: Number of the volume to read, from 1, where the series holds several.
+        fill_gaps: Leave missing slices empty (NaN) instead of refusing.
+        untilt: Resample a tilted stack instead of refusing.
+        modality: DICOM modality code, where the file states none (NIfTI): ``CT``.
     """
 
     def __init__(
@@ -82,8 +82,8 @@ class ToSlabGridd(MapTransform, InvertibleTransform):
 
     Args:
         keys: Keys of volumes and masks: all go onto the grid of the first.
-        spec: Spec of the encoder's slabs; the usual ones when None.
-        values: How values are resampled, for all keys or for each: ``measured``, ``cover`` (masks) or ``label``.
+        spec: Specification of slabs; that of the shipped model when None.
+        values: Method of resampling, for all keys or for each: ``measured``, ``cover`` (masks) or ``label``.
         allow_missing_keys: Do not mind a key that is not there.
     """
 
@@ -120,7 +120,7 @@ class FindBodyd(MapTransform):
 
     Args:
         keys: Keys of images from ``ToSlabGridd``.
-        body_keys: Where the masks go, one for each.
+        body_keys: Keys for the masks of the body, one for each image.
         allow_missing_keys: Do not mind a key that is not there.
     """
 
@@ -144,8 +144,8 @@ class StackSlabsd(MapTransform):
 
     Args:
         keys: Keys of images from ``ToSlabGridd``.
-        spec: How to cut; the usual one when None.
-        seen_keys: Where to tell which cells were measured (bool [1 slab y x]), one for each; None for nowhere.
+        spec: Specification of slabs; that of the shipped model when None.
+        seen_keys: Keys for the masks of measured cells (bool [1 slab y x]), one for each image; None for no masks.
         allow_missing_keys: Do not mind a key that is not there.
     """
 
@@ -175,10 +175,10 @@ class MakeSlabsd(MapTransform):
 
     Args:
         keys: Keys of one volume, [1 i j k]; it stays as it is.
-        spec: How to cut; the usual one when None.
-        slabs_key: Where the pixels go, [channel slab y x].
-        seen_key: Where to tell which cells were measured, bool [1 slab y x].
-        body_key: Where the body goes, bool [1 slab y x].
+        spec: Specification of slabs; that of the shipped model when None.
+        slabs_key: Key for the pixels, [channel slab y x].
+        seen_key: Key for the mask of measured cells, bool [1 slab y x].
+        body_key: Key for the mask of the body, bool [1 slab y x].
         mask_keys: Keys of masks, [channel i j k] on any grid: each becomes the share of a cell that it covers, 0 to 1.
         allow_missing_keys: Do not mind a key that is not there.
     """
@@ -213,13 +213,13 @@ class MakeSlabsd(MapTransform):
 class CropToBodyd(MapTransform, InvertibleTransform):
     """Leaves out the air around the body, in whole patches; see ``CropToBody``. Invertible.
 
-    It comes after ``StackSlabsd``, as in ``tips_med.encode``: whether a slab is a gap is told by the whole of it.
+    It comes after ``StackSlabsd``, as in ``tips_med.encode``: a gap is recognised from the whole slab.
 
     Args:
         keys: Keys of images and masks on one slab grid; name the body itself, too.
         body_key: Key of the body.
         patch: Pixels along an edge of a patch.
-        margin: Pixels to keep around the body.
+        margin: Number of pixels to keep around the body, 0 or more.
         allow_missing_keys: Do not mind a key that is not there.
     """
 
@@ -258,7 +258,7 @@ class FlipSidesd(MapTransform, InvertibleTransform):
     Args:
         keys: Keys of images and masks; all are mirrored about one plane.
         phrase_keys: Keys of phrases, a text or a list of texts. One that names no side stays as it is.
-        lexicon: The language, or its name.
+        lexicon: Lexicon, or its name.
         about_key: Key of x of the plane, LPS in mm; through the middle of the first image's grid when None.
         allow_missing_keys: Do not mind a key that is not there.
     """
@@ -321,7 +321,7 @@ class FlipSidesd(MapTransform, InvertibleTransform):
 
 
 def _middle_mm(image: torch.Tensor) -> float:
-    """Where the middle of an image's grid lies along x, LPS in mm."""
+    """The middle of an image's grid along x, LPS in mm."""
     return float(transform_points(lps_of(image), (np.array(shape_of(image)) - 1) / 2)[0, 0])
 
 
@@ -330,10 +330,10 @@ class EncodeStudyd(MapTransform):
 
     Args:
         keys: Keys of volumes, [1 i j k]; they stay as they are.
-        model: The shipped one when None.
-        study_keys: Where the studies go, one for each.
-        modality: DICOM's code, where the file does not say.
-        progress: Called with (slabs done, slabs in all).
+        model: Model; the shipped one when None.
+        study_keys: Keys for the studies, one for each volume.
+        modality: DICOM modality code, where the file states none.
+        progress: Called with (slabs done, total slabs).
         allow_missing_keys: Do not mind a key that is not there.
     """
 
@@ -363,13 +363,13 @@ class EncodeSlabsd(MapTransform):
 
     Args:
         keys: Keys of the volume that they were cut from, [1 i j k], which answers refer to.
-        model: The shipped one when None; the slabs must be as its image tower wants them.
+        model: Model; the shipped one when None. The slabs must fit its image tower.
         slabs_key: Key of the pixels, [channel slab y x].
-        seen_key: Key of what was measured, bool [1 slab y x].
+        seen_key: Key of the mask of measured cells, bool [1 slab y x].
         body_key: Key of the body, from ``FindBodyd`` or ``MakeSlabsd``.
-        study_key: Where the study goes.
-        modality: DICOM's code, where the file does not say.
-        progress: Called with (slabs done, slabs in all).
+        study_key: Key for the study.
+        modality: DICOM modality code, where the file states none.
+        progress: Called with (slabs done, total slabs).
         allow_missing_keys: Do not mind when there is no volume.
     """
 
@@ -412,12 +412,12 @@ class GroundPhrased(MapTransform):
 
     Args:
         keys: Keys of encoded studies.
-        model: The one that encoded them; the shipped one when None.
+        model: Model that encoded them; the shipped one when None.
         phrase_key: Key of the phrase.
-        answer_keys: Where the ``Grounding`` goes, one for each study; likewise the next.
-        mask_keys: Where the mask goes: uint8 [1 i j k] on the scan's own grid, with the affine of the image that was
-            encoded; MONAI's ``Invertd`` and ``SaveImaged`` take it from there.
-        heat_keys: Where the scores go, float32 [1 slab y x], with their own affine; None for nowhere.
+        answer_keys: Keys for the ``Grounding``, one for each study.
+        mask_keys: Keys for the masks, one for each study: uint8 [1 i j k] on the scan's own grid, with the affine of
+            the image that was encoded; MONAI's ``Invertd`` and ``SaveImaged`` take it from there.
+        heat_keys: Keys for the scores, float32 [1 slab y x], with their own affine; None for no scores.
         allow_missing_keys: Do not mind a key that is not there.
     """
 
@@ -437,7 +437,7 @@ class GroundPhrased(MapTransform):
         self.heat_keys = _one_for_each(heat_keys, self.keys) if heat_keys is not None else (None,) * len(self.keys)
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
-        """Adds the answer, its mask, and its scores where they are asked for.
+        """Adds the answer, its mask, and its scores where they are requested.
 
         Raises:
             QueryError: Nothing in the phrase is understood, or the model was not trained to find it.

@@ -29,11 +29,11 @@ OFF_MIDLINE = frozenset(
 
 
 def mirrored_phrase(query: Query, lexicon: Lexicon) -> str | None:
-    """What a phrase is of the mirror image: sides exchanged, or the phrase as it is where it names none.
+    """The phrase for the mirror image: sides exchanged, or the phrase as it is where it names none.
 
     Args:
-        query: The phrase, as it was understood.
-        lexicon: The language.
+        query: Parsed phrase.
+        lexicon: Lexicon of the phrase.
 
     Returns:
         The words; None for a phrase without a mirror image: the right middle lobe, the heart, a lesion of the liver.
@@ -50,8 +50,8 @@ def swapped_phrases(query: Query, lexicon: Lexicon) -> list[str]:
     """Phrases that are not true of what a phrase names: another side, level, attribute, finding or organ.
 
     Args:
-        query: The phrase, as it was understood.
-        lexicon: The language.
+        query: Parsed phrase.
+        lexicon: Lexicon of the phrase.
 
     Returns:
         At most one of each kind; each was read back by the lexicon.

@@ -15,8 +15,7 @@ from monai.config.type_definitions import KeysCollection
 from monai.transforms.transform import MapTransform, Randomizable, RandomizableTransform
 from monai.utils.misc import ensure_tuple, ensure_tuple_rep
 
-from tips_med.grounding.ground import load_lexicon
-from tips_med.query import Lexicon
+from tips_med.query import Lexicon, load_lexicon
 from tips_med.transforms.boxes import Boxes, same_shape
 from tips_med.transforms.dictionary import Data, FlipSidesd
 from tips_med.transforms.phrases import swapped_phrases
@@ -31,9 +30,9 @@ class CropAroundFindingd(MapTransform, Boxes):
     Args:
         keys: Keys of images and masks on one grid, [channel, three axes]; name the mask itself, too.
         mask_key: Key of the mask; each of its channels is one finding.
-        size: Cells along the three axes.
-        outside: What fills up, for all keys or for each: -1024 for Hounsfield units, 0 for masks.
-        threshold: A cell above it belongs to the finding.
+        size: Number of cells along the three axes.
+        outside: Fill value, for all keys or for each: -1024 for Hounsfield units, 0 for masks.
+        threshold: Threshold of the mask; a cell above it belongs to the finding.
         allow_missing_keys: Do not mind a key that is not there.
     """
 
@@ -92,13 +91,13 @@ class RandCropAroundFindingd(CropAroundFindingd, Randomizable):
     """Cuts a box around a cell of a finding, with some probability, and anywhere else. Invertible.
 
     Args:
-        keys: As for ``CropAroundFindingd``; likewise the next four.
-        mask_key: Key of the mask.
-        size: Cells along the three axes.
-        outside: What fills up.
-        threshold: A cell above it belongs to the finding.
-        prob: How often the box lies around a finding, where there is one: any finding, any of its cells.
-        jitter: How far from the middle of the box that cell may lie, as a share of its size.
+        keys: Keys of images and masks on one grid, [channel, three axes]; name the mask itself, too.
+        mask_key: Key of the mask; each of its channels is one finding.
+        size: Number of cells along the three axes.
+        outside: Fill value, for all keys or for each: -1024 for Hounsfield units, 0 for masks.
+        threshold: Threshold of the mask; a cell above it belongs to the finding.
+        prob: Probability that the box lies around a finding, where there is one: any finding, any of its cells.
+        jitter: Maximum distance of that cell from the middle of the box, as a share of its size.
         allow_missing_keys: Do not mind a key that is not there.
     """
 
@@ -121,7 +120,7 @@ class RandCropAroundFindingd(CropAroundFindingd, Randomizable):
         """Draws the first cell of the box.
 
         Args:
-            data: The mask.
+            data: Mask, [channel, three axes].
         """
         shape = triple(data.shape[1:])
         marked = self.marked(data)
@@ -140,7 +139,7 @@ class RandCropAroundFindingd(CropAroundFindingd, Randomizable):
 
 
 def _fitting(centre: Sequence[float], size: Sequence[int], shape: Sequence[int]) -> list[int]:
-    """Where a box starts that lies in the image wherever it fits, and around the image's middle where it does not."""
+    """The start of a box that lies in the image wherever it fits, and around the image's middle where it does not."""
     return [
         int(np.clip(round(c - s / 2), 0, n - s)) if n >= s else -((s - n) // 2) for c, s, n in zip(centre, size, shape)
     ]
@@ -150,11 +149,11 @@ class RandFlipSidesd(FlipSidesd, Randomizable):
     """Exchanges left and right in images, masks and phrases, with some probability; see ``FlipSidesd``. Invertible.
 
     Args:
-        keys: As for ``FlipSidesd``; likewise the next three.
+        keys: Keys of images and masks; all are mirrored about one plane.
         phrase_keys: Keys of phrases; one without a mirror image stops it.
-        lexicon: The language, or its name.
-        about_key: Key of x of the plane.
-        prob: How often.
+        lexicon: Lexicon, or its name.
+        about_key: Key of x of the plane, LPS in mm; through the middle of the first image's grid when None.
+        prob: Probability of mirroring, 0 to 1.
         allow_missing_keys: Do not mind a key that is not there.
     """
 
@@ -187,8 +186,8 @@ class RandShiftHounsfield(RandomizableTransform):
     MONAI's ``RandShiftIntensity`` draws from a uniform one. NaN stays NaN.
 
     Args:
-        std_hu: Standard deviation.
-        prob: How often.
+        std_hu: Standard deviation in HU.
+        prob: Probability of a shift, 0 to 1.
     """
 
     def __init__(self, std_hu: float = 15.0, prob: float = 1.0) -> None:
@@ -205,8 +204,8 @@ class RandShiftHounsfield(RandomizableTransform):
         """An image of any shape, in HU.
 
         Args:
-            img: To be shifted.
-            randomize: False to shift as the last one was.
+            img: Image to shift.
+            randomize: Draw a new shift; False repeats the last one.
         """
         if randomize:
             self.randomize()
@@ -218,8 +217,8 @@ class RandShiftHounsfieldd(MapTransform, Randomizable):
 
     Args:
         keys: Keys of images in HU.
-        std_hu: Standard deviation.
-        prob: How often.
+        std_hu: Standard deviation in HU.
+        prob: Probability of a shift, 0 to 1.
         allow_missing_keys: Do not mind a key that is not there.
     """
 
@@ -253,17 +252,17 @@ class RandShiftHounsfieldd(MapTransform, Randomizable):
 class RandSwapTermd(MapTransform, RandomizableTransform):
     """Makes a phrase untrue by one word: its side, level, attribute, finding or organ; a hard negative.
 
-    What it says is then nowhere that the true phrase names, and of the rest of the image nobody said anything: so masks
-    become empty, and ``known_key`` tells where that counts.
+    It is then false where the true phrase is true, and the rest of the image is unknown: so masks
+    become empty, and ``known_key`` has the mask where that counts.
 
     Args:
         keys: Keys of phrases.
-        mask_keys: Keys of what the phrase names, [channel, three axes]; emptied where the phrase was swapped.
-        known_key: Where the first of these masks goes, as it was (bool); True everywhere when nothing was swapped. None
-            for nowhere.
-        swapped_key: Where to tell whether any phrase was swapped.
-        lexicon: The language, or its name.
-        prob: How often.
+        mask_keys: Keys of masks of the phrase, [channel, three axes]; emptied where the phrase was swapped.
+        known_key: Key for the first of these masks, before it is emptied (bool); True everywhere when nothing was
+            swapped. None for no mask.
+        swapped_key: Key for whether any phrase was swapped.
+        lexicon: Lexicon, or its name.
+        prob: Probability of a swap, 0 to 1.
         allow_missing_keys: Do not mind a key that is not there.
     """
 
@@ -281,7 +280,7 @@ class RandSwapTermd(MapTransform, RandomizableTransform):
         RandomizableTransform.__init__(self, prob)
         self.mask_keys, self.known_key, self.swapped_key = ensure_tuple(mask_keys), known_key, swapped_key
         if known_key is not None and not self.mask_keys:
-            raise ValueError("known_key needs a mask to tell where a swapped phrase counts")
+            raise ValueError("known_key needs a mask to know where a swapped phrase counts")
         self.lexicon = lexicon
         self._choice = 0.0
 

@@ -5,10 +5,10 @@ what       here                     as a MetaTensor
 =========  =======================  ==============================================================
 scan       voxels [k j i]           [1 i j k], affine from (i, j, k) to RAS in mm, as MONAI's readers give
 slabs      pixels [slab channel y x]  [channel slab y x], affine from (slab, y, x) to RAS in mm
-mask       [slab y x]               [1 slab y x], likewise
+mask       [slab y x]               [1 slab y x], the same
 =========  =======================  ==============================================================
 
-A scan and its tensor share their memory. What was not measured is NaN in both. What else is known of a scan travels in
+A scan and its tensor share their memory. What was not measured is NaN in both. The rest of a scan is in
 ``meta`` as numbers and texts, which MONAI's collation takes: ``modality``, ``unit`` and ``provenance``.
 """
 
@@ -48,7 +48,7 @@ def with_place(image: torch.Tensor) -> MetaTensor:
     """The image, if it knows its place in a patient.
 
     Args:
-        image: [channel, three axes].
+        image: Image, [channel, three axes].
 
     Raises:
         ReadError: ``no-place`` without a 4 x 4 affine, or for a batch; ``pending`` when spatial transforms wait to be
@@ -71,10 +71,10 @@ def with_place(image: torch.Tensor) -> MetaTensor:
 
 
 def lps_of(image: torch.Tensor) -> Affine:
-    """Where an image lies: from its own indices, in their order, to LPS in mm.
+    """The affine of an image: from its own indices, in their order, to LPS in mm.
 
     Args:
-        image: [channel, three axes in any order].
+        image: Image, [channel, three axes in any order].
 
     Raises:
         ReadError: As ``with_place``.
@@ -88,10 +88,10 @@ def placed(data: torch.Tensor, lps_from_index: Affine, like: MetaTensor | None =
     """A MetaTensor at a place in the patient.
 
     Args:
-        data: [channel, three axes].
+        data: Data, [channel, three axes].
         lps_from_index: Maps indices of the three axes to LPS in mm.
-        like: Whose ``meta`` and applied operations to go on with.
-        **meta: More of it.
+        like: Image whose ``meta`` and applied operations are continued.
+        **meta: Further entries of ``meta``.
     """
     known = dict(like.meta) if like is not None else {}
     known |= meta
@@ -105,8 +105,8 @@ def tensor_of_scan(scan: Scan, **meta: Any) -> MetaTensor:
     """A scan as MONAI has images: [1 i j k] float32, with an affine to RAS in mm. The voxels are not copied.
 
     Args:
-        scan: NaN where nothing was measured.
-        **meta: More to keep in ``meta``.
+        scan: Scan, NaN where nothing was measured.
+        **meta: Further entries of ``meta``.
     """
     array = scan.voxels.transpose(2, 1, 0)
     if not array.flags.writeable or min(array.strides) < 0:
@@ -122,14 +122,14 @@ def scan_of_tensor(image: torch.Tensor, modality: str | None = None) -> Scan:
     of its series, but not those of its slices; one whose sides were exchanged is of no patient.
 
     Args:
-        image: [1 i j k], in any orientation, from any reader. NaN where nothing was measured. Values that an intensity
-            transform scaled are no Hounsfield units any more, which only ``meta["unit"]`` can say.
-        modality: DICOM's code, where the file does not say (NIfTI): ``CT`` makes the values Hounsfield units.
+        image: Image, [1 i j k], in any orientation, from any reader. NaN where nothing was measured. Values that an
+            intensity transform scaled are no Hounsfield units any more, which only ``meta["unit"]`` can state.
+        modality: DICOM modality code, where the file states none (NIfTI): ``CT`` makes the values Hounsfield units.
 
     Raises:
         ReadError: ``no-place`` or ``pending``, see ``with_place``; ``channels`` when it has several; ``sheared`` when
             its axes are not at right angles.
-        ModalityError: The file says another modality.
+        ModalityError: The file states another modality.
     """
     image = with_place(image)
     lps_from_kji = right_angled(lps_of(image)) @ KJI_FROM_IJK
@@ -190,8 +190,8 @@ class Turn:
     """How the axes of an image become (slab, y, x): to the head, to the back, to the patient's left.
 
     Attributes:
-        order: Which of its three axes becomes slab, y and x.
-        flipped: Which of these then run the other way.
+        order: Index of the axis that becomes slab, y and x.
+        flipped: Whether each of these axes is then reversed.
     """
 
     order: tuple[int, int, int]
@@ -216,7 +216,7 @@ def axial(image: torch.Tensor) -> tuple[torch.Tensor, Affine, Turn]:
     """An image on a slab grid, with its axes as the encoders have them, whatever MONAI's transforms made of them.
 
     Args:
-        image: Along the patient's own axes, in any order and direction.
+        image: Image along the patient's own axes, in any order and direction.
 
     Returns:
         The data [channel slab y x], a view where nothing needs to be flipped; its lps_from_pixel; how it was turned.
@@ -253,7 +253,7 @@ def tensors_of_slabs(slabs: SlabStack, like: MetaTensor | None = None) -> tuple[
 
     Args:
         slabs: Slabs of a scan; the pixels are not copied.
-        like: Whose ``meta`` and applied operations to go on with.
+        like: Image whose ``meta`` and applied operations are continued.
     """
     pixels = placed(slabs.pixels.permute(1, 0, 2, 3), slabs.lps_from_pixel, like)
     seen = placed(slabs.seen[None], slabs.lps_from_pixel, like)
@@ -264,13 +264,13 @@ def slabs_of_tensors(pixels: torch.Tensor, seen: torch.Tensor, body: torch.Tenso
     """The slabs that an image tower takes.
 
     Args:
-        pixels: From ``StackSlabs`` or ``MakeSlabs``, [channel slab y x]; turned axes are turned back.
-        seen: bool [1 slab y x], on the same grid.
-        body: From ``FindBody``, on the same grid.
-        spec: How the tower wants slabs.
+        pixels: Pixels from ``StackSlabs`` or ``MakeSlabs``, [channel slab y x]; turned axes are turned back.
+        seen: Mask of measured cells, bool [1 slab y x], on the same grid.
+        body: Mask of the body from ``FindBody``, on the same grid.
+        spec: Specification of slabs of the tower.
 
     Raises:
-        ReadError: ``grid`` when the three lie on different grids, or were not cut as ``spec`` says; ``not-axial``.
+        ReadError: ``grid`` when the three lie on different grids, or were not made with ``spec``; ``not-axial``.
     """
     data, lps, _ = axial(pixels)
     where, lps_of_seen, _ = axial(seen)
@@ -320,7 +320,7 @@ def body_of_tensor(mask: torch.Tensor) -> Body:
     mask = with_place(mask)
     if BODY not in mask.meta:
         raise ReadError(
-            "the mask says nothing of a midline",
+            "the mask has no midline",
             expected="a body that FindBody or MakeSlabs found",
             remedy="find the body first",
             code="no-body",
@@ -343,7 +343,7 @@ def body_of_tensor(mask: torch.Tensor) -> Body:
 
 
 def mirrored_body(text: str, about_mm: float) -> str:
-    """What ``meta`` says of a body, for its mirror image about the plane x = ``about_mm`` (LPS)."""
+    """The entries of a body in ``meta``, for its mirror image about the plane x = ``about_mm`` (LPS)."""
     about = json.loads(text)
     about["x_mm"] = [2 * about_mm - x for x in about["x_mm"]]
     y, x = about["middle_mm"]

@@ -1,4 +1,4 @@
-"""Which series are asked what."""
+"""Rules: which queries for which series."""
 
 from __future__ import annotations
 

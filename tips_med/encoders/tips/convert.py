@@ -51,7 +51,7 @@ def convert_npz(
         vision_npz: The image tower, such as ``tips_v2_oss_b14_vision.npz``.
         text_npz: The text tower of the same model.
         tokenizer_model: The SentencePiece file ``tokenizer.model`` that is published beside them.
-        folder: Where to; it must not exist, or be empty.
+        folder: Folder to write to, new or empty.
         heads: Attention heads, for a width that was never published.
 
     Returns:
@@ -189,7 +189,7 @@ def read_tokenizer(path: Path, vocabulary: int):
 
 
 def _check_sentencepiece(file: Path, path: Path) -> None:
-    # transformers falls back to another reader, in silence, where SentencePiece fails: ask SentencePiece first.
+    # transformers falls back to another reader, in silence, where SentencePiece fails: try SentencePiece first.
     try:
         from sentencepiece import SentencePieceProcessor
 

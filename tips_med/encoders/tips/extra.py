@@ -47,7 +47,7 @@ def peft() -> ModuleType:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps transformers' progress bars and reports off the terminal; what matters is said in our errors."""
+    """Keeps transformers' progress bars and reports off the terminal; what matters is in our errors."""
     tipsv2()
     from transformers.utils import logging as hf_logging
 

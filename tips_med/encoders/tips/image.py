@@ -39,9 +39,9 @@ class TipsTokens:
     """What leaves the image tower, not normalised.
 
     Attributes:
-        cls: The first class token, trained on web captions, [n embedding].
-        registers: The register tokens, of which TIPS has one, trained on synthetic captions, [n register embedding].
-        patches: [n row col embedding].
+        cls: First class token, trained on web captions, [n embedding].
+        registers: Register tokens, [n register embedding]; TIPS has one, trained on synthetic captions.
+        patches: Patch tokens, [n row col embedding].
     """
 
     cls: Tensor
@@ -54,14 +54,14 @@ class TipsEncoder(ImageTower):
 
     Args:
         net: The tower, on the device to run on.
-        name: Name of the weights, and of the mode: a study is never asked with the text of another.
-        mode: Which patch embeddings to give.
-        slab_spec: The slabs to take: three channels, patches of the model's size.
+        name: Name of the weights and mode: a study is only queried with the text tower of the same weights.
+        mode: Patch embeddings to return.
+        slab_spec: Specification of the input slabs: three channels, patches of the model's size.
         modalities: DICOM modality codes to accept. TIPS was trained on photographs and knows no modality, but the
             default windows are in HU, which only CT has; give windows of your own to accept others.
-        window_px: Edge of a window, in pixels; None for the size that the model was trained on.
-        stride_px: From one window to the next; None for three quarters of a window (336 of 448).
-        batch: Slabs encoded at once.
+        window_px: Edge of a window in pixels; None for the size that the model was trained on.
+        stride_px: Distance between windows in pixels; None for three quarters of a window (336 of 448).
+        batch: Number of slabs encoded at once.
 
     Raises:
         ConfigError: When the slabs do not fit the tower.
@@ -118,7 +118,7 @@ class TipsEncoder(ImageTower):
 
         Args:
             pixels: RGB in [0, 1] without further normalisation, [n 3 y x]; y and x multiples of the patch.
-            mode: Which patches; None for the tower's own. The class and register tokens are those of ``final`` in
+            mode: Patch mode; None for the tower's own. The class and register tokens are those of ``final`` in
                 either mode.
         """
         mode = self.mode if mode is None else mode

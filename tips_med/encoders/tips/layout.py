@@ -38,10 +38,10 @@ class VisionLayout:
         width: Embedding size.
         layers: Transformer blocks.
         heads: Attention heads.
-        hidden: Width inside the MLP (for SwiGLU, of each of its two halves).
+        hidden: Width inside the MLP (for SwiGLU, width of each of its two halves).
         swiglu: Whether the MLP is a SwiGLU (variant g).
-        registers: Register tokens.
-        grid: Patches along an edge of the image that the position embeddings were made for.
+        registers: Number of register tokens.
+        grid: Patches along an edge of the image that the position embeddings are for.
         patch: Pixels along an edge of a patch.
     """
 
@@ -64,7 +64,7 @@ class TextLayout:
         layers: Transformer blocks.
         heads: Attention heads.
         hidden: Width inside the MLP.
-        vocabulary: Number of tokens known.
+        vocabulary: Number of tokens in the vocabulary.
     """
 
     width: int
@@ -79,8 +79,8 @@ class Tensors:
     """Where one published tensor goes.
 
     Attributes:
-        targets: Its names in transformers; a packed tensor is cut along its first axis into so many equal parts.
-        shape: The shape it must have.
+        targets: Its names in transformers; a packed tensor is split along its first axis into as many equal parts.
+        shape: Required shape.
     """
 
     targets: tuple[str, ...]

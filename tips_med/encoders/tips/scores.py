@@ -38,15 +38,15 @@ def zero_shot_head(
     """An alignment head that gives TIPS's own scores, and is where fine-tuning begins.
 
     The logit is (cosine with the phrase - cosine with the contrast - margin) / temperature: zero where a patch is as
-    much like the contrast as like what was asked for. For unit patches and unit pooled phrases; it has no use for fine
+    much like the contrast as like the query. For unit patches and unit pooled phrases; it has no use for fine
     features. Its probabilities are not calibrated, and nothing is known of how well they separate findings.
 
     Args:
         width: Embedding size of both towers.
-        temperature: From the checkpoint.
-        contrast: What everything else is called, such as the embedding of ``normal tissue``; without it the margin
-            alone decides, and cosines of TIPS have no natural zero.
-        cosine_margin: By how much the phrase must be nearer.
+        temperature: Temperature of the checkpoint, above 0.
+        contrast: Embedding of a phrase for everything else, such as ``normal tissue``; without it the margin alone
+            decides, and cosines of TIPS have no natural zero.
+        cosine_margin: Minimum difference of the two cosines.
     """
     head = AlignmentHead(width, width, 1)
     scale = width**0.5 / temperature  # patch_scores divides by the square root of the width

@@ -40,9 +40,9 @@ class TipsTextTower(TextTower):
 
     Args:
         net: The tower, on the device to run on.
-        tokenizer: Its tokenizer.
+        tokenizer: Tokenizer of the tower.
         name: Name of the weights; the same as the image tower's.
-        temperature: What cosines are divided by, from the checkpoint.
+        temperature: Divisor of cosines, from the checkpoint.
         templates: Sentences with one ``{}``; a phrase is put into each and the embeddings are averaged.
 
     Raises:
@@ -102,7 +102,7 @@ class TipsTextTower(TextTower):
 
         ``pooled`` is the mean over the templates, as by the authors: each sentence's unit embedding, averaged, made a
         unit vector again. ``tokens`` are those of the bare phrase, one for every word of it, the mean of the word's
-        pieces; TIPS was never trained to match single words with patches.
+        subword tokens; TIPS was never trained to match single words with patches.
 
         Raises:
             QueryError: For an empty phrase, or one of more than 64 tokens.
@@ -116,7 +116,7 @@ class TipsTextTower(TextTower):
         """What ``embed`` gives, on the tower's device and with gradients where the caller wants them.
 
         Returns:
-            Of each phrase its words [word embedding] and itself [1 embedding], float32.
+            For each phrase, the embeddings of its words [word embedding] and of the phrase [1 embedding], float32.
 
         Raises:
             QueryError: For an empty phrase, or one of more than 64 tokens.
@@ -136,7 +136,7 @@ class TipsTextTower(TextTower):
         return found
 
     def _pieces(self, phrase: str) -> list[int]:
-        """Which word every piece of a phrase is of."""
+        """The word that each subword token of a phrase belongs to."""
         encoded = self.tokenizer(phrase.lower())
         limit = int(self.net.config.max_position_embeddings)
         if len(encoded["input_ids"]) > limit:

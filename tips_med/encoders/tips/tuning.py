@@ -28,10 +28,10 @@ class FineTuning:
     Attributes:
         mode: ``freeze`` trains nothing of the tower, ``lora`` low-rank additions to its attention, ``full`` all of it.
         rank: Rank of the additions.
-        alpha: Their scale is alpha / rank.
-        dropout: Before the additions, while training.
-        last_blocks: Only the last so many blocks learn (``lora`` and ``full``); None for all.
-        checkpointing: Computes activations again in the backward pass, which takes longer and needs less memory.
+        alpha: Numerator of the scale of the additions, which is alpha / rank.
+        dropout: Dropout before the additions in training, 0 to below 1.
+        last_blocks: Number of blocks, counted from the last, that learn (``lora`` and ``full``); None for all.
+        checkpointing: Compute activations again in the backward pass: slower, with less memory.
 
     Raises:
         ConfigError: For values that mean nothing.
@@ -65,8 +65,8 @@ def prepare_finetuning(tower: Tower, how: FineTuning | FineTuningMode) -> list[n
     ``tokens``. After LoRA, ``merge_lora`` adds what was learnt to the weights.
 
     Args:
-        tower: Changed in place.
-        how: The configuration, or only its mode.
+        tower: Tower, changed in place.
+        how: Configuration, or only its mode.
 
     Returns:
         The parameters for the optimiser; empty for ``freeze``.
@@ -126,7 +126,7 @@ def has_lora(net: nn.Module) -> bool:
 
 
 def count(parameters: Iterable[nn.Parameter]) -> int:
-    """Numbers in all of them."""
+    """Total number of values in all of them."""
     return sum(parameter.numel() for parameter in parameters)
 
 

@@ -33,8 +33,8 @@ class TipsTowers:
     Attributes:
         image: The image tower.
         text: The text tower.
-        temperature: What cosines are divided by.
-        weights_sha256: Hash of the weights files, of all of them in the order of their names.
+        temperature: Divisor of cosines.
+        weights_sha256: SHA-256 of all weights files, in the order of their names.
     """
 
     image: TipsEncoder
@@ -58,12 +58,12 @@ def load_tips(
     Args:
         path: A folder as the hub lays it out (``config.json``, safetensors, tokenizer), or ``hf://owner/name`` to
             download one into the hub's cache, which is the only case in which the network is used.
-        mode: Which patch embeddings the image tower gives.
-        device: Where to run.
+        mode: Patch embeddings that the image tower returns.
+        device: Device to run on.
         dtype: Dtype of the weights while running; bfloat16 halves the memory, at some loss of precision.
-        revision: Commit of a hub model; better pinned.
-        image: More arguments of ``TipsEncoder``.
-        text: More arguments of ``TipsTextTower``.
+        revision: Commit of a hub model; pin it.
+        image: Further arguments of ``TipsEncoder``.
+        text: Further arguments of ``TipsTextTower``.
 
     Raises:
         WeightsError: For a folder that is missing, is not one of a TIPS model, or is damaged.

@@ -1,7 +1,7 @@
 """Values of patient and study as real sources write them, in the form in which an object may hold them.
 
-A date of zeros or a sex written out must not stand in the way of a result: what a value evidently means is kept, and
-what it does not say is left empty, which all of these attributes allow (type 2 or 3).
+A date of zeros or a sex written out must not prevent a result: the evident meaning of a value is kept, and
+the rest is left empty, which all of these attributes allow (type 2 or 3).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def fitting(keyword: str, value: Any) -> Any:
 
     Args:
         keyword: Keyword of the attribute.
-        value: As the source has it, None where it has none.
+        value: Value in the source; None where it has none.
 
     Returns:
-        The value, in the standard's own form; None where it says nothing that this attribute can say.
+        The value, in the standard's own form; None where the attribute has no such value.
     """
     if isinstance(value, MultiValue):
         value = value[0] if len(value) else None

@@ -40,7 +40,7 @@ def coded(term: Term) -> CodedConcept:
 
 
 def sought(query: Query) -> CodedConcept:
-    """What was looked for: the finding, else the structure (segmented property type)."""
+    """Code of the queried finding, else of the structure (segmented property type)."""
     return coded(_subject(query))
 
 
@@ -63,7 +63,7 @@ def category(query: Query) -> CodedConcept:
 
 
 def region(query: Query) -> CodedConcept | None:
-    """The structure that a finding was looked for in; None when it has no verified code, or none was named."""
+    """The structure in which a finding was queried; None when it has no verified code, or none was named."""
     structure = query.structure
     if query.finding is None or structure is None or structure.code is None:
         return None
@@ -85,7 +85,7 @@ def state(presence: str) -> CodedConcept:
 
 
 def reason(code: Reason) -> CodedConcept:
-    """Why an answer is not more than it is."""
+    """Code for a reason of an answer."""
     return CodedConcept(code[:16], PRIVATE_SCHEME, REASONS[code][:64])
 
 

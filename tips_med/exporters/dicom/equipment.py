@@ -24,8 +24,8 @@ class Equipment:
     """The algorithm, for the objects of one answer.
 
     Attributes:
-        model: Name and short hash of the weights, as the answer has it.
-        weights_sha256: The whole hash where it is known, else the short one; ``unknown`` where there is neither.
+        model: Name and short hash of the weights, as in the answer.
+        weights_sha256: SHA-256 of the weights, whole where known, else the short form; ``unknown`` without either.
     """
 
     model: str
@@ -33,13 +33,13 @@ class Equipment:
 
     @classmethod
     def of(cls, grounding: Grounding, weights_sha256: str | None = None) -> Equipment:
-        """That which gave an answer."""
+        """The algorithm that gave an answer."""
         short = re.search(r"\b[0-9a-f]{8,64}\b", grounding.model)
         return cls(grounding.model, weights_sha256 or (short.group() if short else "unknown"))
 
     @property
     def parameters(self) -> dict[str, str]:
-        """What the algorithm identification says beyond name and version."""
+        """Parameters of the algorithm identification besides name and version."""
         return {"model": self.model, "weights_sha256": self.weights_sha256}
 
     @property
@@ -70,11 +70,11 @@ class Equipment:
 
 @dataclass(frozen=True)
 class SeriesPlan:
-    """Where the objects of one kind go: a series each, numbered within it.
+    """Target series of the objects: one for each kind of object.
 
     Attributes:
         uids: Series Instance UID by modality (``SEG``, ``SR``, ``SC``, ``KO``, ``PM``).
-        instance_number: Instance number of the answer among those about the same scan, from 1.
+        instance_number: Number of the answer among those about the same scan, from 1.
     """
 
     uids: dict[str, str]

@@ -25,12 +25,12 @@ class DicomExporter(Exporter):
     All answers about one scan go into the same series, one for each kind of object.
 
     Args:
-        source: What the scan was read from; its headers are read again, for patient and study.
-        weights_sha256: Hash of the model's weights, for the algorithm identification.
+        source: Path that the scan was read from; its headers are read again, for patient and study.
+        weights_sha256: SHA-256 of the model's weights, for the algorithm identification.
         omit_empty_frames: Leave out slices of the segmentation that are empty.
         key_image: Also write the key image and its selection.
         heat: Also write the heat map as ``heat.dcm``: ``parametric`` or ``fractional``.
-        deidentifier: What the scan was de-identified with, so that its headers are too.
+        deidentifier: De-identifier of the scan, applied to the headers too.
     """
 
     def __init__(

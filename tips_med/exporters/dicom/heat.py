@@ -1,7 +1,7 @@
-"""The heat map as a DICOM object, for who asks for it: parametric map or fractional segmentation.
+"""The heat map as an optional DICOM object: parametric map or fractional segmentation.
 
 Most viewers show neither well (a fractional segmentation can make them refuse the series), so neither is written
-unless it is asked for.
+unless it is requested.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def make_heat(
     """The heat map on its own grid, which is coarser than the scan's; every slice is written.
 
     Args:
-        kind: ``parametric`` keeps the values as they are (float32), and tells "not seen" from "not there";
+        kind: ``parametric`` keeps the values as they are (float32), and keeps "not seen" apart from "not there";
             ``fractional`` rounds to 1/255, and what was not seen is 0.
         grounding: The answer.
-        source: The images it is about.
-        equipment: What made it.
-        series: Where it goes.
+        source: Headers of the source images.
+        equipment: Algorithm that made the answer.
+        series: Target series.
     """
     return (_parametric if kind == "parametric" else _fractional)(grounding, source, equipment, series)
 

@@ -35,7 +35,7 @@ def key_slice(grounding: Grounding) -> int:
 def make_key_image(
     grounding: Grounding, source: SourceImages, equipment: Equipment, series: SeriesPlan, k: int
 ) -> sc.SCImage:
-    """A picture of slice k with the contour and a banner that says what it is; RGB.
+    """A picture of slice k with the contour and a banner; RGB.
 
     No patient identity is drawn. Pixels are square, so that a sagittal slice is not squeezed.
     """
@@ -76,8 +76,8 @@ def draw(grounding: Grounding, k: int, place: str) -> np.ndarray:
 
     Args:
         grounding: The answer.
-        k: The slice, from 0.
-        place: The same as the PACS counts it, in words.
+        k: Index of the slice, from 0.
+        place: The slice in words, as the PACS counts it.
     """
     scan = grounding.scan
     low, high = window_for(grounding.query, scan).limits

@@ -1,4 +1,4 @@
-"""What DICOM results say in words, as a PACS counts: images by their Instance Number."""
+"""Text of DICOM results; images are counted by Instance Number, as in a PACS."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENDS = {"S": "the head", "I": "the feet", "L": "the left", "R": "the right", "A
 
 
 def subject(grounding: Grounding) -> str:
-    """What was asked for in the lexicon's own words, which hold nothing that a user has typed freely."""
+    """The queried term in the lexicon's own words, without free text of a user."""
     return subject_of(grounding.query)
 
 
@@ -28,7 +28,7 @@ def answer_sentence(grounding: Grounding, source: SourceImages) -> str:
     """The answer in words, its slices as the PACS counts them."""
     text = grounding.sentence
     if grounding.scan.provenance.deidentified:
-        text = without_quotes(text)  # what was typed is quoted
+        text = without_quotes(text)  # text of the user is in quotes
 
     def counted(found: re.Match[str]) -> str:
         first = int(found[1])

@@ -26,7 +26,7 @@ class DicomResults:
         segmentation: Binary segmentation, one segment an instance.
         key_image: Secondary capture of the most telling slice.
         key_objects: Key object selection of that slice and the key image.
-        heat: The heat map, where it was asked for, whether or not something was found.
+        heat: Heat map, where requested, whether or not something was found; None otherwise.
     """
 
     report: Dataset
@@ -37,7 +37,7 @@ class DicomResults:
 
     @property
     def named(self) -> dict[str, Dataset]:
-        """Those that there are, by file name; what is referred to comes before what refers to it."""
+        """All objects that are not None, by file name; an object comes before those that refer to it."""
         objects = {
             "seg.dcm": self.segmentation,
             "sr.dcm": self.report,
@@ -62,9 +62,9 @@ def make_results(
 
     Args:
         grounding: The answer.
-        source: Headers of the images it is about, see ``read_source``.
-        series: Where the objects go; new series when None.
-        weights_sha256: Hash of the model's weights, for the algorithm identification.
+        source: Headers of the source images, see ``read_source``.
+        series: Target series of the objects; new series when None.
+        weights_sha256: SHA-256 of the model's weights, for the algorithm identification.
         omit_empty_frames: See ``make_segmentation``.
         key_image: Also make the key image and its selection.
         heat: Also make the heat map, see ``make_heat``.
@@ -79,7 +79,7 @@ def make_results(
             made = _make(grounding, source, plan, equipment, omit_empty_frames, key_image)
             return made if heat is None else replace(made, heat=make_heat(heat, grounding, source, equipment, plan))
     except (ValueError, TypeError, AttributeError, KeyError) as error:
-        # The message may quote the header, and so the patient: only its kind is told.
+        # The message may quote the header, and so the patient: only its kind is reported.
         raise OutputError(
             f"the source's headers do not allow DICOM results ({type(error).__name__})",
             remedy="leave DICOM results out for this series",

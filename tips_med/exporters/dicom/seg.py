@@ -17,10 +17,10 @@ from tips_med.grounding import Grounding, Instance
 
 @dataclass(frozen=True)
 class Tracked:
-    """An instance, and the name it goes by in all objects.
+    """An instance, and its identifiers in all objects.
 
     Attributes:
-        instance: What was found.
+        instance: The instance of the answer.
         number: Number of its segment, from 1.
         identifier: Tracking Identifier (0062,0020).
         uid: Tracking Unique Identifier (0062,0021).
@@ -58,15 +58,15 @@ def make_segmentation(
 
     Args:
         grounding: An answer with at least one instance.
-        source: The images it is about.
-        tracked: Its instances, see ``track``.
-        equipment: What made it.
-        series: Where it goes.
-        omit_empty_frames: Leave out slices that a segment does not touch. Every frame says where it lies, so nothing
-            is lost; but a reader that expects as many frames as the scan has slices wants False.
+        source: Headers of the source images.
+        tracked: Tracked instances of the answer, see ``track``.
+        equipment: Algorithm that made the answer.
+        series: Target series.
+        omit_empty_frames: Leave out slices that a segment does not touch. Every frame has its position, so nothing
+            is lost; but set False for readers that expect one frame for each slice.
 
     Returns:
-        The object. Frames lie where ``Scan.lps_from_kji`` says, in the order of the slices.
+        The object. Frames are placed by ``Scan.lps_from_kji``, in the order of the slices.
     """
     scan = grounding.scan
     segments = np.zeros(scan.shape, np.uint8)

@@ -1,4 +1,4 @@
-"""The headers of the images that an answer is about; results take patient, study and place from them."""
+"""Headers of the source images; results take patient, study and place from them."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ class SourceImages:
     """Headers of the images that a scan was read from.
 
     Attributes:
-        images: Every image once, in the order of the slices; a single one for a multi-frame source.
-        by_slice: The image of every slice k; None for a slice that was made up.
+        images: Headers of the images, each once, in the order of the slices; one for a multi-frame source.
+        by_slice: Image of every slice k; None for a filled gap.
         frame_numbers: Frame number (from 1) of every slice of a multi-frame source; empty otherwise.
     """
 
@@ -81,7 +81,7 @@ class SourceImages:
 
     @property
     def first(self) -> Dataset:
-        """The image that stands for patient, study and series."""
+        """The image from which patient, study and series are taken."""
         return self.images[0]
 
     @property
@@ -106,14 +106,14 @@ def read_source(path: str | Path, scan: Scan, deidentifier: Deidentifier | None 
     """Reads the headers of a scan's images again.
 
     Args:
-        path: What the scan was read from: a folder, a file, a DICOMDIR or a zip archive. Files of other series in it
-            are passed over.
-        scan: The scan; its provenance says which instances are wanted.
-        deidentifier: What the scan was de-identified with, to do the same to the headers; not needed where the path
+        path: Path that the scan was read from: a folder, a file, a DICOMDIR or a zip archive. Files of other series in
+            it are passed over.
+        scan: The scan; its provenance names the required instances.
+        deidentifier: De-identifier of the scan, applied to the headers too; not needed where the path
             names a de-identified copy.
 
     Returns:
-        Headers with what results need and no more, their text as Unicode.
+        Headers with only the attributes that results need, their text as Unicode.
 
     Raises:
         OutputError: ``not-dicom`` (the scan is from a NIfTI file, say), ``source-missing`` (an image is no longer
@@ -132,7 +132,7 @@ def read_source(path: str | Path, scan: Scan, deidentifier: Deidentifier | None 
                 if image is not None:
                     found.setdefault(str(image.SOPInstanceUID), image)
     except ReadError:
-        logger.debug("no DICOM files where the source was said to be")
+        logger.debug("no DICOM files at the path of the source")
     if unfit:
         logger.warning(
             "left empty in results, for no object may hold the source's values: %s", ", ".join(sorted(unfit))
@@ -167,7 +167,7 @@ def _wanted(path: str | Path, scan: Scan) -> list[str]:
             f"results as DICOM need a DICOM source, and this scan is from {source.format}",
             path=path,
             expected="a DICOM series",
-            remedy="leave DICOM results out, or ask the DICOM series itself",
+            remedy="leave DICOM results out, or query the DICOM series itself",
             code="not-dicom",
         )
     uids = [uid for uid in source.instance_uids if uid]
@@ -197,7 +197,7 @@ def _read(
             clean = _clean(raw, unfit)
             deidentifier.header(clean)
             return clean if clean.SeriesInstanceUID == series_uid else None
-    except Exception as error:  # pydicom raises whatever damaged bytes lead it to; the caller says what is missing
+    except Exception as error:  # pydicom raises whatever damaged bytes lead it to; the caller reports what is missing
         logger.debug("a header was passed over (%s)", type(error).__name__)
         return None
 

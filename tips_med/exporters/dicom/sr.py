@@ -27,15 +27,15 @@ def make_report(
     equipment: Equipment,
     series: SeriesPlan,
 ) -> sr.Comprehensive3DSR:
-    """A report of one answer: the presence of what was asked for, then a group for each instance.
+    """A report of one answer: the presence of the queried finding, then a group for each instance.
 
     Args:
         grounding: The answer.
-        source: The images it is about; all are named as evidence, for absence is said of all of them.
-        tracked: Its instances.
-        segmentation: The object that holds them; None when nothing was found.
-        equipment: What made it.
-        series: Where it goes.
+        source: Headers of the source images; all are evidence, since absence applies to all of them.
+        tracked: Tracked instances of the answer.
+        segmentation: Segmentation object with these instances; None when nothing was found.
+        equipment: Algorithm that made the answer.
+        series: Target series.
     """
     groups: list[Any] = [_presence(grounding, source, equipment)]
     if segmentation is not None:
@@ -153,7 +153,7 @@ def _instance(
 
 
 def _measured(values: list[tuple[Any, float, Any]]) -> list[sr.Measurement] | None:
-    """Measurements, those left out that are no number; an average is said to be one."""
+    """Measurements without those that are no number; an average is coded as one."""
     made = [
         sr.Measurement(
             name=name,

@@ -17,11 +17,11 @@ from tips_med.secret import secret_key
 class Audit:
     """Writes one JSON object a line.
 
-    The key of the hashes lies beside the log, readable by its owner only: who has both can tell whether a known UID
+    The key of the hashes lies beside the log, readable by its owner only: who has both can find whether a known UID
     is in the log, and nobody else can.
 
     Args:
-        folder: Where ``audit.jsonl`` and ``audit.key`` lie.
+        folder: Folder of ``audit.jsonl`` and ``audit.key``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,7 +30,7 @@ class Audit:
         self._key = secret_key(folder / "audit.key")
 
     def hashed(self, uid: str) -> str:
-        """The name that a UID goes by: 32 hexadecimal digits."""
+        """The name of a UID in the log: 32 hexadecimal digits."""
         return hmac.new(self._key, uid.encode(), hashlib.sha256).hexdigest()[:32]
 
     def note(self, event: str, study_uid: str = "", **details: str | int) -> None:

@@ -1,4 +1,4 @@
-"""Whether the node still gets on with its work: what says so is the work itself, and no thread beside it."""
+"""Whether the node still works: the work itself reports it, not another thread."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ class Heartbeat:
     """Beats whenever something was done: a look at the queue, an image, a part of an answer.
 
     Args:
-        longest_s: A node that has done nothing for longer hangs.
-        clock: Seconds that never go back.
+        longest_s: Seconds without any work after which a node hangs.
+        clock: Monotonic clock in seconds.
     """
 
     def __init__(self, longest_s: float = 600.0, clock: Callable[[], float] = time.monotonic) -> None:
@@ -19,7 +19,7 @@ class Heartbeat:
         self._last: float | None = None
 
     def beat(self, *_: object) -> None:
-        """Something was done. Arguments are taken and passed over, so that it can be told of progress."""
+        """Records that something was done. Arguments are ignored, so that it can be a progress callback."""
         self._last = self._clock()
 
     def end(self) -> None:

@@ -31,11 +31,12 @@ class LedgerStudy:
     """A study in the ledger.
 
     Attributes:
-        key: Its safe name on disk.
+        key: Safe name on disk.
         uid: Study Instance UID.
-        state: ``receiving`` (images arrive, or it waits its turn), ``sending``, ``done`` or ``quarantined``.
-        changed: When its last new image came, or it was finished; seconds since 1970.
-        attempts: How often its present state was tried.
+        state: State of the study: ``receiving`` (images arrive, or it waits its turn), ``sending``, ``done`` or
+            ``quarantined``.
+        changed: Time of its last new image, or of its end, in seconds since 1970.
+        attempts: Number of attempts in its present state.
     """
 
     key: str
@@ -60,10 +61,10 @@ class Polled:
     """A study that was seen in an archive.
 
     Attributes:
-        key: Its safe name on disk.
+        key: Safe name on disk.
         uid: Study Instance UID.
-        fingerprint: Fingerprint of its series and how many images each has.
-        attempts: How often it was tried to fetch it as it is now.
+        fingerprint: Fingerprint of its series and their numbers of images.
+        attempts: Number of attempts to fetch this fingerprint.
     """
 
     key: str
@@ -76,7 +77,7 @@ class Ledger:
     """Every method is one transaction, on disk when it returns.
 
     Args:
-        path: The SQLite file.
+        path: Path of the SQLite file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -196,7 +197,7 @@ class Ledger:
         self._run("UPDATE polled SET state = ? WHERE key = ?", state, key)
 
     def enqueue(self, key: str, uid: str, names: Sequence[str]) -> None:
-        """Takes in a fetched study whole, to be asked at once; all of it is asked, also what was asked before."""
+        """Enters a fetched study whole, to be queried at once, including images that were queried before."""
         with self._lock, self._db:
             self._db.execute("BEGIN IMMEDIATE")
             self._db.executemany(
@@ -223,7 +224,7 @@ class Ledger:
         Images of such a study that come again are new to the node.
 
         Returns:
-            How many studies were dropped.
+            The number of dropped studies.
         """
         old = "key IN (SELECT key FROM studies WHERE state = 'done' AND changed < ?)"
         with self._lock, self._db:

@@ -1,4 +1,4 @@
-"""The node: receiver, worker and status together, until it is told to stop."""
+"""The node: receiver, worker and status together, until it is stopped."""
 
 from __future__ import annotations
 
@@ -37,24 +37,24 @@ class NodeSettings:
     """How a node listens and how patient it is.
 
     Attributes:
-        callers: AE titles that may send; nobody else is let in. Nothing is listened for when there are none, and the
-            archive is looked through instead (``poll``).
+        callers: AE titles that may send; others are rejected. Without any, the node does not listen, and searches the
+            archive instead (``poll``).
         title: The node's own AE title.
-        host: Address to listen on; loopback unless told otherwise.
-        port: For DICOM.
-        status_port: For health and metrics, always on loopback.
-        quiet_s: A study is asked when no image has come for this long.
-        attempts: A study that fails this often is quarantined.
-        pause_s: Before the second attempt; it doubles with each.
-        max_instance_mb: Larger objects are refused.
-        min_free_mb: Nothing is taken in when less is free on the disk.
-        max_associations: At once.
-        deidentify: Results carry no patient identity and other UIDs (DICOM PS3.15 basic profile), mapped with the
-            secret in ``deidentify.key`` in the node's folder.
-        poll: Also, or instead, look for studies in an archive.
-        stall_s: ``/healthz`` says that the node hangs when it has done nothing for so long: no look at the queue, no
-            image, no part of an answer.
-        keep_days: How long it is remembered which images of a finished study were seen.
+        host: Address to listen on, loopback by default.
+        port: Port for DICOM.
+        status_port: Port for health and metrics, always on loopback.
+        quiet_s: Seconds without a new image before a study is queried.
+        attempts: Number of failed attempts before a study is quarantined, 1 or more.
+        pause_s: Pause in seconds before the second attempt; it doubles with each.
+        max_instance_mb: Maximum size of an object in MB; larger ones are refused.
+        min_free_mb: Minimum free space on the disk in MB; nothing is accepted below it.
+        max_associations: Maximum number of simultaneous associations.
+        deidentify: Write results without patient identity and with other UIDs (DICOM PS3.15 basic profile), mapped with
+            the secret in ``deidentify.key`` in the node's folder.
+        poll: Search an archive for studies, also or instead.
+        stall_s: Seconds without any work (no look at the queue, no image, no part of an answer) after which
+            ``/healthz`` reports that the node hangs.
+        keep_days: Days for which the received images of a finished study are remembered.
     """
 
     callers: Sequence[str] = ()
@@ -78,14 +78,14 @@ class Node:
     """A node on a folder of its own.
 
     Args:
-        folder: Queue, images and results; made if it is not there. One node at a time uses it.
-        archive: Where results go.
-        rules: What is asked of which series.
-        answerer: Who answers.
-        settings: How it listens.
-        source: The archive that is looked through; that of the results when None.
-        result_study: The study that results about a study go into, by Study Instance UID.
-        heartbeat: Told of all that is done; whoever answers tells it of progress too.
+        folder: Folder for queue, images and results; made if missing. One node at a time may use it.
+        archive: Archive that results are sent to.
+        rules: Rules: which queries for which series.
+        answerer: Component that answers the queries.
+        settings: Settings of the node.
+        source: Archive that is searched for studies; that of the results when None.
+        result_study: Function from a Study Instance UID to that of the study for its results.
+        heartbeat: Record of all work; the answerer reports progress to it too.
 
     Raises:
         ConfigError: A port cannot be listened on, another node uses the folder, there are no rules, or no way in.
@@ -170,7 +170,7 @@ class Node:
         return self.poller.last_look if self.poller is not None else None
 
     def stop(self) -> None:
-        """Asks the node to end; what is being done is done first."""
+        """Stops the node after the work at hand."""
         self._stop.set()
 
     def run(self) -> None:
@@ -205,7 +205,7 @@ class Node:
 def _check(rules: Sequence[Rule], settings: NodeSettings) -> None:
     """Refuses settings with which nothing would ever happen, or something twice."""
     if not rules:
-        raise ConfigError("there are no rules, so nothing would ever be asked", remedy="add rules", code="rules")
+        raise ConfigError("there are no rules, so nothing would ever be queried", remedy="add rules", code="rules")
     if not settings.callers and settings.poll is None:
         raise ConfigError(
             "no AE title may call, and no archive is polled",
@@ -222,7 +222,7 @@ def _check(rules: Sequence[Rule], settings: NodeSettings) -> None:
         )
     if settings.poll is not None and settings.poll.window_days >= settings.keep_days:
         raise ConfigError(
-            f"studies of {settings.poll.window_days} days are looked for, and forgotten after {settings.keep_days}",
+            f"studies of {settings.poll.window_days} days are searched, and forgotten after {settings.keep_days}",
             remedy="raise keep_days above poll.window_days",
             code="keep-days",
         )

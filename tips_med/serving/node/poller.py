@@ -30,14 +30,14 @@ _WAITED_FOR = ("unreachable", "no-room", "not-accepted", "port")
 
 @dataclass(frozen=True)
 class PollSettings:
-    """What to look for in an archive, and how often.
+    """Which studies to search in an archive, and how often.
 
     Attributes:
-        modalities: ``CT``, ``MR``, ``PT``: only series of these are fetched.
-        window_days: Studies of today and of so many days before, by Study Date; one without a date is never found.
-        every_s: Between two looks.
-        max_studies: Most studies that one look takes notice of for each modality.
-        receive: Fetch by C-MOVE to this place, for the many archives that know no C-GET.
+        modalities: Modalities of the series to fetch: ``CT``, ``MR``, ``PT``.
+        window_days: Number of days before today to search, by Study Date; a study without a date is never found.
+        every_s: Seconds between two searches.
+        max_studies: Maximum number of studies in one search for each modality.
+        receive: Receiver of C-MOVE, for archives without C-GET; None to use C-GET.
     """
 
     modalities: Sequence[str] = ("CT",)
@@ -57,17 +57,17 @@ class Poller:
 
     Args:
         folder: The node's folder, with ``incoming`` and ``fetched``.
-        ledger: Where studies are entered.
-        archive: What is looked at.
-        audit: What was done.
-        settings: What to look for.
-        answers: Where results go.
-        result_study: The study that results about a study go into.
-        quiet_s: How long a study must stay the same.
-        attempts: A study that cannot be fetched so often is quarantined.
-        pause_s: Before the second attempt; it doubles with each.
-        bounds: How much is taken in; a study with a larger object is not.
-        stopped: Whether to end, asked between two images; the study is then fetched from the start next time.
+        ledger: Ledger of studies.
+        archive: Archive to search.
+        audit: Audit log.
+        settings: Settings of the search.
+        answers: Archive that results are sent to.
+        result_study: Function from a Study Instance UID to that of the study for its results.
+        quiet_s: Seconds that a study must stay the same.
+        attempts: Number of failed fetches before a study is quarantined, 1 or more.
+        pause_s: Pause in seconds before the second attempt; it doubles with each.
+        bounds: Limits on size and disk; a study with a larger object is not fetched.
+        stopped: Function that returns whether to end, called between two images; the study is then fetched again later.
     """
 
     def __init__(
@@ -141,7 +141,7 @@ class Poller:
                 if is_uid(study.uid):
                     found[study.uid] = study.instances
         for uid, instances in found.items():
-            # The number of all instances of a study tells, without another request, that nothing has come to it.
+            # The number of all instances of a study shows, without another request, that nothing was added.
             if instances > 0 and self._counts.get(uid) == instances:
                 continue
             self.ledger.see(safe_name(uid), uid, _fingerprint(self._images(uid)), time.time())
@@ -216,7 +216,7 @@ class Poller:
         self.audit.note("fetched", study.uid, images=len(names))
 
     def _images(self, study_uid: str) -> list[SeriesFound]:
-        """Series that are asked for; never those of results, ours or others'."""
+        """Series to fetch; never those of results, ours or others'."""
         series = self.archive.series(study_uid)
         return [one for one in series if one.modality in self.settings.modalities and is_uid(one.uid)]
 

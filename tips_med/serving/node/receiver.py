@@ -30,25 +30,25 @@ _OUT_OF_RESOURCES, _CANNOT_UNDERSTAND = 0xA700, 0xC000
 
 
 def safe_name(uid: str) -> str:
-    """A name on disk for a UID, which may be anything that a peer has made up."""
+    """A name on disk for a UID, which may be any text of a peer."""
     return hashlib.sha256(uid.encode()).hexdigest()[:32]
 
 
 class Receiver:
     """A storage service class provider.
 
-    An object goes to disk while it comes; its sender is told at its end whether it was taken.
+    An object goes to disk while it comes; its sender gets the status at its end.
 
     Args:
-        incoming: Folder that studies are put in; ``arriving`` beside it holds what is still coming.
-        ledger: Where they are entered.
-        audit: Where refusals are noted.
+        incoming: Folder for received studies; ``arriving`` beside it holds what is still coming.
+        ledger: Ledger of studies.
+        audit: Audit log, for refusals.
         title: Our AE title; calls to another are rejected.
-        callers: AE titles that may call; nobody else is let in.
+        callers: AE titles that may call; others are rejected.
         host: Address to listen on.
-        port: 0 for any that is free.
-        bounds: How much is taken in.
-        max_associations: At once.
+        port: Port to listen on; 0 for any that is free.
+        bounds: Limits on size and disk.
+        max_associations: Maximum number of simultaneous associations.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Receiver:
         ae.require_calling_aet = list(callers)
         ae.maximum_associations = max_associations
         ae.network_timeout = ae.dimse_timeout = 60.0
-        ae.acse_timeout = 10.0  # whoever connects and says nothing that makes sense keeps others out no longer
+        ae.acse_timeout = 10.0  # a peer that connects and sends nothing valid blocks others no longer
         ae.add_supported_context(VERIFICATION)
         for sop_class in IMAGE_CLASSES:
             ae.add_supported_context(sop_class, list(SYNTAXES))

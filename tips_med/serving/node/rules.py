@@ -1,4 +1,4 @@
-"""Which series are asked what."""
+"""Rules: which queries for which series."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TAGS = (
 
 @dataclass(frozen=True)
 class SeriesFacts:
-    """What rules look at."""
+    """The attributes of a series that rules use."""
 
     series_uid: str
     modality: str
@@ -39,15 +39,15 @@ class SeriesFacts:
 
 @dataclass(frozen=True)
 class Rule:
-    """Asks queries of the series that fit; what is left out fits anything.
+    """Queries for matching series; a condition that is left out matches anything.
 
     Attributes:
-        queries: What to ask, in words.
-        modality: ``CT``, ``MR`` or ``PT``.
+        queries: Queries in words.
+        modality: Modality: ``CT``, ``MR`` or ``PT``.
         body_part: Body Part Examined (0018,0015), with ``*`` and ``?``; case does not matter.
-        description: Series Description (0008,103E), likewise.
-        max_thickness_mm: Thickest slices; a series that does not say fits none.
-        min_images: Fewest images.
+        description: Series Description (0008,103E), with ``*`` and ``?``; case does not matter.
+        max_thickness_mm: Maximum slice thickness in mm; a series that does not state it never matches.
+        min_images: Minimum number of images.
     """
 
     queries: list[str]
@@ -58,7 +58,7 @@ class Rule:
     min_images: int = 2
 
     def fits(self, series: SeriesFacts) -> bool:
-        """Whether a series is to be asked."""
+        """Whether a series matches."""
         if self.modality is not None and series.modality != self.modality:
             return False
         for pattern, text in ((self.body_part, series.body_part), (self.description, series.description)):

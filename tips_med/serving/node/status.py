@@ -32,7 +32,7 @@ class _LedgerCollector(Collector):
         looked = self._last_look()
         if looked is not None:
             name = "tips_med_last_poll_timestamp_seconds"
-            yield GaugeMetricFamily(name, "When the archive was last looked through", value=looked)
+            yield GaugeMetricFamily(name, "When the archive was last searched", value=looked)
         since = self._heartbeat.since_s
         if since is not None:
             yield GaugeMetricFamily("tips_med_heartbeat_age_seconds", "Since the node has last done something", since)
@@ -43,12 +43,13 @@ class StatusServer:
     """Answers ``/healthz`` (200, or 503 when the work has ended or hangs) and ``/metrics``.
 
     Args:
-        ledger: What is counted.
-        folder: Whose disk is looked at.
-        heartbeat: Whether the work goes on.
-        last_look: When an archive was last looked through, seconds since 1970; None where none is.
+        ledger: Ledger with the studies to count.
+        folder: Folder whose disk is reported.
+        heartbeat: Record of the node's work.
+        last_look: Function that returns the time of the last search of an archive, in seconds since 1970; None without
+            one.
         host: Address to listen on.
-        port: 0 for any that is free.
+        port: Port to listen on; 0 for any that is free.
     """
 
     def __init__(

@@ -31,19 +31,19 @@ class Worker:
 
     Results get their UIDs when they are made and keep them. They are made in a folder beside their place, moved there
     when whole, and entered in the ledger before the first is sent: before that nothing has left the node, after that
-    nothing is made again. An object whose sending was cut off is looked for in the archive before it is sent again.
+    nothing is made again. The archive is searched for an object whose sending was cut off before it is sent again.
 
     Args:
         folder: The node's folder, with ``incoming`` and ``results``.
-        ledger: What is to be done.
-        archive: Where results go.
-        rules: What is asked.
-        answerer: Who answers.
-        audit: What was done.
-        quiet_s: A study is asked when no image has come for this long.
-        attempts: A study that fails this often is quarantined.
-        pause_s: Before the second attempt; it doubles with each.
-        beat: Called whenever something was done.
+        ledger: Ledger with the studies to answer.
+        archive: Archive that results are sent to.
+        rules: Rules: which queries for which series.
+        answerer: Component that answers the queries.
+        audit: Audit log.
+        quiet_s: Seconds without a new image before a study is queried.
+        attempts: Number of failed attempts before a study is quarantined, 1 or more.
+        pause_s: Pause in seconds before the second attempt; it doubles with each.
+        beat: Called after each step of the work.
     """
 
     def __init__(

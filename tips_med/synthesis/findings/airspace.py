@@ -8,7 +8,7 @@ from tips_med.synthesis.findings.canvas import Box, Canvas, Painted, blob, fill_
 from tips_med.synthesis.findings.declaration import Finding
 
 LEAST_OPEN = 0.006
-"""The share of a consolidation that is open bronchi, below which nobody sees any."""
+"""The share of a consolidation that is open bronchi, below which none is visible."""
 
 
 def paint_ground_glass(canvas: Canvas, side: int | None = None) -> Painted | None:
@@ -30,7 +30,7 @@ def paint_ground_glass(canvas: Canvas, side: int | None = None) -> Painted | Non
 def paint_consolidation(canvas: Canvas, side: int | None = None) -> Painted | None:
     """Consolidation: air spaces filled, vessels drowned, bronchi still open; 20 to 130 mm, ragged and hazy at its edge.
 
-    Where no bronchus is left to be seen it is said to be ``solid``: it may then as well be called a mass.
+    Where no bronchus is visible it has the attribute ``solid``: it may then as well be called a mass.
     """
     rng = canvas.rng
     diameter = float(np.exp(rng.uniform(np.log(20), np.log(130))))

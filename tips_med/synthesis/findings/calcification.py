@@ -13,7 +13,7 @@ from tips_med.synthesis.findings.nodules import paint_nodule
 def paint_calcification(canvas: Canvas, side: int | None = None) -> Painted | None:
     """A solid nodule of 6 to 22 mm with calcium: throughout, in its middle, in layers or like popcorn.
 
-    What is returned is the nodule, said to be ``calcified``. The calcium is in ``more``.
+    What is returned is the nodule, with the attribute ``calcified``. The calcium is in ``more``.
     """
     rng = canvas.rng
     diameter = float(np.exp(rng.uniform(np.log(6), np.log(22))))

@@ -26,13 +26,13 @@ class Canvas:
     """What is being painted on.
 
     Attributes:
-        volume_hu: float32 [slab y x], changed in place.
-        lungs: 1 right, 2 left, [slab y x]; shrinks where fluid or air takes the lung's place.
-        spacing_mm: Between slabs, rows and columns.
-        rng: The only source of chance.
-        taken: Where something is already, [slab y x].
-        organs: Labels of ``tips_med.synthesis.organs``, [slab y x]; None where nobody labelled them.
-        gravity: Where down is, as a unit vector (y, x): to the back when the patient lies on it.
+        volume_hu: Hounsfield units, float32 [slab y x], changed in place.
+        lungs: Label map of the lungs, 1 right, 2 left, [slab y x]; shrinks where fluid or air takes the lung's place.
+        spacing_mm: Spacing in mm: between slabs, rows and columns.
+        rng: Random generator, the only source of randomness.
+        taken: Mask of cells that are already painted, bool [slab y x].
+        organs: Labels of ``tips_med.synthesis.organs``, [slab y x]; None without labels.
+        gravity: Direction of gravity, as a unit vector (y, x): to the back when the patient lies on it.
     """
 
     volume_hu: np.ndarray
@@ -79,14 +79,14 @@ class Painted:
     """One finding that was painted.
 
     Attributes:
-        finding: Its term in the lexicon.
-        side: ``left`` or ``right``; None for what has no side.
-        mask: Where it is, [slab y x].
+        finding: Id of its term in the lexicon.
+        side: Side, ``left`` or ``right``; None for a finding without a side.
+        mask: Mask of the finding, bool [slab y x].
         attributes: Terms of the lexicon that are true of it.
-        size_mm: Its diameter, where that means something.
-        haze: Where lung beside it is hazy without being the finding, [slab y x]: neither ground glass nor free of it.
-        structure: The term of the organ that it is in.
-        more: What was painted along with it: a cavity in a mass, the same finding on the other side.
+        size_mm: Diameter in mm, where that is meaningful.
+        haze: Mask of hazy lung beside it that is not the finding, bool [slab y x]: neither ground glass nor free of it.
+        structure: Id of the term of its organ.
+        more: Findings painted along with it: a cavity in a mass, the same finding on the other side.
     """
 
     finding: str
@@ -207,7 +207,7 @@ def painted(
 
 
 def within(mother: Painted, finding: str, attribute: str, box: Box, inside: np.ndarray) -> Painted:
-    """The mother with a finding inside it (a cavity, calcium), told as an attribute and along with it."""
+    """The mother with a finding inside it (a cavity, calcium), as an attribute, and listed along with it."""
     if inside.sum() < 3:
         return mother
     mask = np.zeros(mother.mask.shape, bool)

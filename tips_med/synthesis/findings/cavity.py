@@ -13,8 +13,8 @@ from tips_med.synthesis.findings.nodules import paint_mass, paint_nodule
 def paint_cavity(canvas: Canvas, side: int | None = None) -> Painted | None:
     """A mass, a nodule or a consolidation with a thick-walled hole in it, some with a level of fluid.
 
-    What is returned is the mother, said to be ``cavitary``. The cavity is the gas in it, in ``more``: whether its wall
-    belongs to it is a matter of taste.
+    What is returned is the mother, with the attribute ``cavitary``. The cavity is the gas in it, in ``more``: whether
+    its wall belongs to it is a matter of taste.
     """
     rng = canvas.rng
     kind = rng.random()

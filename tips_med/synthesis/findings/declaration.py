@@ -19,10 +19,10 @@ class Finding:
 
     Attributes:
         term: Id of its term in the lexicon.
-        paint: Its painter.
-        mistaken_for: Terms that it is mistaken for: training asks for these where this one is, to tell them apart.
-        indistinct_from: Terms that readers would not agree to tell from it on this grid: where one of these is,
-            nobody can say whether this one is there, too.
+        paint: Painter of the finding.
+        mistaken_for: Terms that it is mistaken for: training queries these where this one is, to separate them.
+        indistinct_from: Terms that readers cannot reliably distinguish from it on this grid: where one of these is, it
+            is unknown whether this one is there, too.
         first: Whether it is painted before others, because it takes the lung's place.
     """
 

@@ -15,7 +15,7 @@ def paint_pericardial_effusion(canvas: Canvas, side: int | None = None) -> Paint
 
     It pushes lung and fat aside, and stays on the heart's side of whatever else is labelled there.
 
-    None where the heart isn't labelled, or a side is asked for.
+    None where the heart isn't labelled, or a side is requested.
     """
     if canvas.organs is None or side is not None:
         return None

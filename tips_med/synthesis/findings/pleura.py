@@ -30,9 +30,9 @@ def paint_effusion(canvas: Canvas, side: int | None = None, kind: str | None = N
     """Pleural fluid: free, from a thin meniscus to most of the space, loculated, subpulmonic, in a fissure, or all.
 
     Args:
-        canvas: What to paint on.
-        side: 1 right, 2 left; either when None.
-        kind: One of ``KINDS``; any of them when None.
+        canvas: Canvas to paint on.
+        side: Side, 1 right, 2 left; either when None.
+        kind: Kind, one of ``KINDS``; any of them when None.
     """
     rng = canvas.rng
     side = side or int(rng.choice([RIGHT, LEFT]))

@@ -19,11 +19,12 @@ def rim(
     """A patch of lung under the pleura.
 
     Args:
-        canvas: What to look at.
-        side: Side of which lung.
-        reach_mm: How far it stretches along the pleura from its middle.
-        degrees: Where its middle may be, seen from the middle of the lung: 0 lateral, 90 at the back, -90 in front.
-        band_mm: How far it reaches into the lung.
+        canvas: Canvas to use.
+        side: Side of the lung, 1 right, 2 left.
+        reach_mm: Extent along the pleura from its middle, in mm.
+        degrees: Range of angles of its middle, seen from the middle of the lung: 0 lateral, 90 at the back, -90 in
+            front.
+        band_mm: Depth into the lung in mm.
 
     Returns:
         A box, how much of each of its voxels is in the patch (0 to 1), and the free lung in it; None without room.
@@ -56,13 +57,13 @@ def rim(
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """Rounded cells of uneven size that fill a part of a box, told voxel by voxel.
+    """Rounded cells of uneven size that fill a part of a box, as values of each voxel.
 
     Attributes:
-        to_wall_mm: How far it is from the wall of its cell.
-        to_middle_mm: How far from the middle of its cell.
-        number: Which cell it is in.
-        count: How many cells there may be.
+        to_wall_mm: Distance from the wall of its cell in mm.
+        to_middle_mm: Distance from the middle of its cell in mm.
+        number: Number of its cell.
+        count: Maximum number of cells.
     """
 
     to_wall_mm: np.ndarray

@@ -35,11 +35,11 @@ def make_phantom(
     Size, proportions, fat, muscle, sex, the position of organs and the phase of contrast follow from the seed.
 
     Args:
-        seed: The same seed gives the same body.
-        spacing_mm: Between slabs, rows and columns.
-        habitus: Habitus of which kind; drawn when None.
-        below_mm: How far it goes below the top of the diaphragm.
-        above_mm: And how far above the apices of the lungs.
+        seed: Random seed (integer, 0 or more); the same seed gives the same body.
+        spacing_mm: Spacing in mm: between slabs, rows and columns.
+        habitus: Habitus of the body; drawn when None.
+        below_mm: Extent below the top of the diaphragm in mm.
+        above_mm: Extent above the apices of the lungs in mm.
 
     Returns:
         An anatomy with lungs and organs, without lesions; x grows to the patient's left, y to the back, z upwards.

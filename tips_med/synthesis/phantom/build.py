@@ -20,14 +20,14 @@ class Build:
     """A phantom in the making.
 
     Attributes:
-        volume_hu: float32 [slab y x].
-        lungs: 1 right, 2 left, [slab y x].
-        organs: Labels, [slab y x].
-        x_mm: X of each column, in the average adult's mm.
-        y_mm: Y of each row.
-        z_mm: Z of each slab.
-        spacing_mm: Between slabs, rows and columns, in the patient's own mm.
-        rng: The only source of chance.
+        volume_hu: Hounsfield units, float32 [slab y x].
+        lungs: Label map of the lungs, 1 right, 2 left, [slab y x].
+        organs: Label map of the organs, [slab y x].
+        x_mm: Position of each column along x, in the average adult's mm.
+        y_mm: Position of each row along y, in the average adult's mm.
+        z_mm: Position of each slab along z, in the average adult's mm.
+        spacing_mm: Spacing between slabs, rows and columns, in the patient's own mm.
+        rng: Random generator, the only source of randomness.
     """
 
     x_mm: np.ndarray
@@ -97,7 +97,7 @@ class Build:
         return box, ((1 - r) * min(radii)).astype(np.float32)
 
     def tube(self, points: list[Point], radii_mm: list[float]) -> list[tuple[Box, np.ndarray]]:
-        """Boxes and how deep within a tube along a line their voxels lie, in mm: one for each piece of the line."""
+        """Boxes and how deep within a tube along a line their voxels lie, in mm: one for each segment of the line."""
         pieces = []
         for a, b, ra, rb in zip(points, points[1:], radii_mm, radii_mm[1:]):
             first, second = np.asarray(a, np.float32), np.asarray(b, np.float32)
@@ -118,7 +118,7 @@ def _ends(low: np.ndarray, high: np.ndarray) -> tuple[Point, Point]:
 
 
 def smooth_line(points: list[Point], step_mm: float = 8.0) -> list[Point]:
-    """A curved line through points (Catmull-Rom), cut into pieces."""
+    """A curved line through points (Catmull-Rom), cut into segments."""
     p = np.asarray([points[0], *points, points[-1]], float)
     line = []
     for a, b, c, d in zip(p, p[1:], p[2:], p[3:]):

@@ -18,8 +18,8 @@ class Tree:
     """A tree as points along its branches.
 
     Attributes:
-        points: [point xyz], in mm.
-        radii_mm: Radii of each of them.
+        points: Points of the branch, [point xyz], in mm.
+        radii_mm: Radius at each point in mm.
     """
 
     points: np.ndarray

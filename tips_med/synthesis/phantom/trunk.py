@@ -21,12 +21,12 @@ class Habitus:
     """What kind of body.
 
     Attributes:
-        fat_mm: Under the skin, at the side of the chest.
-        muscle_mm: Around the rib cage.
-        breast_mm: Radius of the breasts; 0 for none.
-        blood_hu: Blood of the large vessels: 40 without contrast agent.
-        calcium: How dense the bones are, about 1.
-        arms: Whether they lie beside the trunk.
+        fat_mm: Thickness of the fat under the skin in mm, at the side of the chest.
+        muscle_mm: Thickness of the muscle around the rib cage in mm.
+        breast_mm: Radius of the breasts in mm; 0 for none.
+        blood_hu: Hounsfield units of blood in the large vessels: 40 without contrast agent.
+        calcium: Relative density of the bones, about 1.
+        arms: Whether the arms lie beside the trunk.
     """
 
     fat_mm: float

@@ -1,4 +1,4 @@
-"""The one interface between training and the towers that learn; see also encoders/base.py, for asking."""
+"""The one interface between training and the towers that learn; see also encoders/base.py, for queries."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Tuning:
     """What of a model learns beside its head, which always does.
 
     Attributes:
-        image: Of the image tower: ``freeze``, ``lora`` (TIPS only) or ``full``; the towers' own choice when None.
-        text: Of the text tower, likewise.
+        image: Mode of the image tower: ``freeze``, ``lora`` (TIPS only) or ``full``; the towers' own choice when None.
+        text: Mode of the text tower, with the same values.
     """
 
     image: FineTuning | None = None
@@ -33,7 +33,7 @@ class TrainableTowers(nn.Module, ABC):
     Every parameter that requires a gradient gets one in each step, so that DDP needs no search for unused ones.
 
     Attributes:
-        head: Scores text against patches and fine features.
+        head: Alignment head, which scores text against patches and fine features.
         patch_width: Size of a patch embedding.
     """
 
@@ -45,8 +45,8 @@ class TrainableTowers(nn.Module, ABC):
         """What the image tower makes of crops.
 
         Args:
-            pixels: [crop slab channel y x], cut by the tower's own SlabSpec.
-            offset_mm: Where the first pixel lies from the middle of the body, (y, x), [crop 2].
+            pixels: Window-scaled values, [crop slab channel y x], cut by the tower's own SlabSpec.
+            offset_mm: Position of the first pixel relative to the middle of the body, (y, x) in mm, [crop 2].
 
         Returns:
             Patches [crop slab row col embedding] and fine features [crop slab y x feature]; these are 0 of towers
@@ -65,7 +65,7 @@ class TrainableTowers(nn.Module, ABC):
         """Refuses crops (slabs, rows, columns) that the image tower cannot divide into patches.
 
         Raises:
-            ConfigError: With shapes that it can.
+            ConfigError: The tower cannot take that shape; the message has shapes that it can.
         """
 
     @abstractmethod
@@ -77,7 +77,7 @@ class TrainableTowers(nn.Module, ABC):
         """Writes the model into a run's folder, whole or not at all, for ``--model``; training ends with it.
 
         Returns:
-            What was written.
+            The written path.
 
         Raises:
             OutputError: It cannot be written there.

@@ -19,10 +19,10 @@ def trainable_towers(
     """A model's towers, made to learn. Towers of your own: subclass TrainableTowers and give them to FinetuneTask.
 
     Args:
-        model: To start from. Compact networks are copied; TIPS towers learn in place, since they may be large.
-        lexicon: Whose words the phrases are made of.
-        tuning: What learns beside the head.
-        checkpointing: Computes activations again in the backward pass, which takes longer and needs less memory.
+        model: Model to start from. Compact networks are copied; TIPS towers learn in place, since they may be large.
+        lexicon: Lexicon of the phrases.
+        tuning: Modes of the towers; the head always learns.
+        checkpointing: Compute activations again in the backward pass: slower, with less memory.
 
     Raises:
         ConfigError: The towers are of neither kind, or cannot be tuned that way.

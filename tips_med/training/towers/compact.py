@@ -26,12 +26,12 @@ class TrainableCompact(TrainableTowers):
     """Copies of a compact model's networks; see TrainableTowers.
 
     Args:
-        image: The image tower.
-        text: The text tower.
-        head: Their head.
-        vocabulary: Words of the phrases; those that the model has not are added to it.
-        tuning: ``full`` unless said otherwise; ``freeze`` is the only other way.
-        checkpointing: Computes activations again in the backward pass, which takes longer and needs less memory.
+        image: Image tower.
+        text: Text tower.
+        head: Alignment head of the towers.
+        vocabulary: Words of the phrases; words that the model lacks are added to it.
+        tuning: Modes of the towers, ``full`` (the default) or ``freeze``.
+        checkpointing: Compute activations again in the backward pass: slower, with less memory.
 
     Raises:
         ConfigError: For a way of fine-tuning that compact towers do not have.
@@ -101,7 +101,7 @@ class TrainableCompact(TrainableTowers):
 def with_words(net: CompactTextNet, words: tuple[str, ...]) -> CompactTextNet:
     """The same text tower with more words; what it made of the old ones does not change.
 
-    A new word starts as the mean of the old ones, which says nothing yet but is of a usual length.
+    A new word starts as the mean of the old ones, which has no meaning yet but a usual length.
     """
     new = tuple(word for word in words if word not in net.index)
     if not new:

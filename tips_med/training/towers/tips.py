@@ -23,14 +23,14 @@ from tips_med.training.towers.base import TrainableTowers, Tuning
 class TrainableTips(TrainableTowers):
     """A TIPS model's own towers, which learn in place, and its head; see TrainableTowers.
 
-    A new model's head gives TIPS's own scores, so training starts where asking zero-shot ends.
+    A new model's head gives TIPS's own scores, so training starts from the zero-shot scores.
 
     Args:
-        image: The image tower.
-        text: The text tower.
-        head: Their head.
-        tuning: LoRA of the image tower and a frozen text tower, unless said otherwise.
-        checkpointing: Computes activations again in the backward pass, which takes longer and needs less memory.
+        image: Image tower.
+        text: Text tower.
+        head: Alignment head of the towers.
+        tuning: Modes of the towers; by default LoRA of the image tower and a frozen text tower.
+        checkpointing: Compute activations again in the backward pass: slower, with less memory.
 
     Raises:
         ConfigError: There are too few blocks.
@@ -73,7 +73,7 @@ class TrainableTips(TrainableTowers):
             part.requires_grad_(False)
 
     def encode_images(self, pixels: Tensor, offset_mm: Tensor) -> tuple[Tensor, Tensor]:
-        """See TrainableTowers. Slices are resized, and covered by windows, as they are when they are asked."""
+        """See TrainableTowers. Slices are resized, and covered by windows, as in a query."""
         del offset_mm
         patches = self.image_tower.embed_slabs(pixels.flatten(0, 1)).unflatten(0, pixels.shape[:2])
         return patches, pixels.new_zeros(*pixels.shape[:2], *pixels.shape[3:], 1)
