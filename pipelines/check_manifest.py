@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tips_med.manifest.check import CheckReport, UnusableManifestError, check_rows
+from tips_med.manifest.reports import read_coverage
 from tips_med.manifest.rows import read_manifest
 from tips_med.progress import StepFactory, no_progress
 from tips_med.query import Lexicon
@@ -27,6 +29,7 @@ def check_manifest(path: str, lexicon: str = "chest_ct", steps: StepFactory = no
     rows = read_manifest(path)
     with steps("checking scans and masks") as progress:
         report = check_rows(rows, Lexicon.load(lexicon), progress)
+    report = replace(report, coverage=read_coverage(Path(path)))
     if not report.usable:
         raise UnusableManifestError(report, Path(path))
     return report

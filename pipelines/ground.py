@@ -15,7 +15,8 @@ from tips_med.exporters.folder import check_writable, default_exporters, named_e
 from tips_med.grounding import Declined, Grounding
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding import ground as answer
-from tips_med.grounding.ground import parse_query, with_stated_modality
+from tips_med.grounding.ground import parse_queries, parse_query, with_stated_modality
+from tips_med.lexicon.nearest import with_nearest
 from tips_med.loading import open_model
 from tips_med.model import GroundingModel
 from tips_med.progress import StepFactory, no_progress
@@ -47,7 +48,8 @@ def ground(
 
     Args:
         scan: DICOM folder, a DICOM or NIfTI file, a study made by ``encode``, or ``sample``.
-        query: Finding or structure to search, in words; several queries cost one encoding.
+        query: Finding or structure to search, in words; several queries cost one encoding. One text may be several
+            queries: "nodule or effusion, right" is two.
         out: Folder for report.json and, for each query, maps, mask and figure. Earlier results in it are replaced.
         model: File of weights, or tips:FOLDER; the shipped model if left out.
         device: auto, cpu or cuda.
@@ -123,14 +125,26 @@ class Answers(list[Grounding]):
 
 
 def _understood(texts: Sequence[str], model: GroundingModel) -> tuple[list[Query], list[Declined]]:
-    """The queries that the model can answer, and those that it cannot; one of these must not silence the others."""
+    """The queries that the model can answer, and those that it cannot; one of these must not silence the others.
+
+    A text may be several queries.
+    """
     queries: list[Query] = []
     declined: list[Declined] = []
-    for position, text in enumerate(texts):
+    position = 0
+    for text in texts:
         try:
-            queries.append(parse_query(text, model))
-        except QueryError as error:
-            declined.append(Declined(position, text, error))
+            questions: list[Query | str] = [*parse_queries(text, model)]
+        except QueryError:
+            questions = [text]
+        for question in questions:
+            try:
+                queries.append(parse_query(question, model))
+            except QueryError as error:
+                asked = question if isinstance(question, str) else question.text
+                told = with_nearest(error, asked, model.lexicon)
+                declined.append(Declined(position, asked, told))
+            position += 1
     if declined and not queries:
         raise declined[0].error
     return queries, declined

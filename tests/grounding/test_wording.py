@@ -153,10 +153,17 @@ def unsure(*reasons: Reason, probability: float | None = 0.5, seen: float = 1.0)
             "Spiculated mass: present (probability 0.91), not outlined. 'likely' was left out.",
         ),
         (
-            "masss in lung frobnicated",
+            "nodul along the right hemidiaphragm, stable",
             PRESENT,
             [],
-            "Not understood: 'masss', 'frobnicated' (did you mean 'masses'?); answered without it. Lung: present "
+            "Read 'nodul' as 'nodule'. Nodule on the right: present (probability 0.91), not outlined. "
+            "Whether it is near the diaphragm was not checked. 'stable' was not checked.",
+        ),
+        (
+            "massssy in lung frobnicated",
+            PRESENT,
+            [],
+            "Not understood: 'massssy', 'frobnicated'; answered without it. Lung: present "
             "(probability 0.91), not outlined.",
         ),
     ],

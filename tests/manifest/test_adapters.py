@@ -30,7 +30,7 @@ def test_a_decathlon_task(tmp_path):
         "test": ["./imagesTs/lung_002.nii.gz"],
     }
     (tmp_path / "dataset.json").write_text(json.dumps(about))
-    path = make_manifest("decathlon", tmp_path, tmp_path / "m.csv", {"cancer": "lung mass"})
+    path = make_manifest("decathlon", tmp_path / "m.csv", tmp_path, {"cancer": "lung mass"})
     rows = read_manifest(path)
     assert [(r.phrase, r.part, r.label, r.patient) for r in rows] == [
         ("lung mass", "1", "present", "lung_001"),

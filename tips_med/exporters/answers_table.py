@@ -46,6 +46,8 @@ def answers_table(groundings: Sequence[Grounding]) -> Table:
 
 def _asked(grounding: Grounding) -> Text:
     query = Text(grounding.query.text)
+    for typed, meant in grounding.query.mended:
+        query.append(f"\nread {typed} as {meant}", style="italic")
     if grounding.query.unknown_words:
         query.append(f"\nnot understood: {', '.join(grounding.query.unknown_words)}", style="italic")
     return query

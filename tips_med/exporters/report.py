@@ -134,6 +134,8 @@ def _answer(grounding: Grounding) -> dict[str, Any]:
         "holds": grounding.presence.holds,
         "understood": query.understood,
         "unknown_words": query.unknown_words,
+        "mended": [{"typed": typed, "read_as": meant} for typed, meant in query.mended],
+        "unchecked": query.unchecked,
         "finding": _concept(query.finding),
         "structure": _concept(query.structure),
         "locations": [_concept(term) for term in query.locations],

@@ -32,6 +32,7 @@ Reason = Literal[
     "location-unchecked",
     "attribute-unchecked",
     "hedge-ignored",
+    "wording-unchecked",
     "size-of-all",
 ]
 """Codes for why an answer is limited, and for parts of the query without an answer; see ``wording.REASONS``."""

@@ -327,6 +327,8 @@ def _notes(query: Query) -> tuple[Reason, ...]:
     notes: list[Reason] = []
     if query.hedged:
         notes.append("hedge-ignored")
+    if query.unchecked:
+        notes.append("wording-unchecked")
     if any(location.id in LOBES for location in query.locations):
         notes.append("height-by-estimate")
     if any(location.id not in THIRDS for location in query.locations):
@@ -394,6 +396,19 @@ def _structure_phrase(query: Query) -> str:
 def query_term(query: Query) -> str:
     """The term that a query's answer is calibrated for."""
     return query.finding.id if query.finding else query.structure.id if query.structure else ""
+
+
+def parse_queries(text: str, model: GroundingModel | None = None) -> list[Query]:
+    """All queries of a text: "nodule or effusion, right" is two.
+
+    Args:
+        text: One or more findings, structures or places.
+        model: Model whose lexicon is used; the shipped one when None. ``ground`` checks whether it knows the finding.
+
+    Raises:
+        QueryError: No word is known, or the text contradicts itself.
+    """
+    return (model or default_model()).lexicon.parse_each(text)
 
 
 def parse_query(query: str | Query, model: GroundingModel) -> Query:

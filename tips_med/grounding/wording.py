@@ -25,12 +25,19 @@ REASONS: dict[Reason, str] = {
     "location-unchecked": "part of the requested place was not checked",
     "attribute-unchecked": "part of the description was not checked",
     "hedge-ignored": "the hedge was left out",
+    "wording-unchecked": "part of the wording was not checked",
     "size-of-all": "the size was not compared",
 }
 """What the codes of ``Decision.reasons`` mean, in words."""
 
-NOTES: tuple[Reason, ...] = ("hedge-ignored", "height-by-estimate", "location-unchecked", "attribute-unchecked")
-"""Reasons for parts of the query without an answer; they do not change the state."""
+NOTES: tuple[Reason, ...] = (
+    "hedge-ignored",
+    "height-by-estimate",
+    "location-unchecked",
+    "attribute-unchecked",
+    "wording-unchecked",
+)
+"""Reasons that say what of the query was not answered; they do not change the state."""
 
 CHECKED = ("solid", "part_solid", "ground_glass", "spiculated")
 """Attributes in the training of the shipped model, true and false."""
@@ -47,7 +54,7 @@ def write_sentence(
         instances: Outlined instances, highest score first.
         others: Instances of another size than requested.
     """
-    parts = []
+    parts = [f"Read {typed!r} as {meant!r}." for typed, meant in query.mended]
     if query.unknown_words:
         words = ", ".join(repr(word) for word in query.unknown_words)
         nearest = [f"{known[0]!r}" for _, known in query.suggestions if known]
@@ -75,10 +82,16 @@ def _unanswered(query: Query, decision: Decision) -> list[str]:
     lobes = [location.name for location in query.locations if location.id in LOBES]
     if lobes and "no-lung-seen" not in decision.reasons:
         parts.append(f"The {_list(lobes)} was taken by height in the lung, not by its fissures.")
-    unchecked = [location.name for location in query.locations if location.id not in THIRDS]
+    # What a finding lies beside is no part of what was searched: an answer must not sound as if it were.
+    near = [place.name for place in query.locations if place.kind == "structure"]
+    if near:
+        parts.append(f"Whether it is near the {_list(near)} was not checked.")
+    unchecked = [place.name for place in query.locations if place.id not in THIRDS and place.kind == "location"]
     unchecked += [attribute.name for attribute in query.attributes if attribute.id not in CHECKED]
     if unchecked and decision.state != "absent":
         parts.append(f"{_capital(_list(unchecked))} was not checked.")
+    if query.unchecked:
+        parts.append(f"{_capital(_list([repr(part) for part in query.unchecked]))} was not checked.")
     if query.hedged:
         hedges = [span.text for span in query.spans if span.role == "hedge"]
         parts.append(f"{_capital(_list([repr(hedge) for hedge in hedges] or ['the hedge']))} was left out.")
@@ -106,8 +119,9 @@ def subject_of(query: Query) -> str:
         return f"{side} {name}" if side in ("left", "right") else name
     attributes = [span.text.lower() for span in query.spans if span.role == "attribute"]
     name = " ".join([*attributes, query.finding.name])
-    if query.locations:
-        where = f"in the {' '.join([*([side] if side else []), _list([place.name for place in query.locations])])}"
+    inside = [place.name for place in query.locations if place.kind == "location"]
+    if inside:
+        where = f"in the {' '.join([*([side] if side else []), _list(inside)])}"
     elif structure and side == "both":
         where = f"in both {structure.name}s"
     elif structure:

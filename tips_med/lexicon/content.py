@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
 import yaml
 
+from tips_med.configs import config_names, config_path
 from tips_med.errors import ConfigError
 from tips_med.lexicon.terms import Code, Form, Kind, Side, Term, WindowName
 from tips_med.lexicon.tokens import words_of
@@ -25,9 +26,25 @@ _TERM_KEYS = {
     "side",
     "kinds",
     "window",
+    "spoken",
 }
 _NEGATION = ("before", "bare", "predicate", "after", "hedged", "exclusion")
 _HEDGE = ("before", "predicate", "after")
+_LISTS = (
+    "function",
+    "filler",
+    "comparison",
+    "formerly",
+    "history",
+    "relation",
+    "normal",
+    "contrary",
+    "numbered",
+    "context",
+)
+"""Sections that are plain lists of phrases."""
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+"""The safe loader in C where PyYAML was built with it: ten times as fast."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +63,20 @@ class Content:
         readings: Words of the terms for other words; understood, but never written.
         function: Words without a meaning of their own that stay in a phrase.
         filler: Words without a meaning of their own that are left out of it.
+        comparison: Phrases about change since another scan, which one scan cannot show.
+        formerly: Words after which a length is that of another scan.
+        history: Phrases after which a finding is not said to be in this scan.
+        relation: Phrases after which a structure only places a finding.
+        normal: Phrases that say that nothing is wrong with a structure.
+        combined: Triples of ids, (attribute, structure, finding): an enlarged heart is cardiomegaly.
+        objects: Ids of structures that are looked for themselves, even where another structure places them.
+        looks: Findings that are only a look beside another one, with the attribute that they are then.
+        normal_means: For a structure that is called normal, the findings that it is then said not to have.
+        contrary: Words after which what was denied before is not denied any more.
+        lasting: Ids of findings that a history leaves behind: a lobectomy.
+        numbers: Words that count, with the count in digits.
+        numbered: Words after which a number is only a name.
+        context: Words about the patient, the scan and the report, not about what the scan shows.
     """
 
     name: str
@@ -58,24 +89,60 @@ class Content:
     readings: Mapping[str, str]
     function: tuple[str, ...]
     filler: tuple[str, ...]
+    comparison: tuple[str, ...] = ()
+    formerly: tuple[str, ...] = ()
+    history: tuple[str, ...] = ()
+    relation: tuple[str, ...] = ()
+    normal: tuple[str, ...] = ()
+    combined: tuple[tuple[str, str, str], ...] = ()
+    objects: tuple[str, ...] = ()
+    looks: Mapping[str, str] = field(default_factory=dict)
+    normal_means: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    contrary: tuple[str, ...] = ()
+    lasting: tuple[str, ...] = ()
+    numbers: Mapping[str, str] = field(default_factory=dict)
+    numbered: tuple[str, ...] = ()
+    context: tuple[str, ...] = ()
 
 
 def read_content(path: Path) -> Content:
     """Reads a lexicon's file.
 
     Args:
-        path: YAML file; see ``radiology_configs/lexicons/chest_ct.yaml``.
+        path: YAML; see ``radiology_configs/lexicons/chest_ct.yaml``. With ``extends: chest_ct`` it only needs what it
+            adds to that one.
 
     Raises:
         ConfigError: If it cannot be read, or its content is wrong; the place is named.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506, both are safe loaders
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError("cannot be read", path=path, expected="a lexicon in YAML", code="lexicon") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"is not YAML: {error}", path=path, expected="a lexicon in YAML", code="lexicon") from error
+    if isinstance(content, dict) and "extends" in content:
+        base = content.pop("extends")
+        if not isinstance(base, str) or base not in config_names("lexicons"):
+            raise ConfigError(
+                f"extends is {str(base)[:60]!r}",
+                path=path,
+                expected=f"a lexicon of this package: {', '.join(config_names('lexicons'))}",
+                code="lexicon",
+            )
+        shipped = config_path("lexicons", base)
+        content = _merged(yaml.load(shipped.read_text(encoding="utf-8"), Loader=_LOADER), content)  # noqa: S506
+        content["name"] = path.stem
     return _Reader(path).content(content)
+
+
+def _merged(base: Any, more: Any) -> Any:
+    """What a lexicon has and what another one adds to it: lists grow, entries of one name are replaced."""
+    if isinstance(base, dict) and isinstance(more, dict):
+        return base | {key: _merged(base[key], value) if key in base else value for key, value in more.items()}
+    if isinstance(base, list) and isinstance(more, list):
+        return base + more
+    return base if more is None else more
 
 
 class _Reader:
@@ -89,18 +156,54 @@ class _Reader:
 
     def content(self, content: Any) -> Content:
         sections = self.mapping("the file", content, set(Content.__dataclass_fields__))
+        terms = self.terms(sections.get("terms"))
         return Content(
             name=self.text("name", sections.get("name", self.path.stem)),
-            terms=self.terms(sections.get("terms")),
+            terms=terms,
             negation=self.phrases("negation", sections.get("negation"), _NEGATION),
             hedge=self.phrases("hedge", sections.get("hedge"), _HEDGE),
             not_understood=self.texts("not_understood", sections.get("not_understood")),
             abbreviations=self.table("abbreviations", sections.get("abbreviations")),
             spelling=self.table("spelling", sections.get("spelling")),
             readings=self.table("readings", sections.get("readings")),
-            function=self.texts("function", sections.get("function")),
-            filler=self.texts("filler", sections.get("filler")),
+            combined=self.combined(sections.get("combined"), terms),
+            normal_means=self.normal_means(sections.get("normal_means"), terms),
+            objects=self.known("objects", sections.get("objects"), terms, "structure"),
+            looks=self.looks(sections.get("looks"), terms),
+            lasting=self.known("lasting", sections.get("lasting"), terms, "finding"),
+            numbers=self.table("numbers", sections.get("numbers")),
+            **{name: self.texts(name, sections.get(name)) for name in _LISTS},
         )
+
+    def combined(self, value: Any, terms: Mapping[str, Term]) -> tuple[tuple[str, str, str], ...]:
+        """Looks and structures that together are a finding."""
+        kinds = ("attribute", "structure", "finding")
+        found = []
+        for entry in value or ():
+            fields = self.mapping("an entry of combined", entry, set(kinds))
+            found.append(tuple(self.known(kind, [fields.get(kind)], terms, kind)[0] for kind in kinds))
+        return tuple(found)
+
+    def normal_means(self, value: Any, terms: Mapping[str, Term]) -> dict[str, tuple[str, ...]]:
+        """Structures with the findings that they do not have where they are called normal."""
+        table = {} if value is None else self.mapping("normal_means", value)
+        self.known("normal_means", list(table), terms, "structure")
+        return {key: self.known(f"normal_means.{key}", ids, terms, "finding") for key, ids in table.items()}
+
+    def looks(self, value: Any, terms: Mapping[str, Term]) -> dict[str, str]:
+        """Findings with the attribute that they are beside another one."""
+        table = self.table("looks", value)
+        self.known("looks", list(table), terms, "finding")
+        self.known("looks", list(table.values()), terms, "attribute")
+        return table
+
+    def known(self, place: str, value: Any, terms: Mapping[str, Term], kind: str) -> tuple[str, ...]:
+        """Ids of terms of a kind."""
+        ids = self.texts(place, value)
+        for term_id in ids:
+            if term_id not in terms or terms[term_id].kind != kind:
+                raise self.wrong(f"an entry of {place}", term_id, f"the id of a {kind}")
+        return ids
 
     def terms(self, kinds: Any) -> dict[str, Term]:
         terms: dict[str, Term] = {}
@@ -146,8 +249,9 @@ class _Reader:
             raise self.wrong(f"{place}.side", entry["side"], "left or right")
         if entry.get("window") not in (None, *get_args(WindowName)):
             raise self.wrong(f"{place}.window", entry["window"], f"one of {', '.join(get_args(WindowName))}")
-        if not isinstance(entry.get("paired", False), bool):
-            raise self.wrong(f"{place}.paired", entry["paired"], "true or false")
+        for flag in ("paired", "spoken"):
+            if not isinstance(entry.get(flag, False), bool):
+                raise self.wrong(f"{place}.{flag}", entry[flag], "true or false")
         return Term(
             id=term_id,
             kind=kind,
@@ -160,6 +264,7 @@ class _Reader:
             side=entry.get("side"),
             kinds=self.texts(f"{place}.kinds", entry.get("kinds")),
             window=entry.get("window"),
+            spoken=entry.get("spoken", True),
         )
 
     def code(self, place: str, entry: Any) -> Code:

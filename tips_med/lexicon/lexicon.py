@@ -10,7 +10,9 @@ from pathlib import Path
 from tips_med.configs import config_names, config_path
 from tips_med.errors import ConfigError
 from tips_med.lexicon.content import Content, read_content
-from tips_med.lexicon.parser import Entry, Parser
+from tips_med.lexicon.matching import Entry, Matcher
+from tips_med.lexicon.mending import Mender
+from tips_med.lexicon.parser import MAX_CHARACTERS, Parser
 from tips_med.lexicon.terms import Term
 from tips_med.lexicon.tokens import words_of
 from tips_med.lexicon.understanding import Query, Role
@@ -37,7 +39,9 @@ class Lexicon:
             for table in (content.abbreviations, content.spelling, content.readings)
             for other, full in table.items()
         }
-        self._parser = Parser(self._entries, expansions, content.terms, self.suggest)
+        numbered = [words_of(text) for text in content.numbered]
+        self.matcher = Matcher(self._entries, expansions, numbered, Mender(self._entries, expansions, content).mend)
+        self._parser = Parser(content, self.matcher, self.suggest)
 
     @classmethod
     def load(cls, name_or_path: str | Path = "chest_ct") -> Lexicon:
@@ -116,6 +120,30 @@ class Lexicon:
         """
         return self._parser.parse(text, as_written=as_written)
 
+    def parse_each(self, text: str, *, as_written: bool = False, limit: int | None = MAX_CHARACTERS) -> list[Query]:
+        """Understands every question of a text, one by one: "nodule or effusion, right" is two.
+
+        Args:
+            text: One or more findings, structures or places.
+            as_written: As of ``parse``.
+            limit: The most characters; None for any number.
+
+        Returns:
+            The queries in the order of the text; ``Query.source`` says where each stands in it.
+
+        Raises:
+            QueryError: If the text names nothing to look for, or contradicts itself.
+        """
+        return self._parser.parse_each(text, as_written=as_written, limit=limit)
+
+    def unknown_words(self, text: str) -> list[str]:
+        """Gives the words of a text that are not known and may be words of its language.
+
+        Names are left out as far as that can be told: only words in small letters count.
+        """
+        unknown = (text[one.start : one.end] for one in self.matcher.match(text) if one.role == "unknown")
+        return [word for word in unknown if word.isalpha() and word.islower() and len(word) > 2]
+
     def suggest(self, word: str, count: int = 3) -> tuple[str, ...]:
         """Gives the known words that are written most like an unknown one, the nearest first; maybe none."""
         return tuple(difflib.get_close_matches(word.lower(), self._suggestible, n=count, cutoff=0.78))
@@ -148,8 +176,17 @@ def _entries(content: Content) -> Mapping[tuple[str, ...], tuple[Entry, ...]]:
     for pattern, texts in content.hedge.items():
         for text in texts:
             add(text, "hedge", pattern)
+    for text in content.history:
+        add(text, "history", "history")
+    for text in content.normal:
+        add(text, "negation", "normal")
+    for text in content.comparison:
+        add(text, "comparison")
     for text in content.function:
         add(text, "function")
-    for text in content.filler:
-        add(text, "function", "filler")
+    for text, number in content.numbers.items():
+        found.setdefault(words_of(text), []).append(Entry("function", None, "filler", int(number)))
+    for pattern in ("contrary", "relation", "context", "filler"):
+        for text in getattr(content, pattern):
+            add(text, "function", pattern)
     return {words: tuple(entries) for words, entries in found.items()}

@@ -1,75 +1,41 @@
-"""From matched words to a query: one finding, one structure, one side; contradictions are refused."""
+"""From the matches of one question to what is asked: one finding, structure and side; contradictions are refused."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import replace
 
 from tips_med.errors import QueryError
+from tips_med.lexicon.heads import around
+from tips_med.lexicon.matching import Match
 from tips_med.lexicon.terms import Side, Term
 from tips_med.lexicon.understanding import Query, Role
 
-_SUBJECTS: tuple[Role, ...] = ("finding", "structure")
-_QUALIFIERS: tuple[Role, ...] = ("side", "location", "attribute")
-_MEANT: tuple[Role, ...] = (*_SUBJECTS, *_QUALIFIERS, "measurement", "unknown")
 _JOINTS = {"and", "or", "/"}
 _SIDES: dict[str, Side] = {"left": "left", "right": "right", "both": "both"}
 
 
-@dataclass(frozen=True)
-class Match:
-    """Words that were matched to one meaning.
-
-    Attributes:
-        role: Role of the words in the query.
-        words: Normalised words, abbreviations written out.
-        start: Index of the first character in the text as typed.
-        end: Index after the last character.
-        term: Term that the words name, if any.
-        pattern: Form of a negation or hedge: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
-            ``exclusion``; of a function word: ``filler`` or nothing.
-        attribute: Meaning of the words beside another finding, if any.
-        size_mm: Size of a measurement in mm.
-    """
-
-    role: Role
-    words: tuple[str, ...]
-    start: int
-    end: int
-    term: Term | None = None
-    pattern: str = ""
-    attribute: Term | None = None
-    size_mm: float | None = None
-
-
-def resolve(query: Query, matches: Sequence[Match], terms: Mapping[str, Term]) -> Query:
-    """Makes the query from its matches.
+def resolve(query: Query, matches: Sequence[Match], finding: Term | None, terms: Mapping[str, Term]) -> Query:
+    """Puts matches together to what is asked.
 
     Args:
-        query: Query with its text, spans, words and suggestions.
-        matches: Matches in the order of the text.
+        query: With its text, spans, words, suggestions and state.
+        matches: In the order of the text.
+        finding: What is looked for; None when only a structure is.
         terms: All terms by id.
 
     Returns:
         The query with all its fields.
 
     Raises:
-        QueryError: If there is nothing to search, or more than one thing, or a contradiction.
+        QueryError: If it is about several structures or sizes, or contradicts itself.
     """
     text = query.text
-    _refuse_nothing(query, matches)
-    negated = _negated(text, matches)
     locations = _terms(matches, "location")
-    finding = _finding(text, _terms(matches, "finding"))
     structure = _structure(text, _terms(matches, "structure"), locations, finding, terms)
     if finding is None and structure is None:
-        raise QueryError(
-            f"{text!r} names no finding and no structure",
-            expected="a finding or structure to search",
-            remedy='name it, as in "small nodule left lung"',
-            code="nothing-to-find",
-        )
+        raise nothing_to_find(text)
+    counts = [match.count for match in matches if match.count is not None]
     return replace(
         query,
         finding=finding,
@@ -77,18 +43,28 @@ def resolve(query: Query, matches: Sequence[Match], terms: Mapping[str, Term]) -
         side=_side(text, matches, locations),
         locations=locations,
         attributes=_terms(matches, "attribute"),
-        negated=negated,
-        hedged=any(match.role == "hedge" or match.pattern == "hedged" for match in matches),
         measurement_mm=_size(text, matches),
+        count=counts[0] if counts else None,
+        cited=tuple(match.cited for match in matches if match.cited is not None),
     )
 
 
-def _terms(matches: Sequence[Match], role: Role) -> tuple[Term, ...]:
-    """The terms named in a role, each once."""
-    return tuple(dict.fromkeys(match.term for match in matches if match.role == role and match.term is not None))
+def nothing_to_find(text: str) -> QueryError:
+    """The refusal of a text that names no finding and no structure."""
+    return QueryError(
+        f"{text!r} names no finding and no structure",
+        expected="what to look for",
+        remedy='name it, as in "small nodule left lung"',
+        code="nothing-to-find",
+    )
 
 
-def _refuse_nothing(query: Query, matches: Sequence[Match]) -> None:
+def refuse_nothing(query: Query, matches: Sequence[Match]) -> None:
+    """Refuses a text of which no word names anything.
+
+    Raises:
+        QueryError: With the nearest known words.
+    """
     if any(match.term is not None for match in matches):
         return
     near = ", ".join(f"{found} for {word!r}" for word, founds in query.suggestions for found in founds[:2])
@@ -101,16 +77,53 @@ def _refuse_nothing(query: Query, matches: Sequence[Match]) -> None:
     )
 
 
-def _finding(text: str, findings: tuple[Term, ...]) -> Term | None:
+def refuse_several(text: str, queries: Sequence[Query]) -> QueryError:
+    """The refusal of a text that is several questions, where one was expected."""
+    findings = tuple(dict.fromkeys(query.finding for query in queries))
+    structures = tuple(dict.fromkeys(query.structure for query in queries if query.structure is not None))
+    remedy = "ask one query for each"
     if len(findings) > 1:
-        names = " and ".join(finding.name for finding in findings)
-        raise QueryError(
-            f"{text!r} names {len(findings)} findings: {names}",
+        names = [
+            query.finding.name if query.finding else query.structure.name if query.structure else ""
+            for query in queries
+        ]
+        names = list(dict.fromkeys(names))
+        return QueryError(
+            f"{text!r} names {len(names)} findings: {' and '.join(names)}",
             expected="one finding",
-            remedy="make one query for each",
+            remedy=remedy,
             code="several-findings",
         )
-    return findings[0] if findings else None
+    if len(structures) > 1:
+        return QueryError(
+            f"{text!r} names {len(structures)} structures: {' and '.join(one.name for one in structures)}",
+            expected="one structure",
+            remedy=remedy,
+            code="several-structures",
+        )
+    sizes = {query.measurement_mm for query in queries if query.measurement_mm is not None}
+    if len(sizes) > 1:
+        return QueryError(
+            f"{text!r} names {len(sizes)} sizes",
+            expected="one size",
+            remedy="ask one query for each finding",
+            code="several-sizes",
+        )
+    return _both_sides(text)
+
+
+def _both_sides(text: str) -> QueryError:
+    return QueryError(
+        f"{text!r} asks for the left and the right side at once",
+        expected="one side, or both",
+        remedy='ask one query for each side, or say "both" or "bilateral"',
+        code="contradiction",
+    )
+
+
+def _terms(matches: Sequence[Match], role: Role) -> tuple[Term, ...]:
+    """The terms named in a role, each once."""
+    return tuple(dict.fromkeys(match.term for match in matches if match.role == role and match.term is not None))
 
 
 def _structure(
@@ -124,7 +137,7 @@ def _structure(
 
     A location implies no structure where the finding has one of its own: a pneumothorax at the apex is not in the lung.
     """
-    specific = [one for one in named if not any(one.id in _around(other, terms) for other in named)]
+    specific = [one for one in named if not any(one.id in around(other, terms) for other in named)]
     if len(specific) > 1:
         raise QueryError(
             f"{text!r} names {len(specific)} structures: {' and '.join(one.name for one in specific)}",
@@ -139,9 +152,9 @@ def _structure(
         implied = terms[location.structures[0]]
         if structure is None and finding is not None and finding.within is not None:
             continue
-        if structure is None or structure.id in _around(implied, terms):
+        if structure is None or structure.id in around(implied, terms):
             structure = implied
-        elif structure.id not in location.structures:
+        elif structure.id not in location.structures and _has_parts(structure, terms):
             raise QueryError(
                 f"{text!r} names the {location.name} of the {structure.name}",
                 expected=f"a part of the {structure.name}",
@@ -151,13 +164,10 @@ def _structure(
     return structure
 
 
-def _around(structure: Term, terms: Mapping[str, Term]) -> set[str]:
-    """Ids of the structures that it is part of."""
-    around: set[str] = set()
-    while structure.within is not None and structure.within not in around:
-        around.add(structure.within)
-        structure = terms[structure.within]
-    return around
+def _has_parts(structure: Term, terms: Mapping[str, Term]) -> bool:
+    """Whether a structure has parts of its own, so that parts of others are none of it: a lobe may name an artery."""
+    listed = any(structure.id in term.structures for term in terms.values())
+    return listed or "abdomen" in around(structure, terms)
 
 
 def _side(text: str, matches: Sequence[Match], locations: tuple[Term, ...]) -> Side | None:
@@ -168,13 +178,9 @@ def _side(text: str, matches: Sequence[Match], locations: tuple[Term, ...]) -> S
         between = matches[places[0] + 1 : places[-1]]
         joined = "both" in named or any(match.words[0] in _JOINTS for match in between)
         apart = any(match.role != "side" and match.words[0] not in _JOINTS for match in between)
-        if not joined or (apart and len(locations) > 1):
-            raise QueryError(
-                f"{text!r} names the left and the right side at once",
-                expected="one side, or both",
-                remedy='make one query for each side, or write "both" or "bilateral"',
-                code="contradiction",
-            )
+        lobes = [location for location in locations if location.structures]
+        if not joined or (apart and len(lobes) > 1):
+            raise _both_sides(text)
         side = "both"
     for location in locations:
         if location.side is None:
@@ -188,51 +194,6 @@ def _side(text: str, matches: Sequence[Match], locations: tuple[Term, ...]) -> S
             )
         side = _SIDES[location.side]
     return side
-
-
-def _negated(text: str, matches: Sequence[Match]) -> bool:
-    negations = [index for index, match in enumerate(matches) if match.role == "negation"]
-    if len(negations) > 1:
-        raise QueryError(
-            f"{text!r} negates twice",
-            expected="at most one negation",
-            remedy='negate once, as in "no pleural effusion"',
-            code="double-negation",
-        )
-    if not negations:
-        return False
-    at = negations[0]
-    pattern, after = matches[at].pattern, _next(matches, at, _MEANT)
-    if pattern == "exclusion" or (
-        pattern in ("before", "bare") and after and not _of_a_subject(text, matches, at, after)
-    ):
-        what = repr(text[after.start : after.end]) if after else "something else"
-        raise QueryError(
-            f"in {text!r} the negation applies to {what}, not to what is searched",
-            expected="a negation of what is searched, or none",
-            remedy="leave that part out, or name the side, the place or the kind that is meant instead",
-            code="negated-qualifier",
-        )
-    return True
-
-
-def _of_a_subject(text: str, matches: Sequence[Match], at: int, after: Match) -> bool:
-    """Whether a negation that something follows is of what is searched: not so in "mass without spiculation"."""
-    if after.role in _QUALIFIERS and matches[at].pattern == "bare":
-        return False
-    if any(match.role in _SUBJECTS for match in matches[:at]):
-        return False
-    subject = _next(matches, at, _SUBJECTS)
-    if subject is None:
-        return True
-    between = matches[at : matches.index(subject, at) + 1]
-    gaps = "".join(text[one.end : other.start] for one, other in pairwise(between))
-    aside = "," in gaps and any(match.role == "unknown" for match in between)
-    return not aside and not any(mark in gaps for mark in ".;:")
-
-
-def _next(matches: Sequence[Match], at: int, roles: Sequence[Role]) -> Match | None:
-    return next((match for match in matches[at + 1 :] if match.role in roles), None)
 
 
 def _size(text: str, matches: Sequence[Match]) -> float | None:

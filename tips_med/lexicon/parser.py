@@ -1,21 +1,25 @@
-"""Understands a text by longest matches, and refuses what a map could not honour."""
+"""Understands a text: each of its questions is found, and what a map could not honour is told or refused."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tips_med.errors import QueryError
-from tips_med.lexicon.meaning import Match, resolve
+from tips_med.lexicon.content import Content
+from tips_med.lexicon.foreign import refuse_foreign
+from tips_med.lexicon.heads import JOINTS, Head, SentenceReader, gaps_of, is_hard
+from tips_med.lexicon.links import set_ranges, share
+from tips_med.lexicon.matching import Match, Matcher
+from tips_med.lexicon.meaning import nothing_to_find, refuse_nothing, refuse_several, resolve
+from tips_med.lexicon.places import items_of
+from tips_med.lexicon.polarity import PolarityReader
 from tips_med.lexicon.terms import Term
-from tips_med.lexicon.tokens import Token, tokenize
 from tips_med.lexicon.understanding import PhraseWord, Query, Role, Span
 
 MAX_CHARACTERS = 300
+MAX_WORDS = 30
 EXAMPLES = '"ground-glass opacity left lung", "nodule in the right upper lobe" or "no pleural effusion"'
-_LEVELS = {"upper", "middle", "mid", "lower"}
-_PARTS = {"lobe": "lobe", "lobes": "lobe", "zone": "zone", "zones": "zone", "third": "third", "thirds": "third"}
-_JOINTS = {"and", "or", "/", "to"}
 _RANK: tuple[Role, ...] = (
     "finding",
     "location",
@@ -24,227 +28,232 @@ _RANK: tuple[Role, ...] = (
     "attribute",
     "negation",
     "hedge",
+    "history",
+    "comparison",
     "measurement",
+    "citation",
+    "unchecked",
     "unknown",
     "function",
 )
-_AWAY = {
-    "from",
-    "away",
-    "above",
-    "below",
-    "beneath",
-    "behind",
-    "deep",
-    "distal",
-    "proximal",
-    "cranial",
-    "caudal",
-    "off",
-}
-"""Words that make the length before them a distance."""
-
-_MUTE = ("negation", "hedge", "measurement", "unknown")
+_JOINTS = JOINTS - {"with"} | {"but", "also"}
+_SUBJECTS = ("finding", "structure")
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One meaning of a sequence of words.
+class _Question:
+    """One question of a text: its head, and the matches that belong to it."""
 
-    Attributes:
-        role: Role of the words in a query.
-        term: Term that the words name, if any.
-        pattern: Form of a negation or hedge: ``before``, ``bare``, ``predicate``, ``after``, ``hedged`` or
-            ``exclusion``; of a function word: ``filler`` if it is left out of the phrase.
-    """
-
-    role: Role
-    term: Term | None
-    pattern: str = ""
-
-    @property
-    def in_phrase(self) -> bool:
-        """Whether the words are among those that a text tower gets."""
-        return self.role not in _MUTE and self.pattern != "filler"
+    head: Head
+    members: tuple[Match, ...]
+    finding: Term | None
 
 
 class Parser:
     """Parses texts with a fixed set of words.
 
     Args:
-        entries: Meanings of sequences of words.
-        expansions: Sequences of words that stand for others: abbreviations, spellings.
-        terms: All terms by id.
-        suggest: Function that returns known words spelled like an unknown one.
+        content: The lexicon.
+        matcher: Finds its words.
+        suggest: Gives known words that are written like an unknown one.
     """
 
-    def __init__(
-        self,
-        entries: Mapping[tuple[str, ...], tuple[Entry, ...]],
-        expansions: Mapping[tuple[str, ...], tuple[str, ...]],
-        terms: Mapping[str, Term],
-        suggest: Callable[[str], tuple[str, ...]],
-    ) -> None:
-        self._entries, self._expansions, self._terms, self._suggest = entries, expansions, terms, suggest
-        self._longest = max((len(words) for words in (*entries, *expansions)), default=1)
+    def __init__(self, content: Content, matcher: Matcher, suggest: Callable[[str], tuple[str, ...]]) -> None:
+        self._content, self._matcher, self._suggest = content, matcher, suggest
+        self._formerly = frozenset(content.formerly)
 
     def parse(self, text: str, *, as_written: bool = False) -> Query:
-        """Understands a text; see ``Lexicon.parse``."""
+        """Understands a text that is one question; see ``Lexicon.parse``."""
+        queries = self.parse_each(text, as_written=as_written)
+        if len(queries) > 1:
+            raise refuse_several(text, queries)
+        return queries[0]
+
+    def parse_each(self, text: str, *, as_written: bool = False, limit: int | None = MAX_CHARACTERS) -> list[Query]:
+        """Understands every question of a text; see ``Lexicon.parse_each``."""
         if not isinstance(text, str) or not text.strip():
             raise QueryError("the query is empty", expected="what to look for", remedy=f"try {EXAMPLES}")
-        if len(text) > MAX_CHARACTERS:
+        if limit is not None and len(text) > limit:
             raise QueryError(
                 f"the query has {len(text)} characters",
-                expected=f"at most {MAX_CHARACTERS}",
-                remedy="query one finding at a time",
+                expected=f"at most {limit}",
+                remedy="ask one finding at a time",
                 code="query-too-long",
             )
-        matches = _attributes_where_a_finding_is(self._match(_joined_levels(self._expand(tokenize(text)))))
-        suggestions = tuple(
+        matches = self._without_former_sizes(self._matcher.match(text))
+        refuse_foreign(text, matches)
+        refuse_nothing(Query(text, suggestions=self._suggestions(text, matches)), matches)
+        questions: list[_Question] = []
+        for part in _sentences(text, matches):
+            questions += self._questions(text, part)
+        if not questions:
+            raise nothing_to_find(text)
+        if len(questions) == 1:
+            only = questions[0]
+            read = {(own.start, own.end, own.words): own for own in only.members}
+            members = tuple(read.get((match.start, match.end, match.words), match) for match in matches)
+            return [self._query(text, _Question(only.head, members, only.finding), as_written, whole=True)]
+        return [self._query(text, question, as_written, whole=False) for question in questions]
+
+    def _questions(self, text: str, part: list[Match]) -> list[_Question]:
+        gaps = gaps_of(text, part)
+        gaps[0] = ""
+        heads = SentenceReader(self._content, part, gaps).heads()
+        if not heads:
+            return []
+        links = set_ranges(heads, part, gaps)
+        PolarityReader(self._content, part, gaps, heads, links, text).read()
+        share(heads, links, part, gaps)
+        found: list[_Question] = []
+        for head in heads:
+            term = part[head.at].term
+            finding = term if head.kind == "finding" else None
+            if head.kind == "normal":
+                finding = self._content.terms.get("abnormality")
+            cues = {at for at in head.cues if not head.first <= at < head.last}
+            for item in items_of(head, part, gaps, self._content.terms):
+                members = [part[at] for at in sorted({*item, *cues})]
+                found.append(_Question(head, tuple(self._placing(members, part[head.at], head.kind)), finding))
+        return found
+
+    def _placing(self, members: list[Match], head: Match, kind: str) -> list[Match]:
+        """Where a structure is looked for itself, the others only place it: "mediastinal lymph nodes"."""
+        if kind == "finding" or head.term is None or head.term.id not in self._content.objects:
+            return members
+        return [
+            replace(one, role="location", silent=True) if one.role == "structure" and one is not head else one
+            for one in members
+        ]
+
+    def _without_former_sizes(self, matches: list[Match]) -> list[Match]:
+        """Marks the size on another scan, as in "previously 28 mm", as a comparison."""
+        kept = list(matches)
+        former = False
+        for at, match in enumerate(kept):
+            if match.role == "measurement":
+                if former:
+                    kept[at] = replace(match, role="comparison", size_mm=None)
+            elif match.word in self._formerly and any(one.role == "measurement" for one in kept[:at]):
+                former = True
+            elif match.role not in ("function", "comparison", "unknown"):
+                former = False
+        return kept
+
+    def _suggestions(self, text: str, matches: Sequence[Match]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        return tuple(
             (text[match.start : match.end], near)
             for match in matches
             if match.role == "unknown" and len(match.words) == 1 and (near := self._suggest(match.words[0]))
         )
-        spans, span_of = _spans(text, matches)
-        words = tuple(
+
+    def _query(self, text: str, question: _Question, as_written: bool, *, whole: bool) -> Query:
+        members = question.members
+        start, end = (0, len(text)) if whole else (members[0].start, max(match.end for match in members))
+        if not whole:
+            text, members = _composed(text, _trimmed(members))
+        spans, span_of = _spans(text, members)
+        words = [
             PhraseWord(word, span_of[index])
-            for index, match in enumerate(matches)
-            if match.role not in _MUTE and match.pattern != "filler"
+            for index, match in enumerate(members)
+            if match.in_phrase
             for word in (match.words if as_written else _said(match))
+        ]
+        if len(words) > MAX_WORDS:
+            words = [word for word in words if spans[word.span].role != "function"][:MAX_WORDS]
+        if not words and (place := _implied(members, self._content)) is not None:
+            words = [PhraseWord(word, 0) for word in place.forms[0].words]
+        query = Query(
+            text,
+            spans=spans,
+            words=tuple(words),
+            suggestions=self._suggestions(text, members),
+            negated=question.head.negated,
+            hedged=question.head.hedged,
+            prior=question.head.prior,
+            mended=_mended(text, members),
+            source=(start, end),
         )
-        return resolve(Query(text, spans=spans, words=words, suggestions=suggestions), matches, self._terms)
-
-    def _expand(self, tokens: list[Token]) -> list[Token]:
-        """Writes abbreviations out; the words of one abbreviation all keep its place in the text."""
-        expanded, at = [], 0
-        while at < len(tokens):
-            length = self._longest_at(tokens, at, self._expansions)
-            if length:
-                words = self._expansions[tuple(token.word for token in tokens[at : at + length])]
-                start, end = tokens[at].start, tokens[at + length - 1].end
-                expanded += [Token(word, start, end) for word in words]
-            else:
-                expanded.append(tokens[at])
-            at += max(length, 1)
-        return expanded
-
-    def _match(self, tokens: list[Token]) -> list[Match]:
-        matches, at = [], 0
-        while at < len(tokens):
-            token = tokens[at]
-            length = 0 if token.size_mm is not None else self._longest_at(tokens, at, self._entries)
-            part = tokens[at : at + max(length, 1)]
-            words = tuple(one.word for one in part)
-            start, end = min(one.start for one in part), max(one.end for one in part)
-            if token.size_mm is not None:
-                matches.append(Match("measurement", words, start, end, size_mm=token.size_mm))
-            elif not length:
-                matches.append(Match("unknown", words, start, end))
-            else:
-                first, *others = self._entries[words]
-                matches.append(
-                    Match(
-                        first.role,
-                        words,
-                        start,
-                        end,
-                        term=first.term,
-                        pattern=first.pattern,
-                        attribute=next((entry.term for entry in others if entry.role == "attribute"), None),
-                    )
-                )
-            at += len(part)
-        return _without_distances(_with_non(matches))
-
-    def _longest_at(self, tokens: list[Token], at: int, known: Mapping[tuple[str, ...], object]) -> int:
-        """How many tokens from ``at`` make the longest known sequence; 0 if none does."""
-        for length in range(min(self._longest, len(tokens) - at), 0, -1):
-            if tuple(token.word for token in tokens[at : at + length]) in known:
-                return length
-        return 0
+        return resolve(query, members, question.finding, self._content.terms)
 
 
-def _said(match: Match) -> tuple[str, ...]:
-    """The words for a text tower: the term's usual words replace a held-out synonym."""
-    if match.term is None:
-        return match.words
-    return match.term.taught(match.words)
+def _implied(members: Sequence[Match], content: Content) -> Term | None:
+    """The structure of a place whose own words do not reach the text tower."""
+    ids = (one for match in members if match.term is not None for one in (*match.term.structures, match.term.within))
+    return next((content.terms[one] for one in ids if one), None)
 
 
-def _joined_levels(tokens: list[Token]) -> list[Token]:
-    """Completes "upper and lower lobes" and "upper left lobe": each level gets its own "lobe"."""
-    joined = list(tokens)
-    at = 0
-    while at < len(joined):
-        if joined[at].word in _LEVELS and at + 1 < len(joined) and joined[at + 1].word not in _PARTS:
-            ahead = at + 1
-            while ahead < len(joined) and joined[ahead].word in _LEVELS | _JOINTS | {"left", "right"}:
-                ahead += 1
-            if ahead < len(joined) and joined[ahead].word in _PARTS:
-                part = joined[ahead]
-                if joined[at + 1].word in ("left", "right") and ahead == at + 2:
-                    joined[at : ahead + 1] = [joined[at + 1], joined[at], part]
-                    at += 2
-                else:
-                    joined.insert(at + 1, Token(_PARTS[part.word], joined[at].start, joined[at].end))
-        at += 1
+def matches_order(match: Match) -> tuple[int, int]:
+    """Orders matches as they stand in the text."""
+    return match.start, match.end
+
+
+def _sentences(text: str, matches: list[Match]) -> list[list[Match]]:
+    """The matches by sentence; a sentence that names nothing to look for belongs to the one before."""
+    gaps = gaps_of(text, matches)
+    parts: list[list[Match]] = []
+    for match, gap in zip(matches, gaps):
+        if not parts or is_hard(gap):
+            parts.append([])
+        parts[-1].append(match)
+    joined: list[list[Match]] = []
+    for part in parts:
+        says = any(match.role in _SUBJECTS or match.pattern == "normal" for match in part)
+        says |= any(match.role == "location" and match.term is not None and match.term.structures for match in part)
+        last_says = bool(joined) and any(match.role in _SUBJECTS for match in joined[-1])
+        only_more = not any(match.role in _SUBJECTS for match in part)
+        if joined and (not says or (only_more and last_says) or not last_says):
+            joined[-1] += part
+        else:
+            joined.append(part)
     return joined
 
 
-def _with_non(matches: list[Match]) -> list[Match]:
-    """Keeps "non-spiculated" from being understood as spiculated: together with its "non" it is unknown."""
-    kept: list[Match] = []
-    for match in matches:
-        before = kept[-1] if kept else None
-        if before is not None and before.role == "unknown" and before.words[-1] == "non":
-            kept[-1] = Match("unknown", (*before.words, *match.words), before.start, match.end)
-        else:
-            kept.append(match)
-    return kept
-
-
-def _without_distances(matches: list[Match]) -> list[Match]:
-    """Keeps "5 mm from the pleura" from being a size and a place: the length and what it counts from are unknown."""
-    kept: list[Match] = []
-    at = 0
-    while at < len(matches):
-        match = matches[at]
-        ahead = at + 1
-        if match.role == "measurement" and ahead < len(matches) and matches[ahead].words[0] in _AWAY:
-            while ahead < len(matches) and matches[ahead].role in ("function", "unknown"):
-                ahead += 1
-            while ahead < len(matches) and matches[ahead].role in ("side", "location", "attribute", "structure"):
-                ahead += 1
-                if matches[ahead - 1].role == "structure":
-                    break
-            part = matches[at:ahead]
-            words = tuple(word for one in part for word in one.words)
-            kept.append(Match("unknown", words, match.start, max(one.end for one in part)))
-        else:
-            kept.append(match)
-            ahead = at + 1
-        at = ahead
-    return kept
-
-
-def _attributes_where_a_finding_is(matches: list[Match]) -> list[Match]:
-    """Reads "ground-glass" as what a finding is like where another finding is named, as in "ground-glass nodule"."""
-    if not any(match.role == "finding" and match.attribute is None for match in matches):
-        return matches
-    return [
-        replace(match, role="attribute", term=match.attribute)
-        if match.role == "finding" and match.attribute is not None
-        else match
-        for match in matches
+def _trimmed(members: Sequence[Match]) -> tuple[Match, ...]:
+    """Without the joints that only led to it, or on from it."""
+    kept = [match for match in members if match.role != "function" or match.word not in _JOINTS]
+    inner = [
+        match
+        for at, match in enumerate(members)
+        if match.role == "function"
+        and match.word in _JOINTS
+        and any(other.role in ("side", "location", "attribute", "structure") for other in members[at - 1 : at])
+        and any(other.role in ("side", "location", "attribute", "structure") for other in members[at + 1 : at + 2])
     ]
+    return tuple(match for match in members if match in kept or match in inner)
 
 
-def _spans(text: str, matches: list[Match]) -> tuple[tuple[Span, ...], list[int]]:
+def _composed(text: str, members: Sequence[Match]) -> tuple[str, tuple[Match, ...]]:
+    """The text of one question of several: its own pieces, in order."""
+    composed, end, moves = "", 0, 0
+    shift: dict[int, int] = {}
+    for match in sorted(members, key=matches_order):
+        if match.start >= end:
+            gap = text[end : match.start]
+            composed += (gap if gap.isspace() or gap in ("-", ", ", ": ") else " ") if composed else ""
+            moves = len(composed) - match.start
+        shift[match.start] = moves
+        composed += text[max(end, match.start) : match.end]
+        end = max(end, match.end)
+    moved = (replace(one, start=one.start + shift[one.start], end=one.end + shift[one.start]) for one in members)
+    return composed, tuple(moved)
+
+
+def _mended(text: str, members: Sequence[Match]) -> tuple[tuple[str, str], ...]:
+    pairs = [(text[match.start : match.end], match.word) for match in members if match.mended]
+    return tuple(dict.fromkeys(pairs))
+
+
+def _said(match: Match) -> tuple[str, ...]:
+    """The words for a text tower: a synonym that training never saw is said in the term's usual words."""
+    return match.words if match.term is None else match.term.taught(match.words)
+
+
+def _spans(text: str, matches: Sequence[Match]) -> tuple[tuple[Span, ...], list[int]]:
     """Spans in the order of the text, and for each match the span it is in.
 
     Matches that come from one abbreviation ("LLL") share a span, which has the role of the weightiest of them.
     """
-    order = sorted(range(len(matches)), key=lambda index: (matches[index].start, matches[index].end))
+    order = sorted(range(len(matches)), key=lambda index: matches_order(matches[index]))
     groups: list[list[int]] = []
     end = -1
     for index in order:

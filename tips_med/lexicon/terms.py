@@ -62,6 +62,8 @@ class Term:
         kinds: Ids of findings that are kinds of it: a mass is a lesion (findings).
         window: Display window that it is read in on CT: ``lung``, ``bone``, or ``organ``: that of the structure that
             the query names. Soft tissue when None.
+        spoken: Whether its words may reach a text tower; others are understood, and the answer says that they were not
+            checked.
     """
 
     id: str
@@ -75,6 +77,7 @@ class Term:
     side: Literal["left", "right"] | None = None
     kinds: tuple[str, ...] = ()
     window: WindowName | None = None
+    spoken: bool = True
 
     @property
     def synonyms(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 _ALIKE = {
@@ -14,14 +15,43 @@ _ALIKE = {
     "\u2215": "/",
     "\u2044": "/",
 }
-_NUMBER = r"\d+(?:[.,]\d{1,2})?"
-_UNIT = r"(?:mm|cm|milli?met(?:er|re)s?|centimet(?:er|re)s?)\b"
+_NUMBER = r"(?:\d+(?:\.\d{1,3}|,\d{1,2})?|\.\d{1,2})(?!\d)"
+_UNIT = r"(?:mms?|cms?|m\.m|c\.m|milli?met(?:er|re)s?|centimet(?:er|re)s?)\b"
 _SIZE = re.compile(rf"({_NUMBER})(?:\s*-?\s*({_UNIT}))?")
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?)"
+)
+_NO = r"\.?\s*(?:no\.?|numbers?|\#|:)?\s*"
+_SERIES = rf"\b(?:series|ser|se|sequence){_NO}(?P<series_N>\d{{1,5}})"
+_IMAGE = (
+    rf"\b(?:images?|imgs?|im|slices?|frames?){_NO}"
+    rf"(?P<images_N>\d{{1,4}}(?:\s*(?:-|to|and|,|&)\s*(?:images?\s*|im\s*)?\d{{1,4}}(?!\s*-?\s*{_UNIT}|[\d.]))*)(?:\s*/\s*\d{{1,4}}\b)?"
+)
+_BETWEEN = r"[\s,;:/&-]*(?:and|of|on|in)?\s*(?:the\s+)?"
+_CITED = "|".join(
+    part.replace("_N", str(number))
+    for number, part in enumerate(
+        (
+            rf"{_SERIES}{_BETWEEN}{_IMAGE}",
+            rf"{_IMAGE}{_BETWEEN}{_SERIES}",
+            rf"\b(?:series|se|ser)/(?:image|im|img){_NO}(?P<series_N>\d{{1,5}})\s*/\s*(?P<images_N>\d{{1,4}})",
+            _IMAGE,
+            _SERIES,
+        )
+    )
+)
 _TOKEN = re.compile(
     rf"""
-    (?P<size> (?<![\w.,/]) {_NUMBER} (?: (?:\s*-?\s*{_UNIT})? \s*(?:x|by|-|to)\s* {_NUMBER} ){{0,2}} \s*-?\s*{_UNIT} )
+    (?P<cited> (?:{_CITED}) (?!\s*-?\s*{_UNIT}|\d) )
+    | (?P<date> (?<![\w.,/]) (?:
+        \d{{1,4}}[/.-]\d{{1,2}}[/.-]\d{{2,4}} | \d{{1,2}}(?:st|nd|rd|th)?\s+{_MONTH}\.?,?\s+\d{{2,4}}
+        | {_MONTH}\.?\s+\d{{1,2}}(?:st|nd|rd|th)?,?\s+\d{{4}} | {_MONTH}\.?,?\s+\d{{4}}
+        | \d{{1,2}}:\d\d(?::\d\d)? | (?:19|20)\d\d (?!\s*-?\s*{_UNIT}) | \d{{1,2}}/\d{{4}}
+      ) (?![\w/]) )
+    | (?P<size> (?<![\w.,/]) {_NUMBER} (?: (?:\s*-?\s*{_UNIT})? \s*(?:x|by|-|to)\s* {_NUMBER} ){{0,2}} \s*-?\s*{_UNIT} )
     | (?P<minus> \(\s*-\s*\) | (?<=\s) - \s* $ )
-    | (?P<word> [^\W\d_]+(?:'[^\W\d_]+)*\d* | \d+(?:[.,]\d+)* )
+    | (?P<word> \d{{1,2}}(?:st|nd|rd|th)\b | [^\W\d_]+(?:'[^\W\d_]+)*\d* | \d+(?:[.,]\d+)* )
     | (?P<mark> [^\w\s.,;:!?()\[\]{{}}"'\-*|\\#…•_] )
     """,
     re.VERBOSE,
@@ -29,8 +59,25 @@ _TOKEN = re.compile(
 MINUS = "(-)"
 """The word of a minus that stands for "negative"."""
 
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_MOST_IMAGES = 64
+"""A longer range of images is not where something lies."""
+
 _LONGEST_MM = 2000.0
 """Longer than any patient: no size, but a slip of the keyboard."""
+
+
+@dataclass(frozen=True)
+class Citation:
+    """Images that a text cites.
+
+    Attributes:
+        series: Series Number; None where only images are cited.
+        images: Instance Numbers, in order; empty where only a series is cited.
+    """
+
+    series: int | None
+    images: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -41,13 +88,19 @@ class Token:
         word: Normalised word: lowercase, plain dashes and quotes, no possessive.
         start: Index of its first character in the text as typed.
         end: Index after its last character.
-        size_mm: Length in mm, if the token is a size.
+        size_mm: The length it states, if it is a size.
+        cited: The series and the images that it cites, if it does: "series 3, image 142".
+        date: Whether it is a date or a time of day.
+        mended: What was typed, where a typing error was mended.
     """
 
     word: str
     start: int
     end: int
     size_mm: float | None = None
+    cited: Citation | None = None
+    date: bool = False
+    mended: str = ""
 
 
 def words_of(text: str) -> tuple[str, ...]:
@@ -77,6 +130,12 @@ def tokenize(text: str) -> list[Token]:
     tokens = []
     for match in _TOKEN.finditer(plain):
         start, end = places[match.start()], places[match.end() - 1] + 1
+        if match["cited"]:
+            tokens.append(Token(match["cited"], start, end, cited=_citation(match)))
+            continue
+        if match["date"]:
+            tokens.append(Token(match["date"], start, end, date=True))
+            continue
         if match["size"]:
             size_mm = _size_mm(match["size"])
             if size_mm is not None:
@@ -91,8 +150,10 @@ def tokenize(text: str) -> list[Token]:
     return tokens
 
 
-def _plain(text: str) -> tuple[str, list[int]]:
+def _plain(text: str) -> tuple[str, Sequence[int]]:
     """Plain characters, and for each its index in the text as typed."""
+    if text.isascii():
+        return _CONTROL.sub(" ", text.lower()), range(len(text))
     plain, places = [], []
     for index, character in enumerate(text):
         if unicodedata.category(character) == "Cf":  # soft hyphens, joiners, marks of direction
@@ -116,6 +177,14 @@ def _fraction(character: str, before: list[str]) -> str:
         return ""
     decimals = f"{value:.2f}".rstrip("0")
     return decimals[1:] if before and before[-1].isdigit() else decimals
+
+
+def _citation(match: re.Match[str]) -> Citation:
+    found = {name[:-1]: value for name, value in match.groupdict().items() if value and name[-1].isdigit()}
+    images = tuple(int(number) for number in re.findall(r"\d+", found.get("images", "")))
+    if "-" in found.get("images", "") and len(images) == 2 and images[0] < images[1] <= images[0] + _MOST_IMAGES:
+        images = tuple(range(images[0], images[1] + 1))
+    return Citation(int(found["series"]) if "series" in found else None, images)
 
 
 def _size_mm(text: str) -> float | None:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tips_med.lexicon.terms import Side, Term
+from tips_med.lexicon.tokens import Citation
+
+State = Literal["present", "absent", "possible", "prior"]
 
 Role = Literal[
     "finding",
@@ -15,7 +18,11 @@ Role = Literal[
     "attribute",
     "negation",
     "hedge",
+    "history",
+    "comparison",
     "measurement",
+    "citation",
+    "unchecked",
     "function",
     "unknown",
 ]
@@ -71,7 +78,12 @@ class Query:
         words: Words for the text tower, with the span that each word came from. Abbreviations are written out,
             and usual words replace held-out synonyms; negation, hedges, sizes and unknown words
             are left out, for they do not say where something is.
-        suggestions: Nearest known words for each unknown word: ``(("noduel", ("nodule", "nodules")),)``.
+        suggestions: For unknown words, the nearest known ones: ``(("glassy", ("glass",)),)``.
+        prior: Whether the text only says that it was there once: "history of pneumonia".
+        mended: Typing errors, with what they were read as: ``(("noduel", "nodule"),)``.
+        count: How many there are said to be: "two nodules".
+        cited: The images that the text cites: "series 3, image 142".
+        source: Where the question stands in the text that was asked, from its first character to after its last.
     """
 
     text: str
@@ -86,6 +98,29 @@ class Query:
     spans: tuple[Span, ...] = ()
     words: tuple[PhraseWord, ...] = ()
     suggestions: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    prior: bool = False
+    mended: tuple[tuple[str, str], ...] = ()
+    count: int | None = None
+    cited: tuple[Citation, ...] = ()
+    source: tuple[int, int] | None = None
+
+    @property
+    def state(self) -> State:
+        """What the text says of it: present, absent, possible, or that it was there once."""
+        return "absent" if self.negated else "prior" if self.prior else "possible" if self.hedged else "present"
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """The parts of the text that are understood and that no map can honour, as typed: "new", "not calcified"."""
+        runs: list[tuple[int, int]] = []
+        after_one = False
+        for span in self.spans:
+            if span.role in ("comparison", "history", "unchecked", "citation"):
+                runs = [*runs[:-1], (runs[-1][0], span.end)] if after_one else [*runs, (span.start, span.end)]
+                after_one = True
+            elif span.role != "function":
+                after_one = False
+        return tuple(self.text[start:end] for start, end in runs)
 
     @property
     def understood(self) -> tuple[str, ...]:

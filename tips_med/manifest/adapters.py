@@ -59,7 +59,7 @@ def from_decathlon(folder: Path, phrases: Mapping[str, str]) -> list[Row]:
         for value, name in labels.items():
             if value and name.lower() != "background":
                 label = "present" if value in values else "absent"
-                rows.append(Row(image, _phrase(name, phrases), mask, str(value), label, patient, _split(patient)))
+                rows.append(Row(image, _phrase(name, phrases), mask, str(value), label, patient, split_of(patient)))
     return rows
 
 
@@ -79,7 +79,7 @@ def from_totalsegmentator(folder: Path, phrases: Mapping[str, str]) -> list[Row]
     rows = []
     for scan in scans:
         patient = scan.parent.name
-        split = splits.get(patient) or _split(patient)
+        split = splits.get(patient) or split_of(patient)
         for mask in sorted((scan.parent / "segmentations").glob("*.nii.gz")):
             name = mask.name.removesuffix(".nii.gz")
             label = "present" if _values(mask) - {0} else "absent"
@@ -128,7 +128,8 @@ def _phrase(name: str, phrases: Mapping[str, str]) -> str:
     return " ".join(words)
 
 
-def _split(patient: str) -> str:
+def split_of(patient: str) -> str:
+    """The split of a patient, by a hash of its name: a tenth ``val``, a tenth ``test``."""
     tenth = hashlib.sha256(patient.encode()).digest()[0] % 10
     return {0: "test", 1: "val"}.get(tenth, "train")
 

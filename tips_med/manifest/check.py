@@ -10,9 +10,13 @@ from pathlib import Path
 from tips_med.errors import QueryError, TipsMedError
 from tips_med.manifest.masks import read_mask
 from tips_med.manifest.rows import ManifestError, Row
-from tips_med.query import Lexicon
+from tips_med.query import Lexicon, Query
 from tips_med.readers import read_scan
+from tips_med.reports import Coverage
 from tips_med.scan import Scan
+
+MOST_WORDS = 40
+"""Unknown words that are shown; the file beside the manifest has all."""
 
 
 @dataclass(frozen=True)
@@ -37,12 +41,13 @@ class CheckReport:
     """What a manifest holds, and what is wrong with it.
 
     Attributes:
-        problems: Problems in the order of the lines.
-        counts: Number of rows by (term, split, label): ``present``, ``absent``, ``unknown``, and ``outlined`` for those
-            with a mask.
-        rows: Number of rows.
-        scans: Number of different scans.
-        patients: Number of different patients.
+        problems: In the order of the lines.
+        counts: Rows by (term, split, what): ``present``, ``absent``, ``unknown``, and ``outlined`` for those with a
+            mask.
+        rows: How many.
+        scans: How many different ones.
+        patients: Likewise.
+        coverage: How much of the reports was understood, for a manifest that was made from some.
     """
 
     problems: tuple[ManifestProblem, ...]
@@ -50,6 +55,7 @@ class CheckReport:
     rows: int = 0
     scans: int = 0
     patients: int = 0
+    coverage: Coverage | None = None
 
     @property
     def usable(self) -> bool:
@@ -63,6 +69,8 @@ class CheckReport:
         if terms:
             lines += ["", _line(["term", "split", *names])]
             lines += [_line([t, s, *(str(self.counts.get((t, s, n), 0)) for n in names)]) for t, s in terms]
+        if self.coverage is not None:
+            lines += ["", *_covered(self.coverage)]
         if self.problems:
             lines += ["", f"{'line':>6}  {'problem':<18}  what"]
             lines += [f"{p.line:>6}  {p.code:<18}  {'' if p.fatal else '(usable) '}{p.text}" for p in self.problems]
@@ -102,7 +110,7 @@ def check_rows(
         lexicon: Lexicon of the model.
         progress: Called with (scans done, total scans).
     """
-    problems = _patients_in_two_splits(rows) + _twice(rows)
+    problems = _patients_in_two_splits(rows) + _twice(rows) + _contradictions(rows, lexicon)
     counts: Counter[tuple[str, str, str]] = Counter()
     by_scan: dict[Path, list[Row]] = defaultdict(list)
     for row in rows:
@@ -191,6 +199,48 @@ def _twice(rows: Sequence[Row]) -> list[ManifestProblem]:
         if first is not row:
             text = f"the same pair as in line {first.line}"
             problems.append(ManifestProblem(row.line, "twice", text, fatal=first.label != row.label))
+    return problems
+
+
+def _covered(coverage: Coverage) -> list[str]:
+    """The coverage in words, with the unknown words that stand in most reports."""
+    lines = [
+        f"{coverage.reports} reports: {coverage.used} of {coverage.sentences} sentences ({coverage.share:.0%}) gave "
+        f"{coverage.statements} statements"
+    ]
+    if coverage.refused:
+        lines.append("sentences that were refused: " + ", ".join(f"{c} {n}" for c, n in coverage.refused.items()))
+    if coverage.unknown:
+        words = list(coverage.unknown.items())[:MOST_WORDS]
+        lines.append(
+            "words that are not known, with how many reports hold them: " + ", ".join(f"{w} {n}" for w, n in words)
+        )
+    return lines
+
+
+def _contradictions(rows: Sequence[Row], lexicon: Lexicon) -> list[ManifestProblem]:
+    """Weak rows of one scan that say of one finding that it is there and that it is not, on no different sides."""
+    said: dict[tuple[Path, str], list[tuple[Row, Query]]] = defaultdict(list)
+    problems = []
+    for row in rows:
+        if row.mask is not None or row.label not in ("present", "absent"):
+            continue
+        try:
+            query = lexicon.parse(row.phrase)
+        except QueryError:
+            continue
+        if query.finding is None:
+            continue
+        for other, before in said[row.scan, query.finding.id]:
+            sides = {query.side, before.side} - {None, "both"}
+            denied = query if row.label == "absent" else before
+            whole = not denied.locations and denied.measurement_mm is None and not denied.attributes
+            places = {query.structure, before.structure} - {None}
+            if other.label != row.label and whole and len(sides) < 2 and len(places) < 2:
+                text = f"{row.phrase!r} contradicts {other.phrase!r} of line {other.line}"
+                problems.append(ManifestProblem(row.line, "contradiction", text, fatal=False))
+                break
+        said[row.scan, query.finding.id].append((row, query))
     return problems
 
 

@@ -11,13 +11,16 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
 from tips_med.errors import OutputError, TipsMedError
 from tips_med.folders import whole_file
 
 Label = Literal["present", "absent", "unknown"]
+State = Literal["present", "absent", "possible", "prior"]
 COLUMNS = ("scan", "phrase", "mask", "part", "label", "patient", "split")
+WEAK_COLUMNS = ("state", "series", "images", "size_mm", "count", "source")
+"""Columns that rows of reports have besides: see ``Row``."""
 
 
 class ManifestError(TipsMedError):
@@ -33,13 +36,20 @@ class Row:
     Attributes:
         scan: Path of a DICOM folder, or of a volume file.
         phrase: A query, or a sentence of a report.
-        mask: Path of a NIfTI (or NRRD, MHA), DICOM SEG or RTSTRUCT file; None for a weak pair.
-        part: Part of the mask file, see ``read_mask``; None for all of it.
-        label: Whether the scan has what the phrase names. When left out: ``present`` with a mask; without one it
-            follows the phrase (``absent`` for a negated phrase), and ``resolved`` fills it in.
-        patient: Key of the patient, never in two splits, unit of the bootstrap; the scan's own path when left out.
-        split: Name of the split: ``train``, ``val``, ``test`` or any other name.
-        line: Line in the manifest, from 1, for messages; 0 when made in Python.
+        mask: NIfTI (or NRRD, MHA), DICOM SEG or RTSTRUCT; None for a weak pair.
+        part: Which part of the mask: see ``read_mask``; None for all of it.
+        label: Whether what the phrase names is in the scan. When left out: ``present`` with a mask; without one, what
+            the phrase says (a negated phrase says ``absent``), which ``resolved`` fills in.
+        patient: Never in two splits, and drawn as one for intervals; the scan's own path when left out.
+        split: ``train``, ``val``, ``test`` or any other name.
+        line: Line of the manifest, for messages; 0 when made in Python.
+        state: What a report says: ``present``, ``absent``, ``possible``, or ``prior`` for what it says was there once.
+        series: Series Number that the report cites for it.
+        images: Instance Numbers (from 1, as in DICOM) of the images that the report cites for it.
+        size_mm: The long axis that the report states.
+        count: How many there are by the report.
+        source: Where the report says so: number of the report in its file, from 1, and the first and last character,
+            as in ``12:340-378``.
     """
 
     scan: Path
@@ -50,6 +60,12 @@ class Row:
     patient: str | None = None
     split: str = "train"
     line: int = 0
+    state: State | None = None
+    series: int | None = None
+    images: tuple[int, ...] = ()
+    size_mm: float | None = None
+    count: int | None = None
+    source: str | None = None
 
     @property
     def patient_key(self) -> str:
@@ -107,12 +123,13 @@ def write_manifest(rows: Iterable[Row], path: str | Path) -> Path:
     path = Path(path)
     try:
         with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
-            values = (_values(row, path.resolve().parent) for row in rows)
+            values = [_values(row, path.resolve().parent) for row in rows]
+            columns = [*COLUMNS, *(name for name in WEAK_COLUMNS if any(one[name] for one in values))]
             if path.suffix.lower() == ".jsonl":
                 for one in values:
                     file.write(json.dumps({k: v for k, v in one.items() if v}, ensure_ascii=False) + "\n")
             else:
-                writer: csv.DictWriter[str] = csv.DictWriter(file, COLUMNS)
+                writer: csv.DictWriter[str] = csv.DictWriter(file, columns, extrasaction="ignore")
                 writer.writeheader()
                 writer.writerows(values)
     except OSError as error:
@@ -135,6 +152,12 @@ def _values(row: Row, folder: Path) -> dict[str, str]:
         "label": row.label or "",
         "patient": row.patient or "",
         "split": row.split,
+        "state": row.state or "",
+        "series": "" if row.series is None else str(row.series),
+        "images": " ".join(str(image) for image in row.images),
+        "size_mm": "" if row.size_mm is None else f"{row.size_mm:g}",
+        "count": "" if row.count is None else str(row.count),
+        "source": row.source or "",
     }
 
 
@@ -166,9 +189,12 @@ def _jsonl(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
 def _row(values: dict[str, object], line: int, path: Path) -> Row:
     cells: dict[str, str] = {}
     for name, value in values.items():
-        if name not in COLUMNS:
+        if name not in (*COLUMNS, *WEAK_COLUMNS):
             raise ManifestError(
-                f"line {line} has a column {name!r}", path=path, expected=f"only {', '.join(COLUMNS)}", code="column"
+                f"line {line} has a column {name!r}",
+                path=path,
+                expected=f"only {', '.join((*COLUMNS, *WEAK_COLUMNS))}",
+                code="column",
             )
         if value is not None and not isinstance(value, str):
             raise ManifestError(f"line {line}: {name} is {value!r}", path=path, expected="text", code="type")
@@ -193,4 +219,27 @@ def _row(values: dict[str, object], line: int, path: Path) -> Row:
         patient=cells.get("patient") or None,
         split=cells.get("split") or "train",
         line=line,
+        **_said_by_a_report(cells, line, path),
     )
+
+
+def _said_by_a_report(cells: dict[str, str], line: int, path: Path) -> dict[str, Any]:
+    """The columns that rows of reports have besides."""
+    state = cells.get("state") or None
+    if state is not None and state not in get_args(State):
+        raise ManifestError(
+            f"line {line} has the state {state!r}", path=path, expected=", ".join(get_args(State)), code="state"
+        )
+    try:
+        return {
+            "state": state,
+            "series": int(cells["series"]) if cells.get("series") else None,
+            "images": tuple(int(image) for image in cells.get("images", "").split()),
+            "size_mm": float(cells["size_mm"]) if cells.get("size_mm") else None,
+            "count": int(cells["count"]) if cells.get("count") else None,
+            "source": cells.get("source") or None,
+        }
+    except ValueError as error:
+        raise ManifestError(
+            f"line {line}: {error}", path=path, expected="numbers in series, images, size_mm and count", code="type"
+        ) from error
