@@ -8,18 +8,8 @@ from highdicom.sr import CodedConcept
 
 from tips_med.exporters.dicom import codes
 from tips_med.exporters.dicom.seg import identifier_of
+from tips_med.exporters.label_colours import colour_of
 from tips_med.grounding import Grounding, Instance
-
-_COLOURS_RGB = (
-    (230, 159, 0),
-    (86, 180, 233),
-    (0, 158, 115),
-    (240, 228, 66),
-    (0, 114, 178),
-    (213, 94, 0),
-    (204, 121, 167),
-)
-"""Told apart by any kind of colour vision (Okabe and Ito, Color Universal Design, 2008)."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +44,7 @@ def label_table(grounding: Grounding) -> tuple[LabelEntry, ...]:
         LabelEntry(
             label=one.label,
             name=identifier_of(grounding, n, one.side),
-            rgb=_COLOURS_RGB[(n - 1) % len(_COLOURS_RGB)],
+            rgb=colour_of(n),
             instance=one,
             category=codes.category(query),
             kind=codes.sought(query),

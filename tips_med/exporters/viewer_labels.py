@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
+import SimpleITK as sitk  # noqa: N813
 from highdicom.sr import CodedConcept
 
 from tips_med.errors import OutputError

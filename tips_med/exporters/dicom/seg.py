@@ -40,9 +40,10 @@ def track(grounding: Grounding) -> list[Tracked]:
 
 
 def identifier_of(grounding: Grounding, number: int, side: str | None) -> str:
-    """What viewers call an instance, in the lexicon's words: ``nodule 1 (left)``."""
-    name = f"{codes.sought_name(grounding.query)} {number}"[:64]
-    return (f"{name} ({side})" if side else name)[:64]
+    """What viewers call an instance, in the lexicon's words: ``nodule 1 (left)``, ``nodule 1 (left, unsure)``."""
+    marks = [mark for mark in (side, "unsure" if grounding.presence.state == "unsure" else None) if mark]
+    end = f" {number}" + (f" ({', '.join(marks)})" if marks else "")
+    return codes.sought_name(grounding.query)[: 64 - len(end)] + end
 
 
 def make_segmentation(
