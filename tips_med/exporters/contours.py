@@ -13,14 +13,16 @@ from __future__ import annotations
 import numpy as np
 from skimage import measure
 
-from tips_med.shapes import Mask
+from tips_med.shapes import Bool, Float64
 
+_SliceMask = Bool[np.ndarray, "row column"]
+_Ring = Float64[np.ndarray, "_ 2"]
 _LEVEL = 0.51
 _BESIDE = 0.005
 """Rows between a cut and pixels' centres, which must not lie on it: whether they were inside would be chance."""
 
 
-def closed_contours(mask_ji: np.ndarray) -> list[np.ndarray]:
+def closed_contours(mask_ji: _SliceMask) -> list[_Ring]:
     """Contours of a mask.
 
     Args:
@@ -34,7 +36,7 @@ def closed_contours(mask_ji: np.ndarray) -> list[np.ndarray]:
     return [_contour_of(one.image, one.bbox[:2]) for one in measure.regionprops(parts)]
 
 
-def _contour_of(part_ji: Mask, first_ji: tuple[int, int]) -> np.ndarray:
+def _contour_of(part_ji: _SliceMask, first_ji: tuple[int, int]) -> _Ring:
     """The contour of one part, its holes joined by keyholes."""
     found = measure.find_contours(np.pad(part_ji, 1).astype(np.float64), _LEVEL, fully_connected="low")
     rings = sorted((_without_straight(ring[:-1]) for ring in found), key=lambda ring: -abs(_area(ring)))
@@ -45,7 +47,7 @@ def _contour_of(part_ji: Mask, first_ji: tuple[int, int]) -> np.ndarray:
     return contour - 1 + np.array(first_ji)
 
 
-def _joined(contour: np.ndarray, hole: np.ndarray) -> np.ndarray:
+def _joined(contour: _Ring, hole: _Ring) -> _Ring:
     """The contour with a cut from beside a hole's leftmost corner to the first edge on its left."""
     hole = np.roll(hole, -int(np.argmin(hole[:, 1])), axis=0)
     onward = hole[1] - hole[0]  # its row changes: corners that lie farthest left have whole rows
@@ -60,14 +62,14 @@ def _joined(contour: np.ndarray, hole: np.ndarray) -> np.ndarray:
     return np.vstack([contour[:after], door, key, hole[1:], hole[:1], key, door, contour[after:]])
 
 
-def _without_straight(ring: np.ndarray) -> np.ndarray:
+def _without_straight(ring: _Ring) -> _Ring:
     """A closed ring without the points at which it goes straight on."""
     before, after = ring - np.roll(ring, 1, axis=0), np.roll(ring, -1, axis=0) - ring
     turns = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0]) > 1e-9
     return ring[turns]
 
 
-def _area(ring: np.ndarray) -> float:
+def _area(ring: _Ring) -> float:
     """Twice the area, signed."""
     row, column = ring.T
     return float(np.sum(row * np.roll(column, -1) - np.roll(row, -1) * column))

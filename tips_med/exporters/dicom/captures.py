@@ -59,6 +59,7 @@ def make_captures(
             pixels = painter.paint(k, [phrasing.place(grounding, source, k, k), *sentence, f"{NOTICE}."])
             one = {"sop_instance_uid": str(UID()), "instance_number": number}
             made = capture(pixels, grounding, source, k, equipment, place | one)
+            made.SeriesDescription = f"{DESCRIPTION}: {phrasing.subject(grounding)}"[:64]
             _put_in_place(made, painter, source, k)
             # The sentence quotes words that were typed and not understood, unless results are to hold no identity.
             made.BurnedInAnnotation = "NO" if grounding.scan.provenance.deidentified else "YES"

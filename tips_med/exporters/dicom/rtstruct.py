@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-import highdicom as hd
 import numpy as np
+from highdicom.base import SOPClass
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian, RTStructureSetStorage
 from pydicom.valuerep import DA, TM
@@ -31,7 +31,7 @@ _ROI = 1
 
 def make_structure_set(
     grounding: Grounding, source: SourceImages, equipment: Equipment, series: SeriesPlan
-) -> hd.base.SOPClass:
+) -> SOPClass:
     """A structure set with one region of interest: all that the answer outlines.
 
     Args:
@@ -44,7 +44,7 @@ def make_structure_set(
         The object, in Implicit VR Little Endian: in explicit VR a long contour does not fit into its element. Contours
         lie on the slices' own planes, in LPS and mm; a hole is joined to the contour about it by a keyhole.
     """
-    made = hd.base.SOPClass(
+    made = SOPClass(
         study_instance_uid=source.first.StudyInstanceUID,
         sop_class_uid=RTStructureSetStorage,
         modality="RTSTRUCT",
