@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -14,9 +15,10 @@ import SimpleITK as sitk
 
 from tests.exporters.patient import grid_points, make_grounding, make_scan, with_text
 from tips_med.exporters.dicom.equipment import NOTICE
+from tips_med.exporters.label_table import label_table
 from tips_med.exporters.viewer_labels import ItkSnapExporter, NiivueExporter, SlicerExporter
 from tips_med.geometry import lps_affine_kji
-from tips_med.grounding import Grounding
+from tips_med.grounding import Decision, Grounding
 from tips_med.scan import Scan
 
 NAMES = ["nodule 1 (left)", "nodule 2 (right)"]
@@ -108,6 +110,16 @@ def test_niivues_table_has_one_colour_and_name_for_each_label(tmp_path: Path) ->
     table = json.loads(file.read_text())
     assert table["I"] == [0, 1, 2] and table["labels"] == ["", *NAMES] and table["A"] == [0, 255, 255]
     assert {len(table[channel]) for channel in "RGBAI"} == {3}
+
+
+def test_labels_of_an_unsure_answer_say_so_and_fit_where_dicom_names_segments(tmp_path: Path) -> None:
+    unsure = replace(make_grounding(second=True), presence=Decision("unsure", 0.4, 0.5))
+    assert [one.name for one in label_table(unsure)] == ["nodule 1 (left, unsure)", "nodule 2 (right, unsure)"]
+    finding = unsure.query.finding
+    assert finding is not None
+    wordy = replace(unsure, query=replace(unsure.query, finding=replace(finding, name="long " * 20)))
+    for one in label_table(wordy):
+        assert len(one.name) == 64 and one.name.endswith("unsure)")
 
 
 @pytest.mark.parametrize("exporter", [ItkSnapExporter, NiivueExporter, SlicerExporter])

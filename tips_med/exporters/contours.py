@@ -4,7 +4,7 @@ A contour runs half-way between the centres of pixels inside and outside, so a r
 its centre lies inside gets the mask back exactly. It keeps a hundredth of a pixel more to the inside: a reader that
 first rounds corners to whole pixels then gets the same pixels, instead of one row and column too many.
 
-A hole is joined to the contour about it by a cut of no width, a keyhole, as DICOM describes (PS3.3 C.8.8.6.3): the
+A hole is joined to the contour about it by a cut of no width, a keyhole, as DICOM describes (PS3.3 C.8.8.6): the
 contour is one polygon, and every rule of filling leaves the hole out.
 """
 
