@@ -80,7 +80,7 @@ class DicomExporter(Exporter):
         )
         written = [self._write(made, folder / name) for name, made in results.named.items()]
         if self.captures and grounding.instances:
-            (folder / "captures").mkdir()
+            (folder / "captures").mkdir(exist_ok=True)
             written += [
                 self._write(made, folder / "captures" / f"{n:04d}.dcm")
                 for n, made in enumerate(
