@@ -9,10 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 
+from tips_med.exporters.dicom.equipment import NOTICE
+from tips_med.exporters.dicom.key_image import key_slice
+from tips_med.exporters.dicom.picture import SlicePainter
 from tips_med.exporters.figure import write_figure
 from tips_med.geometry import RIGHT
-from tips_med.grounding import encode, ground
+from tips_med.grounding import Grounding, encode, ground
 from tips_med.grounding.ground import study_thorax
 from tips_med.loading import open_model
 from tips_med.readers import read_scan
@@ -75,6 +79,13 @@ def painted(scan: Anatomy, phantom: Anatomy, path: Path) -> None:
     figure.savefig(path, dpi=76, metadata={"Software": None})
 
 
+def capture(answer: Grounding, path: Path) -> None:
+    """The most telling slice as a secondary capture shows it."""
+    painter, k = SlicePainter(answer), key_slice(answer)
+    lines = [f"slice {k}", *painter.wrapped(answer.sentence), f"{NOTICE}."]
+    Image.fromarray(painter.paint(k, lines)).save(path)
+
+
 def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     model = open_model(device="cpu")
@@ -82,6 +93,7 @@ def main() -> None:
     study = encode(scan, model)
     for name, query in QUERIES.items():
         write_figure(ground(study, query, model), IMAGES / f"{name}.png")
+    capture(ground(study, QUERIES["mass-in-the-left-lung"], model), IMAGES / "capture.png")
     slabs = make_slabs(scan, model.image.slab_spec, margin=BODY_MARGIN)
     shape = slabs.seen.shape
     volume = resample(scan.voxels, scan.lps_from_kji, slabs.lps_from_pixel, (shape[0], shape[1], shape[2]))

@@ -9,7 +9,8 @@ from typing import Literal
 
 from tips_med.encoders.study import EncodedStudy, is_study
 from tips_med.errors import QueryError
-from tips_med.exporters.folder import check_writable, default_exporters, named_exporters, write_answers
+from tips_med.exporters.folder import check_writable, default_exporters, write_answers
+from tips_med.exporters.named import named_exporters
 from tips_med.grounding import Declined, Grounding
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding import ground as answer
@@ -35,6 +36,8 @@ def ground(
     untilt: bool = False,
     dicom: bool = False,
     dicom_heat: Literal["parametric", "fractional"] | None = None,
+    dicom_rtstruct: bool = False,
+    dicom_captures: bool = False,
     source: str | None = None,
     deidentify: bool = False,
     deidentify_key: Path | None = None,
@@ -58,12 +61,15 @@ def ground(
         dicom: Write each answer as DICOM, too: report, segmentation, key image and key object selection.
         dicom_heat: Write the DICOM of dicom, and the heat map as parametric (Parametric Map) or fractional
             (Segmentation).
+        dicom_rtstruct: Write the DICOM of dicom, and the contours as an RT Structure Set.
+        dicom_captures: Write the DICOM of dicom, and all slices as secondary captures with the contour burnt in.
         source: DICOM images of an encoded study, for dicom.
         deidentify: Write results without the patient's identity (DICOM PS3.15 basic profile), with other UIDs.
         deidentify_key: File with the secret that maps the UIDs, made if missing; with the same one, results fit
             the copy that the command deidentify makes. A fresh secret if left out.
         modality: Modality of a file that does not state it, such as NIfTI: CT (in Hounsfield units) or MR.
-        exporter: Names of exporters that installed packages add, separated by commas; they write beside the others.
+        exporter: Further files beside the others, names separated by commas: itk-snap, niivue or slicer (labels with
+            names and colours), or the name of an exporter that an installed package adds.
         steps: Progress of the work; the command line shows a bar.
 
     Returns:
@@ -85,10 +91,17 @@ def ground(
         from tips_med.deidentification import Deidentifier
 
         private = Deidentifier.from_file(deidentify_key)
-    if dicom or dicom_heat:
+    if dicom or dicom_heat or dicom_rtstruct or dicom_captures:
         from tips_med.exporters.dicom import DicomExporter
 
-        results = DicomExporter(source or path, weights_sha256=opened.sha256, heat=dicom_heat, deidentifier=private)
+        results = DicomExporter(
+            source or path,
+            weights_sha256=opened.sha256,
+            heat=dicom_heat,
+            structure_set=dicom_rtstruct,
+            captures=dicom_captures,
+            deidentifier=private,
+        )
         exporters.append(results)
     if is_study(path):
         with steps("reading the study"):

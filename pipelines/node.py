@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tips_med.deidentification import Deidentifier
 from tips_med.exporters.dicom import DicomExporter
-from tips_med.exporters.folder import named_exporters
+from tips_med.exporters.named import named_exporters
 from tips_med.grounding import encode, ground
 from tips_med.grounding.ground import parse_query
 from tips_med.loading import open_model
@@ -28,6 +28,8 @@ def node(
     source: str | None = None,
     source_credentials: Path | None = None,
     plain_http_credentials: bool = False,
+    dicom_rtstruct: bool = False,
+    dicom_captures: bool = False,
     exporter: str | None = None,
 ) -> str:
     """Receives or fetches studies, queries them, and sends the answers to the archive, until it is stopped.
@@ -44,6 +46,8 @@ def node(
         source: Archive that is searched when settings.poll is set; that of the results if left out.
         source_credentials: Credentials of the source.
         plain_http_credentials: Send credentials over plain http too, where others on the network can read them.
+        dicom_rtstruct: Send the contours as an RT Structure Set, too.
+        dicom_captures: Send all slices as secondary captures with the contour burnt in, too.
         exporter: Names of exporters that installed packages add, separated by commas; DICOM objects that they write are
             sent with the others.
 
@@ -57,7 +61,13 @@ def node(
     parsed = {text: parse_query(text, opened) for rule in rules for text in rule.queries}
 
     def answer(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
-        results = DicomExporter(images, weights_sha256=opened.sha256, deidentifier=private)
+        results = DicomExporter(
+            images,
+            weights_sha256=opened.sha256,
+            structure_set=dicom_rtstruct,
+            captures=dicom_captures,
+            deidentifier=private,
+        )
         scan = read_scan(images, series=series_uid)
         if private is not None:
             scan = private.scan(scan)

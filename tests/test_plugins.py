@@ -12,7 +12,8 @@ from tests.phantom import MASS, body, rule_model
 from tips_med.errors import ConfigError
 from tips_med.evaluation.meanings import meaning_of
 from tips_med.evaluation.suite import EvaluatedRow, Suite
-from tips_med.exporters.folder import named_exporters, write_answers
+from tips_med.exporters.folder import write_answers
+from tips_med.exporters.named import named_exporters
 from tips_med.grounding import ground
 from tips_med.loading import open_model
 from tips_med.plugins import load_plugin, plugin_names
@@ -143,7 +144,7 @@ def test_an_added_finding_is_painted_by_its_term(added: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("nothing", "no installed package adds 'nothing' to exporters; expected one of broken, peak, wrong"),
+        ("nothing", "no exporter 'nothing'; expected one of broken, itk-snap, niivue, peak, slicer, wrong"),
         ("broken", "which the package added-package adds to exporters, cannot be imported (AttributeError"),
         ("wrong", "expected a class that derives from tips_med.exporters.base.Exporter"),
     ],
@@ -153,6 +154,17 @@ def test_what_cannot_be_used_is_one_line_that_names_the_package(added: Path, nam
         named_exporters(name)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_encoder_names_those_that_are_known(added: Path) -> None:
+    with pytest.raises(ConfigError, match="no installed package adds 'nothing' to encoders; expected one of toy"):
+        load_plugin("encoders", "nothing")
+
+
+def test_the_name_of_a_viewer_cannot_be_taken(added: Path) -> None:
+    (added / "entry_points.txt").write_text("[tips_med.exporters]\nslicer = added_package:Peak\n")
+    with pytest.raises(ConfigError, match="adds an exporter 'slicer', which is the name of one of tips_med"):
+        named_exporters("slicer")
 
 
 def test_two_packages_with_one_name_are_refused(added: Path) -> None:

@@ -32,6 +32,7 @@ from tips_med.serving.dimse import IMAGE_CLASSES, SYNTAXES
 from tips_med.serving.node import Node, NodeSettings, Rule
 
 QUERIES = ("mass in the left lung", "ground-glass opacity")
+EVERYTHING = ("--dicom", "--dicom-rtstruct", "--dicom-captures", "--exporter", "itk-snap,niivue,slicer")
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +71,12 @@ def test_only_dicom_results_for_the_patients_own_study_hold_the_patient(
     series: Path, tmp_path: Path, said: Said
 ) -> None:
     out = tmp_path / "out"
-    assert said.run("ground", series, *QUERIES, "--out", out, "--dicom") == 0
+    assert said.run("ground", series, *QUERIES, "--out", out, *EVERYTHING) == 0
     found = found_in(out)
     results = {str(path.relative_to(out)) for path in out.rglob("*.dcm")}
     assert set(found) == results, "the search finds what is there, and nothing elsewhere"
-    assert len(results) == 5
+    assert len(results) == 6 + len(list(series.iterdir())), "a capture a slice"
+    assert {"labels.label.txt", "labels.niivue.json", "segmentation.seg.nrrd"} < {path.name for path in out.rglob("*")}
     assert not words_in(said.all)
 
 
@@ -82,17 +84,18 @@ def test_only_dicom_results_for_the_patients_own_study_hold_the_patient(
 def test_deidentified_results_hold_nothing_and_refer_to_the_copy(series: Path, tmp_path: Path, said: Said) -> None:
     out, copy, key = tmp_path / "out", tmp_path / "copy", tmp_path / "key"
     private = ("--deidentify", "--deidentify-key", key)
-    assert said.run("ground", series, *QUERIES, "--out", out, "--dicom", *private) == 0
+    assert said.run("ground", series, *QUERIES, "--out", out, *EVERYTHING, *private) == 0
     assert said.run("deidentify", series, "--out", copy, "--deidentify-key", key) == 0
     assert found_in(out, ALL) == found_in(copy, ALL) == {}
     assert not words_in(said.all)
     copied = {str(one.SOPInstanceUID): one for one in map(pydicom.dcmread, copy.iterdir())}
     first = next(iter(copied.values()))
     made = [pydicom.dcmread(path) for path in sorted(out.rglob("*.dcm"))]
-    assert len(made) == 5
+    assert len(made) == 6 + len(copied)
+    assert {one.get("BurnedInAnnotation", "NO") for one in made} == {"NO"}, "words of the lexicon alone"
     own = {str(one.SOPInstanceUID) for one in made}
     for one in made:
-        assert uids_referred_to(one) <= {*copied, *own}
+        assert uids_referred_to(one) <= {*copied, *own, str(first.StudyInstanceUID)}
         for keyword in ("StudyInstanceUID", "PatientID", "PatientName"):
             assert one[keyword].value == first[keyword].value
         assert one.PatientIdentityRemoved == "YES"

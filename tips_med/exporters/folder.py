@@ -21,12 +21,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tips_med.errors import ConfigError, OutputError
+from tips_med.errors import OutputError
 from tips_med.exporters.base import Exporter
 from tips_med.exporters.nifti import NiftiExporter
 from tips_med.exporters.report import FORMAT, write_report
 from tips_med.grounding import Declined, Grounding
-from tips_med.plugins import load_plugin
 
 logger = logging.getLogger(__name__)
 
@@ -45,30 +44,6 @@ def default_exporters() -> tuple[Exporter, ...]:
     from tips_med.exporters.figure import FigureExporter
 
     return NiftiExporter(), FigureExporter()
-
-
-def named_exporters(names: str | None) -> tuple[Exporter, ...]:
-    """Exporters that installed packages add by entry points of the group ``tips_med.exporters``.
-
-    Args:
-        names: Names of the exporters, separated by commas; None for none.
-
-    Raises:
-        ConfigError: ``unknown-plugin`` or ``broken-plugin``.
-    """
-    found = []
-    for name in (names or "").split(","):
-        if not name.strip():
-            continue
-        exporter = load_plugin("exporters", name.strip())()
-        if not isinstance(exporter, Exporter):
-            raise ConfigError(
-                f"{name.strip()!r} of the entry points tips_med.exporters gives {type(exporter).__name__}",
-                expected="a class that derives from tips_med.exporters.base.Exporter",
-                code="broken-plugin",
-            )
-        found.append(exporter)
-    return tuple(found)
 
 
 def check_writable(out: str | Path) -> Path:

@@ -30,6 +30,7 @@ RESULT_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.88.59",  # Key Object Selection
     "1.2.840.10008.5.1.4.1.1.7",  # Secondary Capture
     "1.2.840.10008.5.1.4.1.1.30",  # Parametric Map
+    "1.2.840.10008.5.1.4.1.1.481.3",  # RT Structure Set
 )
 COMPANION_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.88.11",  # Basic Text SR
@@ -44,7 +45,6 @@ COMPANION_CLASSES = (
     "1.2.840.10008.5.1.4.1.1.66",  # Raw Data
     "1.2.840.10008.5.1.4.1.1.66.1",  # Spatial Registration
     "1.2.840.10008.5.1.4.1.1.481.2",  # RT Dose
-    "1.2.840.10008.5.1.4.1.1.481.3",  # RT Structure Set
     "1.2.840.10008.5.1.4.1.1.481.5",  # RT Plan
 )
 """What lies in a study beside its images, and must come too when the whole study is fetched."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+import SimpleITK as sitk  # noqa: N813 - its own documentation's name
 
 from tests.exporters.dicom.answers import BALLS_MM, ORIENTATIONS, answer, answered, multiframe, points_of
 from tests.exporters.dicom.test_results import errors_of, needs_dciodvfy
@@ -54,6 +57,30 @@ def test_heat_read_back_lies_in_place(tmp_path: Path, orientation: str, kind: st
     different = np.abs(array - there) > (1e-5 if kind == "parametric" else 1 / 255)
     assert np.count_nonzero(different) <= 1, "all but the corner that was not seen"
     assert array.ravel()[np.argmin(np.abs(array - unseen))] == unseen
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_dcmqi_reads_the_parametric_map_in_place(tmp_path: Path, orientation: str) -> None:
+    """The reader of 3D Slicer; it knows one order of frames, and needs to be told the anatomy."""
+    tool = pytest.importorskip("dcmqi", reason="dcmqi is not installed")
+    path, grounding = answered(tmp_path, orientation=ORIENTATIONS[orientation])
+    grounding = with_heat(grounding)
+    made = make_results(grounding, read_source(path, grounding.scan), heat="parametric").heat
+    assert made is not None
+    file = write_object(made, tmp_path / "heat.dcm")
+    (tmp_path / "read").mkdir()
+    command = [tool._lookup("paramap2itkimage"), "--inputDICOM", file, "--outputDirectory", tmp_path / "read"]
+    subprocess.run(command, check=True, capture_output=True, timeout=60)
+    image = sitk.ReadImage(str(tmp_path / "read" / "pmap.nrrd"))
+    array = sitk.GetArrayFromImage(image)
+    affine = np.eye(4)
+    affine[:3, :3] = (np.reshape(image.GetDirection(), (3, 3)) * image.GetSpacing())[:, ::-1]
+    affine[:3, 3] = image.GetOrigin()
+    different = np.abs(array - expected(points_of(affine, array.shape))) > 1e-5
+    assert np.count_nonzero(different) == 1 and array[different] == NOT_SEEN, "all but the corner that was not seen"
+    said = json.loads((tmp_path / "read" / "meta.json").read_text())
+    assert said["AnatomicRegionSequence"]["CodeValue"] == "39607008" and said["FrameLaterality"] == "L"
+    assert said["MeasurementUnitsCode"]["CodeValue"] == "1"
 
 
 @needs_dciodvfy

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, timedelta
+from functools import partial
 from pathlib import Path
 
 import highdicom as hd
@@ -30,12 +31,15 @@ from tips_med.serving.node import Node, NodeSettings, PollSettings, Rule
 STORESCU = Path("/usr/bin/storescu")  # dcmtk's, not the tool of the same name that pynetdicom brings
 STUDY = f"{ROOT}.100"
 SEG, SR = "1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34"
+RTSTRUCT, CAPTURE = "1.2.840.10008.5.1.4.1.1.481.3", "1.2.840.10008.5.1.4.1.1.7"
 
 
-def ground_perfectly(images: Path, series_uid: str, queries: Sequence[str], out: Path) -> None:
+def ground_perfectly(
+    images: Path, series_uid: str, queries: Sequence[str], out: Path, everything: bool = False
+) -> None:
     """As the pipeline does, with a model that is always right."""
     scan = read_scan(images, series=series_uid)
-    exporter = DicomExporter(images)
+    exporter = DicomExporter(images, structure_set=everything, captures=everything)
     for n, text in enumerate(queries):
         (out / str(n)).mkdir()
         exporter.export(answer(scan, text), out / str(n))
@@ -49,7 +53,7 @@ def test_a_study_pushed_to_the_archive_is_answered_there(orthanc: Orthanc, tmp_p
     )
     rules = [Rule(["ground glass opacity in the left lung"], modality="CT", min_images=4)]
     archive = open_archive(orthanc.dimse, calling="TIPS_MED")
-    node = Node(tmp_path / "node", archive, rules, ground_perfectly, settings)
+    node = Node(tmp_path / "node", archive, rules, partial(ground_perfectly, everything=True), settings)
     thread = threading.Thread(target=node.run)
     thread.start()
     try:
@@ -62,16 +66,19 @@ def test_a_study_pushed_to_the_archive_is_answered_there(orthanc: Orthanc, tmp_p
         while node.ledger.counts()["done"] < 1:
             assert time.monotonic() < end, "no answer came"
             time.sleep(0.2)
-        assert len(web.instances(STUDY)) == 16
+        # 12 images and as many captures, segmentation, report, key image, its selection and structure set.
+        assert len(web.instances(STUDY)) == 29
         for way, receive in (("get", None), ("move", MoveDestination(orthanc.move_port))):
             back = open_archive(orthanc.dimse, receive=receive)
-            assert fetch_series(back, STUDY, tmp_path / way) == 16
+            assert fetch_series(back, STUDY, tmp_path / way) == 29
         made = {}
         for file in (tmp_path / "get").iterdir():
             header = pydicom.dcmread(file)
             if header.Modality != "CT":
                 made[str(header.SOPClassUID)] = file
                 assert errors_of(file) == []
+        assert {RTSTRUCT, CAPTURE} < set(made)
+        assert pydicom.dcmread(made[RTSTRUCT]).ROIContourSequence[0].ContourSequence
         volume = hd.seg.segread(made[SEG]).get_volume()
         points = points_of(volume.affine, volume.array.shape[:3])
         assert (volume.array[..., 0] == in_ball(points, 0)).all()

@@ -21,6 +21,7 @@ PROBABILITY_OF_REGION = CodedConcept("probability", PRIVATE_SCHEME, "Probability
 ASSESSED = CodedConcept("assessed", PRIVATE_SCHEME, "Share of the searched region that was assessed")
 REASON = CodedConcept("reason", PRIVATE_SCHEME, "Reason of the answer")
 NO_UNITS = CodedConcept("1", "UCUM", "no units")
+ENTIRE_BODY = CodedConcept("38266002", "SCT", "Entire body")  # CID 4031
 MILLILITRE = CodedConcept("mL", "UCUM", "mL")
 
 _LATERALITY = {"left": codes.SCT.Left, "right": codes.SCT.Right, "both": codes.SCT.RightAndLeft}

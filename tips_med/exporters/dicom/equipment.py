@@ -16,7 +16,7 @@ from tips_med.grounding import Grounding
 MANUFACTURER = "tips_med"
 NOTICE = "AI output for research use only, not a medical device"
 DESCRIPTION = "tips_med AI result, research use only"
-SERIES_NUMBERS = {"SEG": 9701, "SR": 9702, "SC": 9703, "KO": 9704, "PM": 9705}
+SERIES_NUMBERS = {"SEG": 9701, "SR": 9702, "SC": 9703, "KO": 9704, "PM": 9705, "RTSTRUCT": 9706, "CAPTURES": 9710}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class SeriesPlan:
     """Target series of the objects: one for each kind of object.
 
     Attributes:
-        uids: Series Instance UID by modality (``SEG``, ``SR``, ``SC``, ``KO``, ``PM``).
+        uids: Series Instance UID by modality (``SEG``, ``SR``, ``SC``, ``KO``, ``PM``, ``RTSTRUCT``).
         instance_number: Number of the answer among those about the same scan, from 1.
     """
 

@@ -11,6 +11,7 @@ from pydicom.dataset import Dataset
 from tips_med.deidentification import Deidentifier
 from tips_med.errors import OutputError
 from tips_med.exporters.base import Exporter
+from tips_med.exporters.dicom.captures import make_captures
 from tips_med.exporters.dicom.equipment import SeriesPlan
 from tips_med.exporters.dicom.heat import HeatKind
 from tips_med.exporters.dicom.results import make_results
@@ -30,6 +31,9 @@ class DicomExporter(Exporter):
         omit_empty_frames: Leave out slices of the segmentation that are empty.
         key_image: Also write the key image and its selection.
         heat: Also write the heat map as ``heat.dcm``: ``parametric`` or ``fractional``.
+        structure_set: Also write the contours as ``rtstruct.dcm``, for radiotherapy systems.
+        captures: Also write all slices with the contour burnt in, ``captures/0001.dcm`` and on, for viewers that
+            show no segmentations.
         deidentifier: De-identifier of the scan, applied to the headers too.
     """
 
@@ -41,6 +45,8 @@ class DicomExporter(Exporter):
         omit_empty_frames: bool = True,
         key_image: bool = True,
         heat: HeatKind | None = None,
+        structure_set: bool = False,
+        captures: bool = False,
         deidentifier: Deidentifier | None = None,
     ) -> None:
         self.source = Path(source)
@@ -48,6 +54,8 @@ class DicomExporter(Exporter):
         self.omit_empty_frames = omit_empty_frames
         self.key_image = key_image
         self.heat: HeatKind | None = heat
+        self.structure_set = structure_set
+        self.captures = captures
         self.deidentifier = deidentifier
         self._scan: Scan | None = None
         self._images: SourceImages | None = None
@@ -59,20 +67,33 @@ class DicomExporter(Exporter):
         Raises:
             OutputError: ``not-dicom``, ``source-missing``, ``source-unfit``, or the disk.
         """
+        source = self.prepare(grounding.scan)
         results = make_results(
             grounding,
-            self.prepare(grounding.scan),
+            source,
             series=self._series,
             weights_sha256=self.weights_sha256,
             omit_empty_frames=self.omit_empty_frames,
             key_image=self.key_image,
             heat=self.heat,
+            structure_set=self.structure_set,
         )
-        if self.deidentifier is not None:
-            for made in results.named.values():
-                self.deidentifier.result(made)
+        written = [self._write(made, folder / name) for name, made in results.named.items()]
+        if self.captures and grounding.instances:
+            (folder / "captures").mkdir(exist_ok=True)
+            written += [
+                self._write(made, folder / "captures" / f"{n:04d}.dcm")
+                for n, made in enumerate(
+                    make_captures(grounding, source, series=self._series, weights_sha256=self.weights_sha256), 1
+                )
+            ]
         self._series = replace(self._series, instance_number=self._series.instance_number + 1)
-        return tuple(write_object(made, folder / name) for name, made in results.named.items())
+        return tuple(written)
+
+    def _write(self, made: Dataset, path: Path) -> Path:
+        if self.deidentifier is not None:
+            self.deidentifier.result(made)
+        return write_object(made, path)
 
     def prepare(self, scan: Scan) -> SourceImages:
         """Reads the headers of a scan's images, so that what is missing shows before any long work.

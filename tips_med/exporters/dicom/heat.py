@@ -18,6 +18,7 @@ from highdicom.seg import (
     SegmentationTypeValues,
     SegmentDescription,
 )
+from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes as standard
 
 from tips_med.exporters.dicom import codes, phrasing
@@ -72,8 +73,40 @@ def _parametric(grounding: Grounding, source: SourceImages, equipment: Equipment
         **series.place("PM"),
     )
     made.FloatPixelPaddingValue = made.FloatPixelPaddingRangeLimit = NOT_SEEN
-    made.Laterality = ""  # type 2C; the map may show both sides
+    # Optional, but dcmqi, with which 3D Slicer reads maps, ends without a word where it is missing.
+    made.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [_anatomy(grounding)]
+    _order_along_normal(made)
     codes.identify_private_scheme(made)
+    return made
+
+
+def _order_along_normal(made: ParametricMap) -> None:
+    """Puts the frames in order along the slices' normal.
+
+    Any order is valid, for each frame has its position; but dcmqi takes the frames in this one, whatever their
+    positions, and would turn the map upside down.
+    """
+    orientation = np.array(made.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence[0].ImageOrientationPatient)
+    normal = np.cross(orientation[:3], orientation[3:])
+    frames = made.PerFrameFunctionalGroupsSequence
+    at_mm = [normal @ np.array(frame.PlanePositionSequence[0].ImagePositionPatient) for frame in frames]
+    order = np.argsort(at_mm)
+    pixels = np.frombuffer(made.FloatPixelData, np.float32).reshape(len(frames), -1)
+    made.FloatPixelData = pixels[order].tobytes()
+    made.PerFrameFunctionalGroupsSequence = [frames[n] for n in order]
+    for n, frame in enumerate(made.PerFrameFunctionalGroupsSequence, 1):
+        frame.FrameContentSequence[0].DimensionIndexValues = n
+
+
+def _anatomy(grounding: Grounding) -> Dataset:
+    """Where the map was looked at: the structure that was named, else the body, for a map covers all of the scan."""
+    structure = grounding.query.structure
+    paired = structure is not None and structure.paired
+    made = Dataset()
+    made.AnatomicRegionSequence = [
+        codes.coded(structure) if structure is not None and structure.code is not None else codes.ENTIRE_BODY
+    ]
+    made.FrameLaterality = {"left": "L", "right": "R"}.get(grounding.query.side or "", "B" if paired else "U")
     return made
 
 

@@ -57,6 +57,11 @@ def place(grounding: Grounding, source: SourceImages, first: int, last: int) -> 
     return f"{_range('slice', [first + 1, last + 1])} of {count}, counted towards {end}"
 
 
+def number_of(source: SourceImages, k: int) -> int | None:
+    """Number of a slice's image, or of its frame in a multi-frame object; None where it has none."""
+    return source.frame_numbers[k] or None if source.is_multiframe else _number(source.by_slice[k])
+
+
 def _number(image: object) -> int | None:
     number = getattr(image, "InstanceNumber", None)
     return None if number is None else int(number)

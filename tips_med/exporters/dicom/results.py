@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass, replace
 
 from pydicom.dataset import Dataset
 
-from tips_med.errors import OutputError
 from tips_med.exporters.dicom.equipment import Equipment, SeriesPlan
 from tips_med.exporters.dicom.heat import HeatKind, make_heat
 from tips_med.exporters.dicom.key_image import key_slice, make_key_image, make_key_objects
+from tips_med.exporters.dicom.rtstruct import make_structure_set
 from tips_med.exporters.dicom.seg import make_segmentation, track
 from tips_med.exporters.dicom.source import SourceImages
 from tips_med.exporters.dicom.sr import make_report
+from tips_med.exporters.dicom.unfit import refuse_unfit
 from tips_med.grounding import Grounding
 
 
@@ -26,6 +26,7 @@ class DicomResults:
         segmentation: Binary segmentation, one segment an instance.
         key_image: Secondary capture of the most telling slice.
         key_objects: Key object selection of that slice and the key image.
+        structure_set: RT Structure Set, where requested.
         heat: Heat map, where requested, whether or not something was found; None otherwise.
     """
 
@@ -33,6 +34,7 @@ class DicomResults:
     segmentation: Dataset | None = None
     key_image: Dataset | None = None
     key_objects: Dataset | None = None
+    structure_set: Dataset | None = None
     heat: Dataset | None = None
 
     @property
@@ -43,6 +45,7 @@ class DicomResults:
             "sr.dcm": self.report,
             "key_image.dcm": self.key_image,
             "key_objects.dcm": self.key_objects,
+            "rtstruct.dcm": self.structure_set,
             "heat.dcm": self.heat,
         }
         return {name: made for name, made in objects.items() if made is not None}
@@ -57,6 +60,7 @@ def make_results(
     omit_empty_frames: bool = True,
     key_image: bool = True,
     heat: HeatKind | None = None,
+    structure_set: bool = False,
 ) -> DicomResults:
     """Makes the DICOM objects of an answer.
 
@@ -68,23 +72,17 @@ def make_results(
         omit_empty_frames: See ``make_segmentation``.
         key_image: Also make the key image and its selection.
         heat: Also make the heat map, see ``make_heat``.
+        structure_set: Also make the RT Structure Set, where something was found; see ``make_structure_set``.
 
     Raises:
         OutputError: ``source-unfit``: the source's headers do not allow it.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # highdicom warns of odd values that are the source's, and quotes them
-            equipment, plan = Equipment.of(grounding, weights_sha256), series or SeriesPlan.new()
-            made = _make(grounding, source, plan, equipment, omit_empty_frames, key_image)
-            return made if heat is None else replace(made, heat=make_heat(heat, grounding, source, equipment, plan))
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        # The message may quote the header, and so the patient: only its kind is reported.
-        raise OutputError(
-            f"the source's headers do not allow DICOM results ({type(error).__name__})",
-            remedy="leave DICOM results out for this series",
-            code="source-unfit",
-        ) from error
+    with refuse_unfit():
+        equipment, plan = Equipment.of(grounding, weights_sha256), series or SeriesPlan.new()
+        made = _make(grounding, source, plan, equipment, omit_empty_frames, key_image)
+        if structure_set and grounding.instances:
+            made = replace(made, structure_set=make_structure_set(grounding, source, equipment, plan))
+        return made if heat is None else replace(made, heat=make_heat(heat, grounding, source, equipment, plan))
 
 
 def _make(

@@ -39,6 +39,13 @@ def track(grounding: Grounding) -> list[Tracked]:
     return [Tracked(one, n, f"{name} {n}"[:64], str(hd.UID())) for n, one in enumerate(ordered, 1)]
 
 
+def identifier_of(grounding: Grounding, number: int, side: str | None) -> str:
+    """What viewers call an instance, in the lexicon's words: ``nodule 1 (left)``, ``nodule 1 (left, unsure)``."""
+    marks = [mark for mark in (side, "unsure" if grounding.presence.state == "unsure" else None) if mark]
+    end = f" {number}" + (f" ({', '.join(marks)})" if marks else "")
+    return codes.sought_name(grounding.query)[: 64 - len(end)] + end
+
+
 def make_segmentation(
     grounding: Grounding,
     source: SourceImages,
@@ -93,10 +100,9 @@ def make_segmentation(
 def _describe(grounding: Grounding, tracked: Tracked, equipment: Equipment) -> SegmentDescription:
     query, side = grounding.query, tracked.instance.side
     region, laterality = codes.region(query), codes.laterality(query, side)
-    label = f"{tracked.identifier} ({side})" if side else tracked.identifier
     made = SegmentDescription(
         segment_number=tracked.number,
-        segment_label=label[:64],
+        segment_label=identifier_of(grounding, tracked.number, side),
         segmented_property_category=codes.category(query),
         segmented_property_type=codes.sought(query),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
