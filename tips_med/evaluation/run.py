@@ -16,7 +16,7 @@ from tips_med.errors import QueryError, TipsMedError
 from tips_med.evaluation.suite import EvaluatedRow, Suite
 from tips_med.grounding import Grounding, encode, ground
 from tips_med.grounding.ground import parse_query
-from tips_med.manifest import OTHER_FINDINGS, ManifestError, Row, other_finding, other_level, other_side, read_mask
+from tips_med.manifest import OTHER_FINDINGS, ManifestError, Row, other_finding, other_level, other_side, read_instances
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon, Query
 from tips_med.readers import read_scan
@@ -93,9 +93,10 @@ def evaluate_rows(
     asker = _RowEvaluator(model, other_findings or OTHER_FINDINGS, paraphrases, np.random.default_rng(seed), as_written)
     by_scan: dict[Path, list[Row]] = defaultdict(list)
     for row in rows:
-        by_scan[row.scan].append(row)
+        by_scan[row.scan_key].append(row)
     done = 0
-    for path, own in by_scan.items():
+    for own in by_scan.values():
+        path = own[0].scan
         for row, answer in asker.answers(path, own):
             if isinstance(answer, TipsMedError):
                 if strict:
@@ -138,30 +139,39 @@ class _RowEvaluator:
         self.lexicon: Lexicon = model.lexicon
 
     def answers(self, path: Path, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any] | TipsMedError]]:
-        """Each row with the fields of its case, or with what is wrong."""
+        """Each row with the fields of its case, or with what is wrong; nothing is encoded for rows that are refused."""
+        asked: list[tuple[Row, Query]] = []
+        for row in rows:
+            try:
+                asked.append((row, parse_query(self.lexicon.parse(row.phrase, as_written=self.as_written), self.model)))
+            except TipsMedError as error:
+                yield row, error
+        if not asked:
+            return
         try:
             study = encode(read_scan(path), self.model)
         except TipsMedError as error:
-            yield from ((row, error) for row in rows)
+            yield from ((row, error) for row, _ in asked)
             return
         there = {self._term(row) for row in rows if row.label != "absent"}
-        for row in rows:
+        for row, query in asked:
             try:
-                yield row, self.answer(study, row, there)
+                yield row, self.answer(study, row, query, there)
             except TipsMedError as error:
                 yield row, error
 
-    def answer(self, study: EncodedStudy, row: Row, there: set[str]) -> dict[str, Any]:
-        query = parse_query(self.lexicon.parse(row.phrase, as_written=self.as_written), self.model)
+    def answer(self, study: EncodedStudy, row: Row, query: Query, there: set[str]) -> dict[str, Any]:
         label = row.resolved(query.negated)
-        truth = None
+        truth = instances = None
         if row.mask is not None:
-            truth = read_mask(row.mask, study.scan, row.part)
+            instances = read_instances(row.mask, study.scan, row.part)
+            truth = instances > 0
             if bool(truth.any()) != (label == "present") and label != "unknown":
                 raise ManifestError(f"the mask contradicts the label {label!r}", path=row.mask, code="mask-and-label")
         elif label == "absent":
             truth = np.zeros(study.scan.shape, bool)
         fields: dict[str, Any] = {"line": row.line, "label": label, "truth": truth, "patient": row.patient_key}
+        fields["instances"] = instances
         fields["grounding"] = ground(study, query, self.model)
         if truth is not None and truth.any():
             swapped = {name: self._ground(study, phrase) for name, phrase in self._swaps(query, there).items()}
