@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tips_med.geometry import CONNECTIVITY_18
 from tips_med.metrics.base import CaseMetric, share
-from tips_med.metrics.inputs import ArrayLike, as_mask, one_case, split_cases
+from tips_med.metrics.inputs import ArrayLike, as_mask, box_of, one_case, split_cases
 
 
 def find_components(mask: ArrayLike, min_voxels: int = 10, max_instances: int = 50) -> tuple[np.ndarray, int]:
@@ -25,15 +25,20 @@ def find_components(mask: ArrayLike, min_voxels: int = 10, max_instances: int = 
         Labels from 1, int32 [k j i], and their number.
     """
     marked = as_mask(mask)
-    labels = np.empty(marked.shape, np.int32)
-    count = int(ndimage.label(marked, CONNECTIVITY_18, output=labels))  # type: ignore[arg-type]
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    labels = np.zeros(marked.shape, np.int32)
+    box = box_of(marked)
+    if box is None:
+        return labels, 0
+    found = np.empty(marked[box].shape, np.int32)
+    count = int(ndimage.label(marked[box], CONNECTIVITY_18, output=found))  # type: ignore[arg-type]
+    sizes = np.bincount(found.ravel(), minlength=count + 1)
     sizes[0] = 0
     order = np.argsort(-sizes, kind="stable")
     kept = [int(n) for n in order[:max_instances] if sizes[n] >= max(1, min_voxels)]
     renamed = np.zeros(count + 1, np.int32)
     renamed[kept] = np.arange(1, len(kept) + 1)
-    return renamed[labels], len(kept)
+    labels[box] = renamed[found]
+    return labels, len(kept)
 
 
 def match_components(
@@ -81,6 +86,10 @@ def count_instances(
         Numbers of true positive, false positive and missed components.
     """
     own, other = one_case(mask, truth)
+    box = box_of(own | other)
+    if box is None:
+        return 0, 0, 0
+    own, other = own[box], other[box]
     ours, n_ours = find_components(own, min_voxels, max_instances)
     theirs, n_theirs = find_components(other, min_voxels, max_instances)
     return match_components(ours, n_ours, theirs, n_theirs, min_dice)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 
 from tips_med.errors import TipsMedError
@@ -65,13 +66,13 @@ def as_instances(values: ArrayLike, name: str = "truth") -> np.ndarray:
     """
     array = as_array(values)
     if array.dtype == bool:
-        return array.astype(np.int64)
+        return array.astype(np.uint8)
     low, high = _range(array, name)
     if low < 0 or (array.dtype.kind == "f" and bool((array != np.rint(array)).any())):
         raise MetricInputError(
             f"the {name} holds values from {low:g} to {high:g}", expected="labels of instances: whole numbers from 0 on"
         )
-    return array.astype(np.int64)
+    return array if array.dtype.kind in "iu" else array.astype(np.int64)
 
 
 def as_heat(values: ArrayLike, name: str = "map", probability: bool = False) -> np.ndarray:
@@ -123,15 +124,14 @@ def split_cases(
             expected="three axes [k j i], or a batch [b c k j i]",
             remedy="give a single slice an axis of length 1 (mask[None])",
         )
-    several = patient is not None and not isinstance(patient, str)
-    if several and (len(shape) == 3 or len(patient) != shape[0]):
+    each = None if patient is None or isinstance(patient, str) else list(patient)
+    if each is not None and (len(shape) == 3 or len(each) != shape[0]):
         raise MetricInputError(
-            f"{len(patient)} patients for arrays of shape {shape}",
-            expected="one patient, or one for each item of a batch",
+            f"{len(each)} patients for arrays of shape {shape}", expected="one patient, or one for each item of a batch"
         )
     for at in np.ndindex(*shape[:-3]):
-        who = patient[at[0]] if several else patient
-        yield who, [array[at] for array in arrays.values()]  # type: ignore[misc]
+        who = each[at[0]] if each is not None else patient if isinstance(patient, str) else None
+        yield who, [array[at] for array in arrays.values()]
 
 
 def one_case(mask: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
@@ -147,6 +147,12 @@ def one_case(mask: ArrayLike, truth: ArrayLike) -> tuple[np.ndarray, np.ndarray]
         )
     ((_, (own, other)),) = split_cases(None, mask=own, truth=other)
     return own, other
+
+
+def box_of(mask: np.ndarray) -> tuple[slice, ...] | None:
+    """The smallest box that holds a bool mask; None for an empty one. A finding is a small part of a scan."""
+    places = ndimage.find_objects(mask.view(np.uint8))
+    return places[0] if places else None
 
 
 def _range(array: np.ndarray, name: str) -> tuple[float, float]:

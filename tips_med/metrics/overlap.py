@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tips_med.metrics.base import CaseMetric, mean_of
-from tips_med.metrics.inputs import ArrayLike, as_mask, one_case, split_cases
+from tips_med.metrics.inputs import ArrayLike, as_mask, box_of, one_case, split_cases
 
 
 def dice(mask: ArrayLike, truth: ArrayLike) -> float:
@@ -49,7 +49,7 @@ def surface_dice(
         return 1.0 if not own.any() and not other.any() else 0.0
     from monai.metrics.surface_dice import compute_surface_dice  # takes seconds to import
 
-    box = _box(own | other)
+    box = box_of(own | other)
     predicted, true = (torch.from_numpy(np.pad(m[box], 1))[None, None] for m in (own, other))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of MONAI's own internals
@@ -135,8 +135,3 @@ class SurfaceDice(CaseMetric):
     def summarise(self, rows: Tensor) -> dict[str, Tensor]:
         """See CaseMetric."""
         return {"nsd": mean_of(rows[:, 0])}
-
-
-def _box(mask: np.ndarray) -> tuple[slice, ...]:
-    inside = np.argwhere(mask)
-    return tuple(slice(int(a), int(b) + 1) for a, b in zip(inside.min(axis=0), inside.max(axis=0)))

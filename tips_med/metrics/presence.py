@@ -53,7 +53,7 @@ class PresenceDetection(CaseMetric):
         chances = as_heat(np.atleast_1d(as_array(probability)), "probability", probability=True)
         there = as_mask(np.atleast_1d(as_array(present)), "label")
         columns = {"probability": chances[:, None, None, None], "label": there[:, None, None, None]}
-        for who, (chance, label) in split_cases(patient if len(chances) > 1 else [patient], **columns):
+        for who, (chance, label) in split_cases(patient, **columns):
             self._add([float(chance.item()), float(label.item())], who)
 
     def summarise(self, rows: Tensor) -> dict[str, Tensor]:

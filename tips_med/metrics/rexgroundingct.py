@@ -25,7 +25,7 @@ from torch import Tensor
 
 from tips_med.metrics.base import CaseMetric, mean_of
 from tips_med.metrics.detection import find_components, match_components
-from tips_med.metrics.inputs import ArrayLike, as_instances, as_mask, split_cases
+from tips_med.metrics.inputs import ArrayLike, as_instances, as_mask, box_of, split_cases
 from tips_med.metrics.overlap import dice
 
 MIN_VOXELS, MAX_INSTANCES = 10, 50
@@ -66,12 +66,14 @@ class ReXGroundingCT(CaseMetric):
     def _measure(self, mask: np.ndarray, labels: np.ndarray) -> list[float]:
         truth = labels > 0
         counts = (0, 0, 0)
-        if not self.global_only:
-            components, count = find_components(mask, MIN_VOXELS, MAX_INSTANCES)
-            mask = components > 0
-            _, numbered = np.unique(labels, return_inverse=True)
-            numbered = numbered.reshape(labels.shape) + (0 if bool((labels == 0).any()) else 1)
-            counts = match_components(components, count, numbered, int(numbered.max(initial=0)), MIN_DICE)
+        box = box_of(mask | truth)
+        if box is not None and not self.global_only:
+            components, count = find_components(mask[box], MIN_VOXELS, MAX_INSTANCES)
+            own = labels[box]
+            names = np.unique(own[own > 0])
+            numbered = np.where(own > 0, np.searchsorted(names, own) + 1, 0)
+            counts = match_components(components, count, numbered, len(names), MIN_DICE)
+            mask, truth = components > 0, truth[box]
         overlap = dice(mask, truth)
         return [overlap, float(overlap >= MIN_HIT_DICE), *map(float, counts)]
 
