@@ -55,6 +55,10 @@ def test_a_model_that_is_right_scores_so(evaluated):
     values = evaluated[0].overall
     assert values["dice_present"]["value"] > 0.7
     assert values["dice"]["cases"] == 2
+    assert values["dice_present"]["cases"] == 1
+    assert values["rex_dice"]["value"] > 0.7
+    assert values["rex_recall"]["value"] == 1.0
+    assert values["rex_f1"]["cases"] == 1
     assert values["auroc"]["value"] == 1.0
     assert values["pointing"]["value"] == 1.0
     assert values["swap_side_follows"]["value"] == values["swap_finding_follows"]["value"] == 1.0

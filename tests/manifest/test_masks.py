@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.manifest.files import AFFINE, SHAPE, a_mask, a_scan, write_nifti, write_rtstruct, write_seg, write_series
-from tips_med.manifest import ManifestError, read_instances, read_mask
+from tips_med.manifest import ManifestError, read_instances, read_mask, stores_instances
 from tips_med.readers import read_scan
 
 SIN, COS = np.sin(0.1), np.cos(0.1)
@@ -105,9 +105,12 @@ def test_instance_labels_stay_through_turns_and_stacks(tmp_path, scan, order):
     affine = AFFINE[:, [*order, 3]]
     path = write_nifti(tmp_path / "labels.nii.gz", labels.transpose(order), affine)
     np.testing.assert_array_equal(read_instances(path, scan), labels)
-    np.testing.assert_array_equal(read_instances(path, scan, "7"), np.where(labels == 7, 7, 0))
+    np.testing.assert_array_equal(read_instances(path, scan, "7"), labels == 7)  # a class, not an instance
+    assert stores_instances(path) and not stores_instances(path, "1,7")
     nib.save(nib.Nifti1Image(np.stack([labels.T * 0, labels.T]), np.eye(4)), tmp_path / "4d.nii.gz")
     np.testing.assert_array_equal(read_instances(tmp_path / "4d.nii.gz", scan, "first:1"), labels)
+    assert stores_instances(tmp_path / "4d.nii.gz", "first:1")
+    assert not stores_instances("seg.dcm")
 
 
 def test_a_label_map_gives_one_or_several_of_its_values(tmp_path, scan):

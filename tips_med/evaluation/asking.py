@@ -18,7 +18,16 @@ from tips_med.errors import QueryError, TipsMedError
 from tips_med.evaluation.suite import EvaluatedRow, Suite
 from tips_med.grounding import Grounding, encode, ground
 from tips_med.grounding.ground import parse_query
-from tips_med.manifest import OTHER_FINDINGS, ManifestError, Row, other_finding, other_level, other_side, read_instances
+from tips_med.manifest import (
+    OTHER_FINDINGS,
+    ManifestError,
+    Row,
+    other_finding,
+    other_level,
+    other_side,
+    read_instances,
+    stores_instances,
+)
 from tips_med.model import GroundingModel
 from tips_med.query import Query
 from tips_med.readers import read_scan
@@ -112,6 +121,7 @@ class _RowEvaluator:
                 yield row, error
         if not asked:
             return
+        log.info("encoding the scan of line %d for %d row(s)", rows[0].line, len(asked))
         try:
             study = _encoded(rows[0].scan, self.model, self.asking.studies)
         except TipsMedError as error:
@@ -128,8 +138,8 @@ class _RowEvaluator:
         label = row.resolved(query.negated)
         truth = instances = None
         if row.mask is not None:
-            instances = read_instances(row.mask, study.scan, row.part)
-            truth = instances > 0
+            labels = read_instances(row.mask, study.scan, row.part)
+            truth, instances = labels > 0, labels if stores_instances(row.mask, row.part) else None
             if bool(truth.any()) != (label == "present") and label != "unknown":
                 raise ManifestError(f"the mask contradicts the label {label!r}", path=row.mask, code="mask-and-label")
         elif label == "absent":

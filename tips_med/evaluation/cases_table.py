@@ -42,8 +42,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
 STYLE = """
 .wide{overflow-x:auto}
 .sortable th{padding:0;position:sticky;top:0;background:#fff;vertical-align:bottom}
-.sortable button{all:unset;box-sizing:border-box;width:100%;padding:.25em .8em;font-weight:bold;cursor:pointer}
-.sortable button:hover{background:#eef}
+.sortable button{all:unset;box-sizing:border-box;width:100%;padding:.25em .8em;font-weight:bold;white-space:nowrap}
+.sortable button:hover{background:#eef;cursor:pointer}
 .sortable button:focus-visible{outline:2px solid #05c;outline-offset:-2px}
 .sortable th button::after{content:" \\2195";color:#767676}
 .sortable th[aria-sort=ascending] button::after{content:" \\2191";color:inherit}

@@ -18,6 +18,7 @@ from tips_med.folders import whole_file
 FORMAT = "tips_med-evaluation-1"
 JSON, PAGE, PICTURES = "evaluation.json", "index.html", "cases"
 
+_CASES, _LEFT_OUT = "All cases", "Left out"
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1200px;padding:0 1em;color:#1b1b1b}
 table{border-collapse:collapse;margin:.6em 0 1.6em}
@@ -90,6 +91,22 @@ def _page(evaluation: Evaluation, about: Mapping[str, Any], gallery: Gallery | N
         f"<p>{e(str(about.get('manifest', '')))}, split {e(str(about.get('split', '')))}: "
         f"{len(evaluation.cases)} rows answered, {len(evaluation.skipped)} left out.</p>",
     ]
+    worth_a_look = (
+        []
+        if gallery is None
+        else [
+            (title, some)
+            for title, some in (
+                ("Worst cases", gallery.worst()),
+                ("False positives", gallery.false_positives()),
+                ("Best cases", gallery.best()),
+            )
+            if some
+        ]
+    )
+    titles = [*(title for title, _ in worth_a_look), _CASES, *([_LEFT_OUT] if evaluation.skipped else [])]
+    links = [f'<a href="#{_id(title)}">{title}</a>' for title in titles]
+    parts.append(f"<nav>{' · '.join(links)}</nav>")
     for title, values in (("All", evaluation.overall), *evaluation.terms.items()):
         rows = "".join(
             f'<tr><td>{e(name)}</td><td class="n">{_number(v["value"])}</td>'
@@ -102,22 +119,24 @@ def _page(evaluation: Evaluation, about: Mapping[str, Any], gallery: Gallery | N
             f'<th class="n">95% interval</th><th class="n">cases</th><th>meaning</th></tr>{rows}</table>'
         )
     pictures: dict[int, str] = {}
-    if gallery is not None:
-        for title, some in (
-            ("Worst cases", gallery.worst()),
-            ("False positives", gallery.false_positives()),
-            ("Best cases", gallery.best()),
-        ):
-            if some:
-                parts.append(f"<h2>{title}</h2>")
-                parts += [_figure(picture) for picture in some]
-                pictures |= {picture.facts["line"]: _anchor(picture) for picture in some}
-    parts += ["<h2>All cases</h2>", cases_table(evaluation.cases, pictures)]
+    for title, some in worth_a_look:
+        parts.append(_heading(title))
+        parts += [_figure(picture) for picture in some]
+        pictures |= {picture.facts["line"]: _anchor(picture) for picture in some}
+    parts += [_heading(_CASES), cases_table(evaluation.cases, pictures)]
     if evaluation.skipped:
-        parts.append("<h2>Left out</h2><ul>")
+        parts.append(f"{_heading(_LEFT_OUT)}<ul>")
         parts += [f"<li>Line {one['line']}: {e(one['text'])}</li>" for one in evaluation.skipped]
         parts.append("</ul>")
     return "\n".join([*parts, f"<script>{SCRIPT}</script></html>"])
+
+
+def _heading(title: str) -> str:
+    return f'<h2 id="{_id(title)}">{title}</h2>'
+
+
+def _id(title: str) -> str:
+    return title.lower().replace(" ", "-")
 
 
 def _figure(picture: Picture) -> str:

@@ -44,7 +44,7 @@ class EvaluatedRow:
         grounding: The answer.
         label: True label: whether the finding or structure is present.
         truth: True mask, bool [k j i] on the scan's grid; None where there is no outline.
-        instances: Labels of the true instances, uint16 [k j i], as the mask stores them; None for a single one.
+        instances: Labels of the true instances, uint16 [k j i], as the mask stores them; None where it does not.
         patient: Patient key, for the bootstrap.
         swapped: Masks for the phrase with one word swapped, by kind of swap.
         paraphrased: Mask and probability for each other wording of the phrase.
@@ -121,7 +121,8 @@ class Suite:
         self.nsd.update(mask, truth, scan.spacing_mm, patient=who)
         self.hits.update(mask, truth, patient=who)
         self.instances.update(mask, truth, patient=who)
-        self.rex.update(mask, truth if case.instances is None else case.instances, patient=who)
+        if case.instances is not None and truth.any():  # that set has no other rows
+            self.rex.update(mask, case.instances, patient=who)
         self.false_volume.update(mask, truth, voxel_volume_mm3(scan.lps_from_kji) / 1000, patient=who)
         if truth.any():
             heat = resample(grounding.heat, grounding.lps_from_heat, scan.lps_from_kji, scan.shape)
@@ -154,13 +155,14 @@ class Suite:
         """
         out: dict[str, dict[str, float | int | None]] = {}
         for prefix, metric in self._named():
+            counts = metric.counts()
             for name, interval in metric.intervals(draws, seed=seed).items():
                 if np.isfinite(interval.value):
                     ends = {"low": interval.low, "high": interval.high}
                     out[prefix + name] = {
                         "value": interval.value,
                         **{end: value if np.isfinite(value) else None for end, value in ends.items()},
-                        "cases": metric.cases,
+                        "cases": counts.get(name, metric.cases),
                     }
         return out
 

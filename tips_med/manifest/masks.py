@@ -46,8 +46,8 @@ def read_instances(path: str | Path, scan: Scan, part: str | None = None) -> Ins
             a segment; for an RTSTRUCT, name of an ROI; None where there is only one.
 
     Returns:
-        Labels, uint16 [k j i], on the scan's grid: 0 outside. An image keeps its label values, which ReXGroundingCT
-        gives to the instances of a finding; a SEG's segment and an RTSTRUCT's ROI have the label 1.
+        Labels, uint16 [k j i], on the scan's grid: 0 outside; inside the file's own values where
+        ``stores_instances``, else 1.
 
     Raises:
         ManifestError: ``other-grid``, ``other-frame``, ``no-such-part``, ``several-parts``, ``outside``,
@@ -66,6 +66,20 @@ def read_instances(path: str | Path, scan: Scan, part: str | None = None) -> Ins
             f"is DICOM of modality {kind or 'unknown'}", path=path, expected="SEG or RTSTRUCT", code="mask-kind"
         )
     return _from_seg(header, path, scan, part) if kind == "SEG" else _from_rtstruct(header, path, scan, part)
+
+
+def stores_instances(path: str | Path, part: str | None = None) -> bool:
+    """Whether the values of a mask tell the instances of its finding apart.
+
+    Those of an image do, as in ReXGroundingCT: of all of it, or of one finding of a 4-D NIfTI. Values that ``part``
+    names are classes (or votes of readers): they are not instances, and nor are segments and ROIs.
+
+    Args:
+        path: Path of the mask.
+        part: Part of the file; see ``read_instances``.
+    """
+    image = str(path).lower().endswith(_IMAGES)
+    return image and (part is None or part.partition(":")[0] in ("first", "last"))
 
 
 def place_on(labels: np.ndarray, lps_from_kji: Affine, scan: Scan, path: Path) -> Instances:
@@ -146,7 +160,7 @@ def _from_image(path: Path, scan: Scan, part: str | None) -> Instances:
         raise ManifestError(
             f"has no part {part!r}", path=path, expected="label values, as 2 or 1,3", code="no-such-part"
         ) from error
-    return place_on(np.where(np.isin(labels, wanted), labels, 0), image.lps_from_kji, scan, path)
+    return place_on(np.isin(labels, wanted), image.lps_from_kji, scan, path)
 
 
 def _labels(values: np.ndarray, path: Path) -> Instances:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from torch import Tensor
+from torchmetrics.utilities import dim_zero_cat
 
 from tips_med.metrics.base import CaseMetric, mean_of
 from tips_med.metrics.inputs import ArrayLike, as_mask, box_of, one_case, split_cases
@@ -78,6 +79,10 @@ class GlobalDice(CaseMetric):
     def summarise(self, rows: Tensor) -> dict[str, Tensor]:
         """See CaseMetric."""
         return {"dice": mean_of(rows[:, 0]), "dice_present": mean_of(rows[rows[:, 1] > 0, 0])}
+
+    def counts(self) -> dict[str, int]:
+        """See CaseMetric."""
+        return {"dice_present": int((dim_zero_cat(self.rows)[:, 1] > 0).sum())} if len(self.rows) else {}
 
 
 class HitRate(CaseMetric):
