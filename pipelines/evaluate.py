@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from tips_med.evaluation import Evaluation, evaluate_rows, write_evaluation
-from tips_med.evaluation.page import PICTURES, Gallery, check_place
+from tips_med.evaluation import Asking, Evaluation, Gallery, evaluate_rows, write_evaluation
+from tips_med.evaluation.page import PICTURES, check_place
 from tips_med.loading import open_model
 from tips_med.manifest import read_manifest
 from tips_med.progress import StepFactory, no_progress
@@ -38,6 +39,8 @@ def evaluate(
     pictures: int = 3,
     draws: int = 1000,
     seed: int = 0,
+    workers: int = 1,
+    studies: Path | None = None,
     steps: StepFactory = no_progress,
 ) -> Evaluation:
     """Evaluates a model on every phrase of one split, and writes a table, JSON and a page.
@@ -52,9 +55,12 @@ def evaluate(
         other_findings: For each finding another one that cannot be true of the same voxels, for the swap test.
         paraphrases: Number of other wordings per outlined finding, 0 or more.
         as_written: Pass held-out synonyms to the model unchanged, not in usual words.
-        pictures: Number of pictures of the best cases, and of the worst, 0 or more.
+        pictures: Number of pictures of the best cases, of the worst, and of false positives, 0 or more.
         draws: Number of bootstrap draws over patients, 1 or more.
         seed: Random seed of wordings and draws (integer, 0 or more).
+        workers: Number of processes, 1 or more; each needs a scan's memory and shares the cores. Results are the same.
+        studies: Folder that keeps encoded scans, so that another evaluation of the same model does not encode them
+            again.
         steps: Progress of the work; the command line shows a bar.
 
     Returns:
@@ -70,15 +76,13 @@ def evaluate(
         found = evaluate_rows(
             rows,
             opened,
+            Asking(other_findings, paraphrases, as_written, strict, seed, studies),
             folder=manifest.parent,
-            strict=strict,
-            other_findings=other_findings,
-            paraphrases=paraphrases,
-            as_written=as_written,
             draws=draws,
-            seed=seed,
             progress=progress,
-            watch=gallery.add,
+            gallery=gallery,
+            workers=workers,
+            load=partial(open_model, model, device),
         )
     about = {
         "manifest": manifest.name,

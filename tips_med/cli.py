@@ -47,6 +47,7 @@ _COMMANDS = {
     "embed": "store a teacher's patch embeddings of every scan of a manifest, to be distilled by train",
     "train": "fine-tune a model on a manifest of your own studies",
     "evaluate": "evaluate a model on every phrase of a manifest: table, JSON, page",
+    "make-submission": "answer a split of ReXGroundingCT, and write the archive that its leaderboard takes",
     "fetch": "get a study from an archive, by DICOMweb or DIMSE",
     "send": "send DICOM results to an archive",
     "deidentify": "copy a scan's DICOM images without the patient's identity",

@@ -22,10 +22,10 @@ import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from jaxtyping import Bool, Float, Float32, Float64, Int8, UInt8
+    from jaxtyping import Bool, Float, Float32, Float64, Int8, UInt8, UInt16
 else:
     try:
-        from jaxtyping import Bool, Float, Float32, Float64, Int8, UInt8
+        from jaxtyping import Bool, Float, Float32, Float64, Int8, UInt8, UInt16
     except ModuleNotFoundError:
 
         class _Plain:
@@ -34,7 +34,7 @@ else:
             def __class_getitem__(cls, array_and_axes: tuple[Any, str]) -> Any:
                 return array_and_axes[0]
 
-        Bool = Float = Float32 = Float64 = Int8 = UInt8 = _Plain
+        Bool = Float = Float32 = Float64 = Int8 = UInt8 = UInt16 = _Plain
 
 Affine = Float64[np.ndarray, "4 4"]
 """Maps indices (or points), as a column with a 1 appended, into a frame; ``lps_from_kji`` maps (k, j, i, 1)."""
@@ -43,6 +43,8 @@ Points = Float64[np.ndarray, "n 3"]
 Voxels = Float32[np.ndarray, "k j i"]
 Mask = Bool[np.ndarray, "k j i"]
 Labels = UInt8[np.ndarray, "k j i"]
+Instances = UInt16[np.ndarray, "k j i"]
+"""Labels of the instances of one finding, from 1; 0 outside."""
 Heat = Float32[np.ndarray, "slab y x"]
 
 SlabPixels = Float32[Tensor, "slab channel y x"]

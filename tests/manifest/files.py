@@ -37,9 +37,11 @@ def write_nifti(path, array, lps_from_kji=AFFINE):
     return path
 
 
-def a_scan(shape=SHAPE) -> np.ndarray:
-    k, j, i = np.indices(shape)
-    return (k * 100 + j * 10 + i).astype(np.int16)
+def a_scan(patient: int = 0) -> np.ndarray:
+    """Hounsfield units of air and tissue, different in every voxel of tissue and for every patient."""
+    k, j, i = np.indices(SHAPE)
+    tissue = k * 120 + j * 12 + i - 190 + 7 * patient
+    return np.where(i == 0, -1000, tissue).astype(np.int16)
 
 
 def write_series(folder) -> list[pydicom.Dataset]:

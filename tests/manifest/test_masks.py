@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 
 from tests.manifest.files import AFFINE, SHAPE, a_mask, a_scan, write_nifti, write_rtstruct, write_seg, write_series
-from tips_med.manifest import ManifestError, read_mask
+from tips_med.manifest import ManifestError, read_instances, read_mask, stores_instances
 from tips_med.readers import read_scan
+
+SIN, COS = np.sin(0.1), np.cos(0.1)
+TURN = np.array([[1, 0, 0, 0], [0, COS, 0.75 * SIN, 0], [0, -SIN / 0.75, COS, 0], [0, 0, 0, 1]])
+"""About the long axis, by 0.1 radians, in voxels of 1 x 0.75 mm."""
 
 
 @pytest.fixture
@@ -50,6 +54,63 @@ def test_a_mask_on_another_grid_is_refused(tmp_path, scan, off):
     with pytest.raises(ManifestError) as caught:
         read_mask(path, scan)
     assert caught.value.code == "other-grid"
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (np.diag([2.0, 2, 2, 1]), r"2 x 5 x 6 voxels of 5 x 2 x 1.5 mm; expected the scan's 4 x 10 x 12 voxels of 2.5"),
+        (np.diag([1.0, 0.5, 0.5, 1]), r"voxels of 2.5 x 0.5 x 0.375 mm"),
+        (np.array([[1, 0, 0, 0], [0, 1, 0, 0.4], [0, 0, 1, 0], [0, 0, 0, 1]]), "0.4 voxels away"),
+        (TURN, "turned by 5.7 degrees"),
+    ],
+)  # fmt: skip
+def test_the_difference_of_grids_is_told(tmp_path, scan, change, told):
+    shape = [round(n / c) for n, c in zip(SHAPE, np.abs(np.diag(change)))] if told.startswith("2 x 5") else SHAPE
+    mask = np.zeros(shape, np.uint8)
+    mask[1, 2:4, 3:5] = 1
+    path = write_nifti(tmp_path / "mask.nii.gz", mask, AFFINE @ change)
+    with pytest.raises(ManifestError, match=told) as caught:
+        read_mask(path, scan)
+    assert caught.value.code == "other-grid"
+    assert "0 voxels away" not in str(caught.value)
+
+
+def test_a_stack_without_a_part_names_the_parts(tmp_path, scan):
+    import nibabel as nib
+
+    for name, axis in (("first", 0), ("last", 3)):
+        stack = np.stack([a_mask().T] * 3, axis=axis).astype(np.uint8)
+        nib.save(nib.Nifti1Image(stack, np.eye(4)), tmp_path / f"{name}.nii.gz")
+        for part in (None, "1"):
+            with pytest.raises(ManifestError, match=f"part to name one finding: {name}:0 to {name}:2$") as caught:
+                read_mask(tmp_path / f"{name}.nii.gz", scan, part)
+            assert caught.value.code == "several-parts"
+
+
+@pytest.mark.parametrize("factor", [1, 255, 1000])
+@pytest.mark.parametrize("kind", [np.uint16, np.float32])
+def test_a_mask_of_one_value_is_a_mask_whatever_the_value(tmp_path, scan, factor, kind):
+    path = write_nifti(tmp_path / "mask.nii.gz", (a_mask() * factor).astype(kind))
+    np.testing.assert_array_equal(read_mask(path, scan), a_mask())
+    np.testing.assert_array_equal(read_instances(path, scan), a_mask() * factor)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_instance_labels_stay_through_turns_and_stacks(tmp_path, scan, order):
+    import nibabel as nib
+
+    labels = a_mask().astype(np.uint8)
+    labels[2] *= 7
+    affine = AFFINE[:, [*order, 3]]
+    path = write_nifti(tmp_path / "labels.nii.gz", labels.transpose(order), affine)
+    np.testing.assert_array_equal(read_instances(path, scan), labels)
+    np.testing.assert_array_equal(read_instances(path, scan, "7"), labels == 7)  # a class, not an instance
+    assert stores_instances(path) and not stores_instances(path, "1,7")
+    nib.save(nib.Nifti1Image(np.stack([labels.T * 0, labels.T]), np.eye(4)), tmp_path / "4d.nii.gz")
+    np.testing.assert_array_equal(read_instances(tmp_path / "4d.nii.gz", scan, "first:1"), labels)
+    assert stores_instances(tmp_path / "4d.nii.gz", "first:1")
+    assert not stores_instances("seg.dcm")
 
 
 def test_a_label_map_gives_one_or_several_of_its_values(tmp_path, scan):

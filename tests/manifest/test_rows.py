@@ -44,6 +44,7 @@ def test_a_label_follows_from_the_row_when_it_is_left_out(tmp_path):
     assert dense.resolved(negated=False) == "present"
     assert weak.resolved(negated=True) == "absent"
     assert Row(tmp_path, "mass", label="unknown").resolved(negated=False) == "unknown"
+    assert Row(tmp_path, "no mass", mask=tmp_path / "mask.nii.gz").resolved(negated=True) == "absent"
 
 
 def test_a_file_of_a_spreadsheet_with_a_byte_order_mark_is_read(tmp_path):
@@ -51,9 +52,26 @@ def test_a_file_of_a_spreadsheet_with_a_byte_order_mark_is_read(tmp_path):
     assert read_manifest(tmp_path / "m.csv")[0].line == 2
 
 
+@pytest.mark.parametrize("name", ["m.csv", "m.tsv"])
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_semicolons_and_tabs_of_spreadsheets_are_read(tmp_path, name, delimiter):
+    lines = ["scan phrase mask", 'a mass,_left_lung "b;\t.nii.gz"']
+    text = "\n".join(line.replace(" ", delimiter).replace("_", " ") for line in lines)
+    (tmp_path / name).write_text("\ufeff" + text, encoding="utf-8")
+    (row,) = read_manifest(tmp_path / name)
+    assert (row.phrase, row.mask) == ("mass, left lung", tmp_path / "b;\t.nii.gz")
+
+
+def test_a_file_without_a_header_is_told_what_to_begin_with(tmp_path):
+    (tmp_path / "m.csv").write_text("one/ct.nii.gz,mass,mask.nii.gz\n")
+    with pytest.raises(ManifestError, match=r"begins with 'one/ct.nii.gz,mass.*expected a first line.*scan,phrase"):
+        read_manifest(tmp_path / "m.csv")
+
+
 @pytest.mark.parametrize(
     ("name", "text", "code"),
     [
+        ("m.csv", "a,b\n", "no-header"),
         ("m.txt", "", "manifest-format"),
         ("m.csv", "scan,phrase\n", "manifest-empty"),
         ("m.csv", "scan,phrase,colour\na,b,c\n", "column"),

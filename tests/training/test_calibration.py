@@ -330,6 +330,12 @@ def test_rows_of_a_manifest_are_asked_of_their_scans(tmp_path):
     assert told == [(1, 1)]
 
 
+def test_nothing_is_encoded_for_rows_that_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(calibration, "encode", lambda scan, model: pytest.fail("was encoded"))
+    rows = [Row(tmp_path / "ct.nii.gz", phrase) for phrase in ("xyzzy", "honeycombing")]
+    assert list(observe_manifest(rule_model(), rows)) == []
+
+
 def test_painted_scans_are_asked_about_what_is_there_on_every_side(monkeypatch):
     """A map that is sure of exactly what was painted on the asked side makes every answer right."""
     scenes, asked = [], []

@@ -1,23 +1,24 @@
-"""The evaluation as JSON and as a page with pictures of the best and the worst cases."""
+"""The evaluation as JSON and as a page: measures, pictures of cases, and a table of all of them."""
 
 from __future__ import annotations
 
 import html
 import json
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from tips_med.errors import OutputError
+from tips_med.evaluation.cases_table import SCRIPT, STYLE, cases_table
+from tips_med.evaluation.gallery import Gallery, Picture
 from tips_med.evaluation.meanings import meaning_of
 from tips_med.evaluation.run import Evaluation
-from tips_med.evaluation.suite import EvaluatedRow
 from tips_med.folders import whole_file
 
 FORMAT = "tips_med-evaluation-1"
 JSON, PAGE, PICTURES = "evaluation.json", "index.html", "cases"
 
+_CASES, _LEFT_OUT = "All cases", "Left out"
 _STYLE = """
 body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1200px;padding:0 1em;color:#1b1b1b}
 table{border-collapse:collapse;margin:.6em 0 1.6em}
@@ -27,48 +28,6 @@ img{max-width:100%;border:1px solid #ddd}
 figure{margin:0 0 2em}
 .note{color:#555}
 """
-
-
-class Gallery:
-    """Pictures of the best and the worst cases by Dice, drawn as they come; other pictures are deleted.
-
-    Args:
-        folder: Folder for the pictures.
-        each: Number of best cases, and of worst ones, 0 or more.
-
-    Raises:
-        MissingExtraError: When matplotlib is not installed and pictures are requested.
-    """
-
-    def __init__(self, folder: Path, each: int = 3) -> None:
-        if each:
-            import_module("tips_med.exporters.figure")  # a missing matplotlib is reported now, not after the work
-        self.folder, self.each = folder, each
-        self.shown: list[tuple[float, str, dict[str, Any]]] = []
-
-    def add(self, case: EvaluatedRow) -> None:
-        """Draws a case that is among the best or the worst so far; cases without an outlined finding are left out."""
-        from tips_med.exporters.figure import write_figure
-
-        value = case.dice
-        if value is None or case.truth is None or not case.truth.any() or not self.each:
-            return
-        entry = (value, f"line-{case.line}.png", case.facts())
-        kept = sorted([*self.shown, entry], key=lambda one: one[0])
-        if len(kept) > 2 * self.each:
-            kept = kept[: self.each] + kept[-self.each :]
-        if entry in kept:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_figure(case.grounding, self.folder / entry[1], case.truth)
-        for gone in self.shown:
-            if gone not in kept:
-                (self.folder / gone[1]).unlink(missing_ok=True)
-        self.shown = kept
-
-    def best_and_worst(self) -> tuple[list[tuple[float, str, dict[str, Any]]], list[tuple[float, str, dict[str, Any]]]]:
-        """The worst, the lowest first, and the best, the highest first; no case is in both."""
-        middle = min(self.each, len(self.shown) // 2)
-        return self.shown[: len(self.shown) - middle][: self.each], self.shown[::-1][:middle]
 
 
 def check_place(out: Path) -> None:
@@ -126,12 +85,28 @@ def _page(evaluation: Evaluation, about: Mapping[str, Any], gallery: Gallery | N
     e = html.escape
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation of {e(evaluation.model)}</title>',
-        f"<style>{_STYLE}</style><h1>Evaluation of {e(evaluation.model)}</h1>",
+        f"<style>{_STYLE}{STYLE}</style><h1>Evaluation of {e(evaluation.model)}</h1>",
         '<p class="note">Research use only, not a medical device. Intervals are 95% percentile bootstrap intervals '
         "over patients.</p>",
         f"<p>{e(str(about.get('manifest', '')))}, split {e(str(about.get('split', '')))}: "
         f"{len(evaluation.cases)} rows answered, {len(evaluation.skipped)} left out.</p>",
     ]
+    worth_a_look = (
+        []
+        if gallery is None
+        else [
+            (title, some)
+            for title, some in (
+                ("Worst cases", gallery.worst()),
+                ("False positives", gallery.false_positives()),
+                ("Best cases", gallery.best()),
+            )
+            if some
+        ]
+    )
+    titles = [*(title for title, _ in worth_a_look), _CASES, *([_LEFT_OUT] if evaluation.skipped else [])]
+    links = [f'<a href="#{_id(title)}">{title}</a>' for title in titles]
+    parts.append(f"<nav>{' · '.join(links)}</nav>")
     for title, values in (("All", evaluation.overall), *evaluation.terms.items()):
         rows = "".join(
             f'<tr><td>{e(name)}</td><td class="n">{_number(v["value"])}</td>'
@@ -143,24 +118,41 @@ def _page(evaluation: Evaluation, about: Mapping[str, Any], gallery: Gallery | N
             f'<h2>{e(title)}</h2><table><tr><th>measure</th><th class="n">value</th>'
             f'<th class="n">95% interval</th><th class="n">cases</th><th>meaning</th></tr>{rows}</table>'
         )
-    if gallery is not None:
-        worst, best = gallery.best_and_worst()
-        for title, some in (("Worst cases", worst), ("Best cases", best)):
-            if some:
-                parts.append(f"<h2>{title}</h2>")
-                parts += [_figure(value, name, facts) for value, name, facts in some]
+    pictures: dict[int, str] = {}
+    for title, some in worth_a_look:
+        parts.append(_heading(title))
+        parts += [_figure(picture) for picture in some]
+        pictures |= {picture.facts["line"]: _anchor(picture) for picture in some}
+    parts += [_heading(_CASES), cases_table(evaluation.cases, pictures)]
     if evaluation.skipped:
-        parts.append("<h2>Left out</h2><ul>")
+        parts.append(f"{_heading(_LEFT_OUT)}<ul>")
         parts += [f"<li>Line {one['line']}: {e(one['text'])}</li>" for one in evaluation.skipped]
         parts.append("</ul>")
-    return "\n".join([*parts, "</html>"])
+    return "\n".join([*parts, f"<script>{SCRIPT}</script></html>"])
 
 
-def _figure(value: float, name: str, facts: dict[str, Any]) -> str:
+def _heading(title: str) -> str:
+    return f'<h2 id="{_id(title)}">{title}</h2>'
+
+
+def _id(title: str) -> str:
+    return title.lower().replace(" ", "-")
+
+
+def _figure(picture: Picture) -> str:
+    facts = picture.facts
     phrase = html.escape(facts["phrase"])
-    caption = f"Line {facts['line']}, {html.escape(facts['scan'])}: {phrase}, Dice {value:.3f}"
-    picture = f'<img src="{PICTURES}/{html.escape(name)}" alt="the answer to {phrase}">'
-    return f"<figure><figcaption>{caption}</figcaption>{picture}</figure>"
+    value = f"Dice {picture.value:.3f}" if picture.kind == "outlined" else "not there"
+    caption = (
+        f"Line {facts['line']}, {html.escape(facts['scan'])}: {phrase}, {value}, {facts['marked_ml']:.1f} ml marked, "
+        f"answer {facts['state']}"
+    )
+    image = f'<img src="{PICTURES}/{html.escape(picture.file)}" alt="the answer to {phrase}">'
+    return f'<figure id="{_anchor(picture)}"><figcaption>{caption}</figcaption>{image}</figure>'
+
+
+def _anchor(picture: Picture) -> str:
+    return f"line-{picture.facts['line']}"
 
 
 def _interval(values: Mapping[str, float | int | None]) -> str:

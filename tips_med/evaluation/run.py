@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from tips_med.encoders.study import EncodedStudy
-from tips_med.errors import QueryError, TipsMedError
+from tips_med.evaluation.asking import Asking, ScanResult, evaluate_scan
+from tips_med.evaluation.gallery import Gallery
 from tips_med.evaluation.suite import EvaluatedRow, Suite
-from tips_med.grounding import Grounding, encode, ground
-from tips_med.grounding.ground import parse_query
-from tips_med.manifest import OTHER_FINDINGS, ManifestError, Row, other_finding, other_level, other_side, read_mask
+from tips_med.evaluation.workers import evaluate_in_processes
+from tips_med.manifest import ManifestError, Row
 from tips_med.model import GroundingModel
-from tips_med.query import Lexicon, Query
-from tips_med.readers import read_scan
-from tips_med.synthesis.language import describe, slots_of
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,160 +49,116 @@ class Evaluation:
 def evaluate_rows(
     rows: Sequence[Row],
     model: GroundingModel,
+    asking: Asking | None = None,
     *,
     folder: Path | None = None,
-    strict: bool = False,
-    other_findings: Mapping[str, str] | None = None,
-    paraphrases: int = 3,
-    as_written: bool = False,
     draws: int = 1000,
-    seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    gallery: Gallery | None = None,
     watch: Callable[[EvaluatedRow], None] | None = None,
+    workers: int = 1,
+    load: Callable[[], GroundingModel] | None = None,
 ) -> Evaluation:
     """Queries every scan with its phrases; each scan is encoded once.
 
     Args:
         rows: Rows of a manifest.
         model: Model to evaluate.
-        folder: Folder of the manifest; paths of scans are relative to it.
-        strict: Stop at the first row that cannot be evaluated, instead of counting it.
-        other_findings: Other finding for each finding, for the swap test; ``OTHER_FINDINGS`` when None.
-        paraphrases: Number of other wordings per outlined finding, 0 or more.
-        as_written: Pass synonyms that were held out from training to the model unchanged, not in usual words.
+        asking: How rows are asked.
+        folder: Folder of the manifest; names of scans are relative to it.
         draws: Number of bootstrap draws over patients.
-        seed: Random seed of wordings and draws (integer, 0 or more).
         progress: Called with (rows done, total rows).
-        watch: Called with each answered case, for pictures.
+        gallery: Draws pictures of the cases.
+        watch: Called with each answered case; in this process only.
+        workers: Number of processes, 1 or more; more than 1 need ``load``. The results are the same.
+        load: Loads the model in each process.
 
     Raises:
         ManifestError: No row could be evaluated; or, when ``strict``, the error of the first such row.
     """
-    terms: dict[str, Suite] = defaultdict(Suite)
-    cases: list[dict[str, Any]] = []
-    skipped: list[dict[str, Any]] = []
-    asker = _RowEvaluator(model, other_findings or OTHER_FINDINGS, paraphrases, np.random.default_rng(seed), as_written)
+    asking = asking or Asking()
     by_scan: dict[Path, list[Row]] = defaultdict(list)
     for row in rows:
-        by_scan[row.scan].append(row)
-    done = 0
-    for path, own in by_scan.items():
-        for row, answer in asker.answers(path, own):
-            if isinstance(answer, TipsMedError):
-                if strict:
-                    raise answer
-                log.warning("line %d left out: %s", row.line, answer)
-                skipped.append({"line": row.line, "code": answer.code, "text": str(answer)})
-            else:
-                case = EvaluatedRow(scan=_named(path, folder), **answer)
-                terms[case.term].add(case)
-                cases.append(case.facts())
-                if watch:
-                    watch(case)
-            done += 1
-            if progress:
-                progress(done, len(rows))
+        by_scan[row.scan_key].append(row)
+    names = name_scans([own[0].scan for own in by_scan.values()], folder)
+    scans = list(zip(by_scan.values(), names))
+    workers = min(workers, len(scans))
+
+    def count(done: int) -> None:
+        if progress:
+            progress(done, len(rows))
+
+    if workers > 1 and load is not None and watch is None:
+        results = evaluate_in_processes(scans, load, asking, workers, gallery, count)
+    else:
+        results = _one_by_one(scans, model, asking, gallery, watch, count)
+    terms: dict[str, list[Suite]] = defaultdict(list)
+    cases: list[dict[str, Any]] = []
+    skipped: list[dict[str, Any]] = []
+    for result in results:
+        cases += result.cases
+        skipped += result.skipped
+        for term, suite in result.suites.items():
+            terms[term].append(suite)
     if not cases:
         raise ManifestError(
             f"none of {len(rows)} rows could be evaluated; the first: {skipped[0]['text']}", code="no-rows"
         )
+    by_term = {term: Suite.of(suites) for term, suites in terms.items()}
     return Evaluation(
         model.identity,
-        Suite.of(terms.values()).summary(draws, seed),
-        {term: suite.summary(draws, seed) for term, suite in sorted(terms.items())},
+        Suite.of(by_term.values()).summary(draws, asking.seed),
+        {term: suite.summary(draws, asking.seed) for term, suite in sorted(by_term.items())},
         tuple(cases),
         tuple(skipped),
     )
 
 
-class _RowEvaluator:
-    def __init__(
-        self,
-        model: GroundingModel,
-        other_findings: Mapping[str, str],
-        paraphrases: int,
-        rng: np.random.Generator,
-        as_written: bool,
-    ) -> None:
-        self.model, self.other_findings, self.paraphrases, self.rng = model, other_findings, paraphrases, rng
-        self.as_written = as_written
-        self.lexicon: Lexicon = model.lexicon
+def _one_by_one(
+    scans: Sequence[tuple[Sequence[Row], str]],
+    model: GroundingModel,
+    asking: Asking,
+    gallery: Gallery | None,
+    watch: Callable[[EvaluatedRow], None] | None,
+    count: Callable[[int], None],
+) -> Iterator[ScanResult]:
+    done = 0
 
-    def answers(self, path: Path, rows: Sequence[Row]) -> Iterator[tuple[Row, dict[str, Any] | TipsMedError]]:
-        """Each row with the fields of its case, or with what is wrong."""
-        try:
-            study = encode(read_scan(path), self.model)
-        except TipsMedError as error:
-            yield from ((row, error) for row in rows)
-            return
-        there = {self._term(row) for row in rows if row.label != "absent"}
-        for row in rows:
-            try:
-                yield row, self.answer(study, row, there)
-            except TipsMedError as error:
-                yield row, error
+    def told() -> None:
+        nonlocal done
+        done += 1
+        count(done)
 
-    def answer(self, study: EncodedStudy, row: Row, there: set[str]) -> dict[str, Any]:
-        query = parse_query(self.lexicon.parse(row.phrase, as_written=self.as_written), self.model)
-        label = row.resolved(query.negated)
-        truth = None
-        if row.mask is not None:
-            truth = read_mask(row.mask, study.scan, row.part)
-            if bool(truth.any()) != (label == "present") and label != "unknown":
-                raise ManifestError(f"the mask contradicts the label {label!r}", path=row.mask, code="mask-and-label")
-        elif label == "absent":
-            truth = np.zeros(study.scan.shape, bool)
-        fields: dict[str, Any] = {"line": row.line, "label": label, "truth": truth, "patient": row.patient_key}
-        fields["grounding"] = ground(study, query, self.model)
-        if truth is not None and truth.any():
-            swapped = {name: self._ground(study, phrase) for name, phrase in self._swaps(query, there).items()}
-            fields["swapped"] = {name: answer.mask for name, answer in swapped.items() if answer is not None}
-            others = [self._ground(study, phrase) for phrase in self._wordings(query)]
-            fields["paraphrased"] = tuple(
-                (other.mask, float(other.probability)) for other in others if other is not None
-            )
-        return fields
+    def look(case: EvaluatedRow) -> None:
+        if gallery is not None:
+            gallery.add(case)
+        if watch is not None:
+            watch(case)
 
-    def _term(self, row: Row) -> str:
-        try:
-            query = self.lexicon.parse(row.phrase)
-        except QueryError:
-            return ""
-        return query.finding.id if query.finding and not query.negated else ""
-
-    def _swaps(self, query: Query, there: set[str]) -> dict[str, str]:
-        """Phrases that cannot be true of the voxels that this one is true of."""
-        found = {"side": other_side(query, self.lexicon), "level": other_level(query, self.lexicon)}
-        other = self.other_findings.get(query.finding.id) if query.finding else None
-        # A finding that is in the scan as well may rightly overlap.
-        if other is not None and other not in there:
-            found["finding"] = other_finding(query, other, self.lexicon)
-        return {name: phrase for name, phrase in found.items() if phrase is not None}
-
-    def _wordings(self, query: Query) -> list[str]:
-        """Other wordings, held-out synonyms among them."""
-        found: dict[str, str] = {}
-        for n in range(4 * self.paraphrases):
-            if len(found) >= self.paraphrases:
-                break
-            try:
-                text = describe(slots_of(query), self.rng, self.lexicon, held_out=n % 2 == 1)
-            except QueryError:
-                return []
-            phrase = self.lexicon.parse(text).phrase
-            if phrase != query.phrase:
-                found.setdefault(phrase, text)
-        return list(found.values())
-
-    def _ground(self, study: EncodedStudy, phrase: str) -> Grounding | None:
-        try:
-            return ground(study, phrase, self.model)
-        except QueryError:  # the model was not trained for the other finding
-            return None
+    for rows, name in scans:
+        yield evaluate_scan(rows, name, model, asking, look, told)
 
 
-def _named(path: Path, folder: Path | None) -> str:
-    return path.relative_to(folder).as_posix() if folder is not None and path.is_relative_to(folder) else path.name
+def name_scans(paths: Sequence[Path], folder: Path | None) -> list[str]:
+    """Names of scans that differ: within a folder the path from there, elsewhere the shortest end of the path.
+
+    Two parts at least of a path elsewhere: every DICOM folder may be called "dicom".
+
+    Args:
+        paths: Paths of different scans.
+        folder: Folder of the manifest.
+    """
+    names: list[str] = []
+    for path in paths:
+        if folder is not None and path.is_relative_to(folder):
+            names.append(path.relative_to(folder).as_posix())
+            continue
+        parts, others = path.parts, [other.parts for other in paths if other != path]
+        size = 2
+        while size < len(parts) and any(other[-size:] == parts[-size:] for other in others):
+            size += 1
+        names.append("/".join(part.strip("/") for part in parts[-size:]))
+    return names
 
 
 def _shown(value: float | int | None) -> str:

@@ -21,6 +21,7 @@ from tips_med.metrics import (
     ParaphraseStability,
     PointingGame,
     PresenceDetection,
+    ReXGroundingCT,
     SurfaceDice,
     SwapTest,
     ThresholdIoU,
@@ -28,7 +29,7 @@ from tips_med.metrics import (
 )
 from tips_med.plugins import load_plugins
 from tips_med.resampling import resample
-from tips_med.shapes import Mask
+from tips_med.shapes import Instances, Mask
 
 SWAPS = ("side", "level", "finding")
 
@@ -43,6 +44,7 @@ class EvaluatedRow:
         grounding: The answer.
         label: True label: whether the finding or structure is present.
         truth: True mask, bool [k j i] on the scan's grid; None where there is no outline.
+        instances: Labels of the true instances, uint16 [k j i], as the mask stores them; None where it does not.
         patient: Patient key, for the bootstrap.
         swapped: Masks for the phrase with one word swapped, by kind of swap.
         paraphrased: Mask and probability for each other wording of the phrase.
@@ -54,6 +56,7 @@ class EvaluatedRow:
     label: str
     truth: Mask | None
     patient: str
+    instances: Instances | None = None
     swapped: dict[str, Mask] = field(default_factory=dict)
     paraphrased: tuple[tuple[Mask, float], ...] = ()
 
@@ -96,7 +99,7 @@ class Suite:
 
     def __init__(self, tolerance_mm: float = 2.0) -> None:
         self.dice, self.nsd, self.hits = GlobalDice(), SurfaceDice(tolerance_mm), HitRate()
-        self.instances, self.pointing = InstanceDetection(), PointingGame()
+        self.instances, self.rex, self.pointing = InstanceDetection(), ReXGroundingCT(), PointingGame()
         self.contrast, self.iou = ContrastToNoise(), ThresholdIoU()
         self.presence, self.false_volume = PresenceDetection(), FalsePositiveVolume()
         self.swaps = {name: SwapTest() for name in SWAPS}
@@ -118,6 +121,8 @@ class Suite:
         self.nsd.update(mask, truth, scan.spacing_mm, patient=who)
         self.hits.update(mask, truth, patient=who)
         self.instances.update(mask, truth, patient=who)
+        if case.instances is not None and truth.any():  # that set has no other rows
+            self.rex.update(mask, case.instances, patient=who)
         self.false_volume.update(mask, truth, voxel_volume_mm3(scan.lps_from_kji) / 1000, patient=who)
         if truth.any():
             heat = resample(grounding.heat, grounding.lps_from_heat, scan.lps_from_kji, scan.shape)
@@ -150,18 +155,19 @@ class Suite:
         """
         out: dict[str, dict[str, float | int | None]] = {}
         for prefix, metric in self._named():
+            counts = metric.counts()
             for name, interval in metric.intervals(draws, seed=seed).items():
                 if np.isfinite(interval.value):
                     ends = {"low": interval.low, "high": interval.high}
                     out[prefix + name] = {
                         "value": interval.value,
                         **{end: value if np.isfinite(value) else None for end, value in ends.items()},
-                        "cases": metric.cases,
+                        "cases": counts.get(name, metric.cases),
                     }
         return out
 
     def _named(self) -> list[tuple[str, CaseMetric]]:
-        plain = [self.dice, self.nsd, self.hits, self.instances, self.pointing, self.contrast, self.iou]
+        plain = [self.dice, self.nsd, self.hits, self.instances, self.rex, self.pointing, self.contrast, self.iou]
         named: list[tuple[str, CaseMetric]] = [("", metric) for metric in (*plain, self.presence, self.false_volume)]
         named += [(f"swap_{name}_", metric) for name, metric in self.swaps.items()]
         named += [(f"{name}_", metric) for name, metric in self.added.items()]

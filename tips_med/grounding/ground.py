@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -75,7 +75,20 @@ def ensure_known_modality(scan: Scan, model: GroundingModel) -> Scan:
     Raises:
         ModalityError: The scan is of another modality, or states none and does not look like CT.
     """
-    known = model.image.modalities
+    return ensure_modality(scan, model.image.modalities, f", which the model {model.card.name!r} was trained on")
+
+
+def ensure_modality(scan: Scan, known: Sequence[str], why: str = "") -> Scan:
+    """The scan, if it is of one of these modalities; see ``ensure_known_modality``.
+
+    Args:
+        scan: Scan, as read.
+        known: DICOM modality codes; any modality is allowed when empty.
+        why: Reason, for the message, after the codes.
+
+    Raises:
+        ModalityError: The scan is of another modality, or states none and does not look like CT.
+    """
     if scan.modality == "CT" and "CT" in known and scan.unit not in ("HU", ""):
         raise ModalityError(
             f"the values of this CT are in {scan.unit}",
@@ -85,7 +98,7 @@ def ensure_known_modality(scan: Scan, model: GroundingModel) -> Scan:
         )
     if not known or scan.modality in known:
         return scan
-    expected = f"{' or '.join(known)}, which the model {model.card.name!r} was trained on"
+    expected = f"{' or '.join(known)}{why}"
     if scan.modality != "OT":
         raise ModalityError(
             f"the scan is {scan.modality}", expected=expected, remedy="choose a model for this modality (--model)"
@@ -175,6 +188,7 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
         WeightsError: The study was encoded by another model.
     """
     model = model or default_model()
+    understood = parse_query(query, model)  # before the costly part: a refusal comes at once
     if isinstance(study, Scan):
         study = encode(study, model)
     if study.weights_sha256 != model.sha256:
@@ -184,7 +198,6 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
             remedy="encode the scan again, or name that model with --model",
             code="other-weights",
         )
-    understood = parse_query(query, model)
     found = assess(study, understood, model)
     decision, sides = found.decision, found.regions
     labels, instances = np.zeros(study.scan.shape, np.uint8), ()

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,34 +88,73 @@ def from_totalsegmentator(folder: Path, phrases: Mapping[str, str]) -> list[Row]
     return rows
 
 
+@dataclass(frozen=True)
+class ReXCase:
+    """A scan of ReXGroundingCT with its findings.
+
+    Attributes:
+        name: File name of the CT volume, and of its mask: ``train_12_a_1.nii.gz``.
+        split: ``train``, ``val`` or ``test``.
+        findings: Sentence of each finding, in the order of the mask's first axis.
+    """
+
+    name: str
+    split: str
+    findings: tuple[str, ...]
+
+    @property
+    def patient(self) -> str:
+        """``train_12`` for ``train_12_a_1.nii.gz``."""
+        return "_".join(self.name.split("_")[:2])
+
+
+def read_rexgroundingct(dataset: Path) -> list[ReXCase]:
+    """The cases of ReXGroundingCT's ``dataset.json``, or of the challenge's (``MICCAI_challenge_dataset.json``).
+
+    Raises:
+        ManifestError: It is of another layout, or findings are not numbered from 0.
+    """
+    about = _json(dataset)
+    cases = []
+    try:
+        for split, entries in about.items():
+            for case in entries:
+                name, findings = Path(str(case["name"])).name, {int(n): str(t) for n, t in case["findings"].items()}
+                if sorted(findings) != list(range(len(findings))):
+                    raise _foreign(dataset, f"findings of {name} that are numbered from 0")
+                cases.append(ReXCase(name, str(split), tuple(findings[n] for n in range(len(findings)))))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise _foreign(dataset, "ReXGroundingCT's splits of cases with findings", error) from error
+    return cases
+
+
+def find_volumes(images: Path) -> dict[str, Path]:
+    """The CT volumes of CT-RATE in a folder and its subfolders, by name."""
+    return {path.name: path for path in images.rglob("*.nii.gz") if "segmentations" not in path.parts}
+
+
 def from_rexgroundingct(folder: Path, images: Path) -> list[Row]:
     """ReXGroundingCT (arXiv:2507.22030): ``dataset.json`` of findings, ``segmentations/NAME`` of [finding h w d].
 
-    ``train_12_a_1.nii.gz`` is of patient ``train_12``. A finding without a mask (of the hidden test set) becomes a weak
-    pair.
+    A finding without a mask (of the hidden test set) becomes a weak pair.
     """
-    about = _json(folder / "dataset.json")
-    places = {path.name: path for path in images.rglob("*.nii.gz") if "segmentations" not in path.parts}
+    places = find_volumes(images)
     rows = []
-    try:
-        for split, cases in about.items():
-            for case in cases:
-                name = str(case["name"])
-                mask = folder / "segmentations" / name
-                for number, phrase in sorted(case["findings"].items(), key=lambda pair: int(pair[0])):
-                    rows.append(
-                        Row(
-                            scan=places.get(name, images / name),
-                            phrase=str(phrase),
-                            mask=mask if mask.is_file() else None,
-                            part=f"first:{int(number)}" if mask.is_file() else None,
-                            label="present",
-                            patient="_".join(name.split("_")[:2]),
-                            split=str(split),
-                        )
-                    )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _foreign(folder / "dataset.json", "ReXGroundingCT's splits of cases with findings", error) from error
+    for case in read_rexgroundingct(folder / "dataset.json"):
+        mask = folder / "segmentations" / case.name
+        outlined = mask.is_file()
+        for number, phrase in enumerate(case.findings):
+            rows.append(
+                Row(
+                    scan=places.get(case.name, images / case.name),
+                    phrase=phrase,
+                    mask=mask if outlined else None,
+                    part=f"first:{number}" if outlined else None,
+                    label="present",
+                    patient=case.patient,
+                    split=case.split,
+                )
+            )
     return rows
 
 

@@ -8,32 +8,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tips_med.errors import QueryError, TipsMedError
+from tips_med.grounding.ground import ensure_modality
 from tips_med.manifest.masks import read_mask
+from tips_med.manifest.problems import ManifestProblem
 from tips_med.manifest.rows import ManifestError, Row
-from tips_med.query import Lexicon, Query
-from tips_med.readers import read_scan
+from tips_med.manifest.splits import ScanTrace, check_leaks, check_patients, check_split_names, trace_scan
+from tips_med.manifest.statements import check_statements
+from tips_med.query import Lexicon
+from tips_med.readers import read_scan_of_patient
 from tips_med.reports import Coverage
 from tips_med.scan import Scan
 
+LARGE_SHARE, WHOLE_SHARE = 0.5, 0.9
+"""Shares of the scan's voxels: a mask of more than the first is doubtful, of more than the second no finding's."""
+
 MOST_WORDS = 40
 """Unknown words that are shown; the file beside the manifest has all."""
-
-
-@dataclass(frozen=True)
-class ManifestProblem:
-    """Something wrong with a row, or with several.
-
-    Attributes:
-        line: Line in the manifest, from 1.
-        code: A short stable name: ``other-grid``, ``empty-mask``, ``two-splits``.
-        text: Problem in words.
-        fatal: Whether training and evaluation would be wrong with it; other problems are warnings.
-    """
-
-    line: int
-    code: str
-    text: str
-    fatal: bool = True
 
 
 @dataclass(frozen=True)
@@ -101,7 +91,10 @@ class UnusableManifestError(ManifestError):
 
 
 def check_rows(
-    rows: Sequence[Row], lexicon: Lexicon, progress: Callable[[int, int], None] | None = None
+    rows: Sequence[Row],
+    lexicon: Lexicon,
+    progress: Callable[[int, int], None] | None = None,
+    modalities: Sequence[str] = ("CT",),
 ) -> CheckReport:
     """Reads every scan and mask and every phrase.
 
@@ -109,18 +102,22 @@ def check_rows(
         rows: Rows of one manifest, all splits.
         lexicon: Lexicon of the model.
         progress: Called with (scans done, total scans).
+        modalities: DICOM modality codes that the model takes; any when empty.
     """
-    problems = _patients_in_two_splits(rows) + _twice(rows) + _contradictions(rows, lexicon)
+    problems = check_split_names(rows) + check_patients(rows) + _twice(rows) + check_statements(rows, lexicon)
     counts: Counter[tuple[str, str, str]] = Counter()
     by_scan: dict[Path, list[Row]] = defaultdict(list)
     for row in rows:
-        by_scan[row.scan].append(row)
+        by_scan[row.scan_key].append(row)
+    traces: dict[Path, ScanTrace] = {}
     for done, (path, own) in enumerate(by_scan.items(), start=1):
+        scan = None
         try:
-            scan = read_scan(path)
+            scan, patient = read_scan_of_patient(own[0].scan)
+            traces[path] = trace_scan(scan, patient)
+            ensure_modality(scan, modalities)
         except TipsMedError as error:
-            problems += [ManifestProblem(row.line, error.code, str(error)) for row in own]
-            scan = None
+            problems += [ManifestProblem(row.line, error.code, _about(row.scan, error)) for row in own]
         for row in own:
             found, label, term = _phrase(row, lexicon)
             problems += found
@@ -131,6 +128,7 @@ def check_rows(
                 counts[term, row.split, "outlined"] += row.mask is not None
         if progress:
             progress(done, len(by_scan))
+    problems += check_leaks(rows, traces)
     return CheckReport(
         tuple(sorted(problems, key=lambda p: (p.line, p.code))),
         dict(counts),
@@ -138,6 +136,11 @@ def check_rows(
         len(by_scan),
         len({row.patient_key for row in rows}),
     )
+
+
+def _about(scan: Path, error: TipsMedError) -> str:
+    """The error, with the scan where it names no file."""
+    return str(error) if error.path is not None else f"{scan}: {error}"
 
 
 def _phrase(row: Row, lexicon: Lexicon) -> tuple[list[ManifestProblem], str, str]:
@@ -155,47 +158,32 @@ def _phrase(row: Row, lexicon: Lexicon) -> tuple[list[ManifestProblem], str, str
 
 def _mask(row: Row, scan: Scan, label: str) -> list[ManifestProblem]:
     assert row.mask is not None
+    if row.mask.resolve() == row.scan_key:
+        return [ManifestProblem(row.line, "mask-is-scan", f"{row.mask}: the mask is the scan itself")]
     try:
         mask = read_mask(row.mask, scan, row.part)
     except TipsMedError as error:
         return [ManifestProblem(row.line, error.code, str(error))]
-    if label == "present" and not mask.any():
-        return [
-            ManifestProblem(
-                row.line, "empty-mask", f"{row.mask}: the mask is empty, but {row.phrase!r} is marked present"
-            )
-        ]
-    if label == "absent" and mask.any():
-        text = f"{row.mask}: {int(mask.sum())} voxels are marked, but {row.phrase!r} is marked absent"
+    share = float(mask.mean())
+    if label == "present" and not share:
+        text = f"{row.mask}: the mask is empty, but {row.phrase!r} is marked present"
+        return [ManifestProblem(row.line, "empty-mask", text)]
+    if label == "absent" and share:
+        text = f"{row.mask}: {int(mask.sum())} voxels are marked, but {row.phrase!r} is absent"
         return [ManifestProblem(row.line, "mask-of-absent", text)]
+    if share > LARGE_SHARE:
+        whole = share > WHOLE_SHARE
+        text = f"{row.mask}: {share:.0%} of the scan's voxels are marked"
+        text += "; expected the finding, not the whole scan or its background" if whole else ": is this the finding?"
+        return [ManifestProblem(row.line, "full-mask" if whole else "large-mask", text, fatal=whole)]
     return []
-
-
-def _patients_in_two_splits(rows: Sequence[Row]) -> list[ManifestProblem]:
-    splits: dict[str, set[str]] = defaultdict(set)
-    by_scan: dict[Path, set[str]] = defaultdict(set)
-    for row in rows:
-        splits[row.patient_key].add(row.split)
-        by_scan[row.scan].add(row.patient_key)
-    problems = []
-    for row in rows:
-        if len(splits[row.patient_key]) > 1:
-            named = ", ".join(sorted(splits[row.patient_key]))
-            problems.append(
-                ManifestProblem(row.line, "two-splits", f"patient {row.patient_key} is in the splits {named}")
-            )
-        if len(by_scan[row.scan]) > 1:
-            problems.append(
-                ManifestProblem(row.line, "two-patients", f"{row.scan} is of {len(by_scan[row.scan])} patients")
-            )
-    return problems
 
 
 def _twice(rows: Sequence[Row]) -> list[ManifestProblem]:
     seen: dict[tuple[Path, str, Path | None, str | None], Row] = {}
     problems = []
     for row in rows:
-        first = seen.setdefault((row.scan, row.phrase.lower(), row.mask, row.part), row)
+        first = seen.setdefault((row.scan_key, row.phrase.lower(), row.mask, row.part), row)
         if first is not row:
             text = f"the same pair as in line {first.line}"
             problems.append(ManifestProblem(row.line, "twice", text, fatal=first.label != row.label))
@@ -216,32 +204,6 @@ def _covered(coverage: Coverage) -> list[str]:
             "words that are not known, with how many reports hold them: " + ", ".join(f"{w} {n}" for w, n in words)
         )
     return lines
-
-
-def _contradictions(rows: Sequence[Row], lexicon: Lexicon) -> list[ManifestProblem]:
-    """Weak rows of one scan that say of one finding that it is there and that it is not, on no different sides."""
-    said: dict[tuple[Path, str], list[tuple[Row, Query]]] = defaultdict(list)
-    problems = []
-    for row in rows:
-        if row.mask is not None or row.label not in ("present", "absent"):
-            continue
-        try:
-            query = lexicon.parse(row.phrase)
-        except QueryError:
-            continue
-        if query.finding is None:
-            continue
-        for other, before in said[row.scan, query.finding.id]:
-            sides = {query.side, before.side} - {None, "both"}
-            denied = query if row.label == "absent" else before
-            whole = not denied.locations and denied.measurement_mm is None and not denied.attributes
-            places = {query.structure, before.structure} - {None}
-            if other.label != row.label and whole and len(sides) < 2 and len(places) < 2:
-                text = f"{row.phrase!r} contradicts {other.phrase!r} of line {other.line}"
-                problems.append(ManifestProblem(row.line, "contradiction", text, fatal=False))
-                break
-        said[row.scan, query.finding.id].append((row, query))
-    return problems
 
 
 def _line(cells: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Masks on the scan's own grid: from images, DICOM SEG and RTSTRUCT; placed exactly, or refused."""
+"""Masks and instance labels on the scan's own grid: from images, DICOM SEG and RTSTRUCT; placed exactly, or refused."""
 
 from __future__ import annotations
 
@@ -10,19 +10,32 @@ from pydicom.errors import InvalidDicomError
 from skimage.draw import polygon2mask
 
 from tips_med.errors import ReadError
-from tips_med.geometry import grid_corners, transform_points
+from tips_med.geometry import grid_corners, spacing_mm, transform_points
 from tips_med.manifest.rows import ManifestError
 from tips_med.readers import read_scan
 from tips_med.scan import Scan
-from tips_med.shapes import Affine, Mask
+from tips_med.shapes import Affine, Instances, Mask
 
 _TOLERANCE = 0.05
 """Tolerance, as a share of a voxel, between the grids of mask and scan: headers round."""
 _IMAGES = (".nii", ".nii.gz", ".nrrd", ".mha")
+_WHOLE = 1e-3
+"""Tolerance of whole numbers: scale factors of a header round."""
+MAX_LABELS = 255
+"""Most labels of a mask; an image has more values."""
 
 
 def read_mask(path: str | Path, scan: Scan, part: str | None = None) -> Mask:
-    """Reads a mask and brings it onto a scan's grid, without interpolation.
+    """Reads a mask and brings it onto a scan's grid, without interpolation; see ``read_instances``.
+
+    Returns:
+        The mask, bool [k j i], on the scan's grid.
+    """
+    return read_instances(path, scan, part) > 0
+
+
+def read_instances(path: str | Path, scan: Scan, part: str | None = None) -> Instances:
+    """Reads a mask with the labels that it stores, and brings it onto a scan's grid, without interpolation.
 
     Args:
         path: Path of an image, a DICOM SEG or an RTSTRUCT. An image or SEG may have its axes turned or flipped, or
@@ -33,11 +46,12 @@ def read_mask(path: str | Path, scan: Scan, part: str | None = None) -> Mask:
             a segment; for an RTSTRUCT, name of an ROI; None where there is only one.
 
     Returns:
-        The mask, bool [k j i], on the scan's grid.
+        Labels, uint16 [k j i], on the scan's grid: 0 outside; inside the file's own values where
+        ``stores_instances``, else 1.
 
     Raises:
         ManifestError: ``other-grid``, ``other-frame``, ``no-such-part``, ``several-parts``, ``outside``,
-            ``mask-unreadable`` or ``mask-kind``.
+            ``mask-unreadable``, ``mask-kind``, or ``mask-values`` for an image that is no mask.
     """
     path = Path(path)
     if path.name.lower().endswith(_IMAGES):
@@ -54,14 +68,31 @@ def read_mask(path: str | Path, scan: Scan, part: str | None = None) -> Mask:
     return _from_seg(header, path, scan, part) if kind == "SEG" else _from_rtstruct(header, path, scan, part)
 
 
-def place_on(voxels: np.ndarray, lps_from_kji: Affine, scan: Scan, path: Path) -> Mask:
+def stores_instances(path: str | Path, part: str | None = None) -> bool:
+    """Whether the values of a mask tell the instances of its finding apart.
+
+    Those of an image do, as in ReXGroundingCT: of all of it, or of one finding of a 4-D NIfTI. Values that ``part``
+    names are classes (or votes of readers): they are not instances, and nor are segments and ROIs.
+
+    Args:
+        path: Path of the mask.
+        part: Part of the file; see ``read_instances``.
+    """
+    image = str(path).lower().endswith(_IMAGES)
+    return image and (part is None or part.partition(":")[0] in ("first", "last"))
+
+
+def place_on(labels: np.ndarray, lps_from_kji: Affine, scan: Scan, path: Path) -> Instances:
     """Puts a mask whose voxels are some of the scan's at their place in it.
 
     Args:
-        voxels: Mask, bool [k j i] in its own axis order.
-        lps_from_kji: Maps (k, j, i, 1) of ``voxels`` to LPS in mm.
+        labels: Mask or labels [k j i] in their own axis order; 0 (or False) outside.
+        lps_from_kji: Maps (k, j, i, 1) of ``labels`` to LPS in mm.
         scan: Scan whose grid is used.
         path: Path of the mask, for messages.
+
+    Returns:
+        Labels, uint16 [k j i], on the scan's grid.
 
     Raises:
         ManifestError: ``other-grid`` when its voxels are not the scan's.
@@ -70,45 +101,119 @@ def place_on(voxels: np.ndarray, lps_from_kji: Affine, scan: Scan, path: Path) -
     turn, start = np.rint(index[:3, :3]).astype(int), np.rint(index[:3, 3]).astype(int)
     exact = np.eye(4)
     exact[:3, :3], exact[:3, 3] = turn, start
-    shape = (voxels.shape[0], voxels.shape[1], voxels.shape[2])
+    shape = (labels.shape[0], labels.shape[1], labels.shape[2])
     off = np.abs(grid_corners(exact, shape) - grid_corners(index, shape)).max()
     if off > _TOLERANCE or not np.array_equal(np.abs(turn).sum(0), [1, 1, 1]) or abs(np.linalg.det(turn)) < 0.5:
         raise ManifestError(
-            f"lies on a grid of its own, {off:.2g} voxels away from the scan's",
+            f"lies on a grid of its own: {_difference(lps_from_kji, shape, scan, float(off))}",
             path=path,
-            expected=f"the scan's {' x '.join(map(str, scan.shape))} voxels",
+            expected=f"the scan's {_grid(scan.shape, scan.spacing_mm)}",
             remedy="resample it onto the scan, or name the scan that it was drawn on",
             code="other-grid",
         )
-    inside = np.argwhere(voxels) @ turn.T + start
+    marked = np.argwhere(labels)
+    inside = marked @ turn.T + start
     if len(inside) and (inside.min() < 0 or (inside >= scan.shape).any()):
         raise ManifestError("marks voxels outside the scan", path=path, code="other-grid")
-    mask = np.zeros(scan.shape, bool)
-    mask[tuple(inside.T)] = True
-    return mask
+    placed = np.zeros(scan.shape, np.uint16)
+    placed[tuple(inside.T)] = labels[tuple(marked.T)]
+    return placed
 
 
-def _from_image(path: Path, scan: Scan, part: str | None) -> Mask:
+def _difference(lps_from_kji: Affine, shape: tuple[int, int, int], scan: Scan, off: float) -> str:
+    """In what the grid of a mask differs from the scan's: voxels, else direction, else place."""
+    own, scans = spacing_mm(lps_from_kji), np.array(scan.spacing_mm)
+    own_axes, axes = lps_from_kji[:3, :3] / own, scan.lps_from_kji[:3, :3] / scans
+    cosines = np.abs(axes.T @ own_axes)
+    along = cosines.argmax(axis=0)  # the scan's axis that each axis of the mask follows
+    if (np.abs(own / scans[along] - 1) * shape).max() > _TOLERANCE or len(set(along)) < 3:
+        return _grid(shape, (float(own[0]), float(own[1]), float(own[2])))
+    angle = float(np.rad2deg(np.arccos(np.clip(cosines.max(axis=0), -1, 1).min())))
+    return f"turned by {angle:.2g} degrees" if angle > 0.1 else f"{off:.2g} voxels away from the scan's"
+
+
+def _grid(shape: tuple[int, int, int], mm: tuple[float, float, float]) -> str:
+    return f"{' x '.join(map(str, shape))} voxels of {' x '.join(f'{one:.4g}' for one in mm)} mm"
+
+
+def _from_image(path: Path, scan: Scan, part: str | None) -> Instances:
+    stacked = _shape_of_stack(path)
     if part is not None and part.partition(":")[0] in ("first", "last"):
         return _from_stacked(path, scan, part)
+    if stacked is not None:
+        raise ManifestError(
+            f"has four axes, {' x '.join(map(str, stacked))}, " + ("and no part is named" if part is None else "part"),
+            path=path,
+            expected=_parts_of_stack(stacked, scan),
+            code="several-parts",
+        )
     try:
         image = read_scan(path)
     except ReadError as error:
         raise ManifestError(str(error.found), path=path, code="mask-unreadable") from error
-    values = np.nan_to_num(image.voxels)
+    labels = _labels(image.voxels, path)
     if part is None:
-        return place_on(values > 0, image.lps_from_kji, scan, path)
+        return place_on(labels, image.lps_from_kji, scan, path)
     try:
         wanted = [int(value) for value in part.split(",")]
     except ValueError as error:
         raise ManifestError(
             f"has no part {part!r}", path=path, expected="label values, as 2 or 1,3", code="no-such-part"
         ) from error
-    return place_on(np.isin(np.rint(values).astype(np.int64), wanted), image.lps_from_kji, scan, path)
+    return place_on(np.isin(labels, wanted), image.lps_from_kji, scan, path)
 
 
-def _from_stacked(path: Path, scan: Scan, part: str) -> Mask:
-    """A finding of a 4-D NIfTI, as ReXGroundingCT stacks them.
+def _labels(values: np.ndarray, path: Path) -> Instances:
+    """The values of an image as labels; what is no mask is refused."""
+    finite = np.nan_to_num(values)
+    low, high = float(finite.min()), float(finite.max())
+    found, hint = f"holds values from {low:g} to {high:g}", "this looks like an image, not a mask"
+    if low >= 0 and high <= np.iinfo(np.uint16).max:
+        whole = np.rint(finite)
+        if np.abs(finite - whole).max() > _WHOLE:
+            found, hint = f"holds fractions from {low:g} to {high:g}", "cut a probability map at a threshold first"
+        else:
+            labels = whole.astype(np.uint16)
+            count = int((np.bincount(labels.ravel())[1:] > 0).sum())
+            if count <= MAX_LABELS:
+                return labels
+            found = f"holds {count} different values above 0"
+    raise ManifestError(
+        found,
+        path=path,
+        expected=f"0 outside and whole numbers inside, {MAX_LABELS} labels at most",
+        remedy=hint,
+        code="mask-values",
+    )
+
+
+def _shape_of_stack(path: Path) -> tuple[int, ...] | None:
+    """The shape of a NIfTI of four axes, each longer than 1 but the first; None for any other file."""
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return None
+    try:
+        shape = tuple(int(n) for n in nib.load(path).shape)  # type: ignore[attr-defined]
+    except (OSError, EOFError, ImageFileError):
+        return None  # the strict reader reports the reason
+    return shape if len(shape) == 4 and shape[3] > 1 else None
+
+
+def _parts_of_stack(shape: tuple[int, ...], scan: Scan) -> str:
+    """What ``part`` may be, for a stack of masks of this shape."""
+    first, last = f"first:0 to first:{shape[0] - 1}", f"last:0 to last:{shape[3] - 1}"
+    voxels = scan.shape[::-1]
+    if shape[1:] == voxels and shape[:3] != voxels:
+        return f"part to name one finding: {first}"
+    if shape[:3] == voxels and shape[1:] != voxels:
+        return f"part to name one finding: {last}"
+    return f"part to name one finding: {first} along the first axis, as in ReXGroundingCT, or {last} along the last"
+
+
+def _from_stacked(path: Path, scan: Scan, part: str) -> Instances:
+    """A finding of a 4-D NIfTI, as ReXGroundingCT stacks them; its values are the instances.
 
     NIfTI's affine is of the first three axes. Where findings are the first axis it cannot be the volume's, so the
     voxels are the scan's in its own order, and only their number is checked.
@@ -121,23 +226,26 @@ def _from_stacked(path: Path, scan: Scan, part: str) -> Mask:
         image = nib.load(path)
         shape = image.shape  # type: ignore[attr-defined]
         if len(shape) != 4 or not number.isdigit() or int(number) >= shape[0 if axis == "first" else 3]:
-            raise ManifestError(f"of shape {shape} has no part {part!r}", path=path, code="no-such-part")
+            expected = _parts_of_stack(shape, scan) if len(shape) == 4 else None
+            raise ManifestError(
+                f"of shape {shape} has no part {part!r}", path=path, expected=expected, code="no-such-part"
+            )
         data = image.dataobj  # type: ignore[attr-defined]
         one = np.asarray(data[int(number)] if axis == "first" else data[..., int(number)])
     except (OSError, EOFError, ImageFileError) as error:
         raise ManifestError(f"cannot be read ({error})", path=path, code="mask-unreadable") from error
-    mask = np.ascontiguousarray(one.T > 0)
-    if mask.shape != scan.shape or scan.provenance.format == "dicom":
+    labels = _labels(np.ascontiguousarray(one.T), path)
+    if labels.shape != scan.shape or scan.provenance.format == "dicom":
         raise ManifestError(
-            f"has findings of shape {mask.shape}",
+            f"has findings of shape {labels.shape}",
             path=path,
             expected=f"{scan.shape}, in the order of the NIfTI scan that it was drawn on",
             code="other-grid",
         )
-    return mask
+    return labels
 
 
-def _from_seg(header: pydicom.Dataset, path: Path, scan: Scan, part: str | None) -> Mask:
+def _from_seg(header: pydicom.Dataset, path: Path, scan: Scan, part: str | None) -> Instances:
     import highdicom as hd
 
     try:
@@ -145,6 +253,14 @@ def _from_seg(header: pydicom.Dataset, path: Path, scan: Scan, part: str | None)
         names = {int(n): str(seg.get_segment_description(n).segment_label) for n in seg.segment_numbers}
     except (AttributeError, ValueError, TypeError, KeyError) as error:
         raise ManifestError(f"is no usable SEG ({error})", path=path, code="mask-unreadable") from error
+    if seg.segmentation_type == hd.seg.SegmentationTypeValues.FRACTIONAL:
+        raise ManifestError(
+            "is a fractional SEG (probabilities)",
+            path=path,
+            expected="a binary or a label map SEG",
+            remedy="cut it at a threshold first",
+            code="mask-values",
+        )
     _check_frame(seg.get("FrameOfReferenceUID"), path, scan)
     wanted = [n for n, name in names.items() if part is None or part in (str(n), name)]
     _only_one(wanted, part, [f"{n} ({name})" for n, name in names.items()], path, "segment")
@@ -155,7 +271,7 @@ def _from_seg(header: pydicom.Dataset, path: Path, scan: Scan, part: str | None)
     return place_on(np.asarray(volume.array) > 0, np.asarray(volume.affine, np.float64), scan, path)
 
 
-def _from_rtstruct(header: pydicom.Dataset, path: Path, scan: Scan, part: str | None) -> Mask:
+def _from_rtstruct(header: pydicom.Dataset, path: Path, scan: Scan, part: str | None) -> Instances:
     names = {int(roi.ROINumber): str(roi.get("ROIName", "")) for roi in header.get("StructureSetROISequence", [])}
     frames = {roi.get("ReferencedFrameOfReferenceUID") for roi in header.get("StructureSetROISequence", [])}
     for frame in frames:
@@ -172,7 +288,7 @@ def _from_rtstruct(header: pydicom.Dataset, path: Path, scan: Scan, part: str | 
                 continue
             points = np.array(contour.ContourData, np.float64).reshape(-1, 3)
             _draw(mask, transform_points(kji_from_lps, points), path)
-    return mask
+    return mask.astype(np.uint16)
 
 
 def _draw(mask: Mask, kji: np.ndarray, path: Path) -> None:

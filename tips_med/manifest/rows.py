@@ -21,6 +21,9 @@ State = Literal["present", "absent", "possible", "prior"]
 COLUMNS = ("scan", "phrase", "mask", "part", "label", "patient", "split")
 WEAK_COLUMNS = ("state", "series", "images", "size_mm", "count", "source")
 """Columns that rows of reports have besides: see ``Row``."""
+_NAMES = (*COLUMNS, *WEAK_COLUMNS)
+_DELIMITERS = (",", ";", "\t")
+_TABLES = (".csv", ".tsv")
 
 
 class ManifestError(TipsMedError):
@@ -38,8 +41,8 @@ class Row:
         phrase: A query, or a sentence of a report.
         mask: NIfTI (or NRRD, MHA), DICOM SEG or RTSTRUCT; None for a weak pair.
         part: Which part of the mask: see ``read_mask``; None for all of it.
-        label: Whether what the phrase names is in the scan. When left out: ``present`` with a mask; without one, what
-            the phrase says (a negated phrase says ``absent``), which ``resolved`` fills in.
+        label: Whether what the phrase names is in the scan. When left out, what the phrase says (a negated phrase says
+            ``absent``), which ``resolved`` fills in.
         patient: Never in two splits, and drawn as one for intervals; the scan's own path when left out.
         split: ``train``, ``val``, ``test`` or any other name.
         line: Line of the manifest, for messages; 0 when made in Python.
@@ -68,9 +71,14 @@ class Row:
     source: str | None = None
 
     @property
+    def scan_key(self) -> Path:
+        """The scan's absolute path without links: the same however the manifest writes it."""
+        return self.scan.resolve()
+
+    @property
     def patient_key(self) -> str:
         """The patient, or the scan that stands for one."""
-        return self.patient or str(self.scan)
+        return self.patient or str(self.scan_key)
 
     def resolved(self, negated: bool) -> Label:
         """The label, whether it was written or follows from the rest of the row.
@@ -80,27 +88,28 @@ class Row:
         """
         if self.label is not None:
             return self.label
-        return "present" if self.mask is not None or not negated else "absent"
+        return "absent" if negated else "present"
 
 
 def read_manifest(path: str | Path, split: str | None = None) -> list[Row]:
     """Reads all rows of a manifest, or those of one split.
 
     Args:
-        path: Path of a ``.csv`` or ``.jsonl`` file, UTF-8. Relative paths in it start at its folder.
+        path: Path of a ``.csv``, ``.tsv`` or ``.jsonl`` file, UTF-8. Columns are separated by commas, semicolons or
+            tabs, as in the header. Relative paths in it start at its folder.
         split: Split to read; None for all rows.
 
     Raises:
         ManifestError: It cannot be read, a row is wrong (the line is named), or no row is left.
     """
     path = Path(path)
-    if path.suffix.lower() not in (".csv", ".jsonl"):
-        raise ManifestError("is no manifest", path=path, expected="a .csv or .jsonl file", code="manifest-format")
+    if path.suffix.lower() not in (*_TABLES, ".jsonl"):
+        raise ManifestError("is no manifest", path=path, expected="a .csv, .tsv or .jsonl file", code="manifest-format")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ManifestError(f"cannot be read ({error})", path=path, code="manifest-unreadable") from error
-    raw = _csv(text, path) if path.suffix.lower() == ".csv" else _jsonl(text, path)
+    raw = _csv(text, path) if path.suffix.lower() in _TABLES else _jsonl(text, path)
     rows = [_row(values, line, path) for line, values in raw]
     kept = [row for row in rows if split is None or row.split == split]
     if not kept:
@@ -163,14 +172,28 @@ def _values(row: Row, folder: Path) -> dict[str, str]:
 
 def _csv(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
     # A cell in quotes may hold line breaks, as spreadsheets write them; only the reader knows where a row ends.
-    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True)
+    reader = csv.DictReader(io.StringIO(text, newline=""), restkey="", strict=True, delimiter=_delimiter(text))
     try:
+        names = {(name or "").strip() for name in reader.fieldnames or ()}
+        if names and not names & {"scan", "phrase"}:
+            raise ManifestError(
+                f"begins with {text.strip().splitlines()[0][:80]!r}, which is no header",
+                path=path,
+                expected=f"a first line that names the columns, scan,phrase at least, of {', '.join(COLUMNS)}",
+                code="no-header",
+            )
         for values in reader:
             if "" in values:
                 raise ManifestError(f"line {reader.line_num} has more cells than the header", path=path)
             yield reader.line_num, dict(values)
     except csv.Error as error:
         raise ManifestError(f"line {reader.line_num} is no CSV ({error})", path=path) from error
+
+
+def _delimiter(text: str) -> str:
+    """What separates the columns of the header: spreadsheets write semicolons where numbers have decimal commas."""
+    header = text.lstrip().partition("\n")[0]
+    return max(_DELIMITERS, key=lambda one: sum(name.strip('" \r') in _NAMES for name in header.split(one)))
 
 
 def _jsonl(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
@@ -189,11 +212,11 @@ def _jsonl(text: str, path: Path) -> Iterator[tuple[int, dict[str, object]]]:
 def _row(values: dict[str, object], line: int, path: Path) -> Row:
     cells: dict[str, str] = {}
     for name, value in values.items():
-        if name not in (*COLUMNS, *WEAK_COLUMNS):
+        if name not in _NAMES:
             raise ManifestError(
                 f"line {line} has a column {name!r}",
                 path=path,
-                expected=f"only {', '.join((*COLUMNS, *WEAK_COLUMNS))}",
+                expected=f"only {', '.join(_NAMES)}",
                 code="column",
             )
         if value is not None and not isinstance(value, str):

@@ -8,10 +8,13 @@ tensor(1.)
 
 from tips_med.metrics.base import CaseMetric, GroundingMetric, Interval
 from tips_med.metrics.detection import InstanceDetection, count_instances, find_components
+from tips_med.metrics.inputs import MetricInputError
 from tips_med.metrics.localization import ContrastToNoise, PointingGame, ThresholdIoU
 from tips_med.metrics.overlap import GlobalDice, HitRate, SurfaceDice, dice, surface_dice
 from tips_med.metrics.perturbations import ParaphraseStability, SwapTest
 from tips_med.metrics.presence import FalsePositiveVolume, PresenceDetection
+from tips_med.metrics.rexgroundingct import ReXGroundingCT
+from tips_med.metrics.value import MetricValue
 
 __all__ = [
     "CaseMetric",
@@ -22,9 +25,12 @@ __all__ = [
     "HitRate",
     "InstanceDetection",
     "Interval",
+    "MetricInputError",
+    "MetricValue",
     "ParaphraseStability",
     "PointingGame",
     "PresenceDetection",
+    "ReXGroundingCT",
     "SurfaceDice",
     "SwapTest",
     "ThresholdIoU",

@@ -60,6 +60,10 @@ class CaseMetric(Metric):
         """The number of added cases."""
         return len(dim_zero_cat(self.rows)) if len(self.rows) else 0
 
+    def counts(self) -> dict[str, int]:
+        """The number of cases behind values that are not of all cases, by name."""
+        return {}
+
     def extend(self, other: CaseMetric) -> None:
         """Takes over the cases of another metric of the same kind."""
         self.rows.extend(other.rows)

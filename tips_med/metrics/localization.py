@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from tips_med.metrics.base import CaseMetric, mean_of
-from tips_med.shapes import Mask, Voxels
+from tips_med.metrics.inputs import ArrayLike, as_heat, as_mask, split_cases
 
 
 class PointingGame(CaseMetric):
@@ -19,8 +21,12 @@ class PointingGame(CaseMetric):
 
     higher_is_better = True
 
-    def update(self, heat: Voxels, truth: Mask, *, patient: str | None = None) -> None:
-        """Adds a case: the map (NaN where nothing was seen) and the truth, [k j i] on one grid."""
+    def update(self, heat: ArrayLike, truth: ArrayLike, *, patient: str | Sequence[str | None] | None = None) -> None:
+        """Adds a case, or a batch: the map (NaN where nothing was seen) and the truth, [k j i] or [b c k j i]."""
+        for who, (own, true) in split_cases(patient, map=as_heat(heat), truth=as_mask(truth, "truth")):
+            self._add_case(own, true, who)
+
+    def _add_case(self, heat: np.ndarray, truth: np.ndarray, patient: str | None) -> None:
         known = np.isfinite(heat)
         if truth.any() and known.any():
             highest = known & (heat == heat[known].max())
@@ -39,8 +45,12 @@ class ContrastToNoise(CaseMetric):
 
     higher_is_better = True
 
-    def update(self, heat: Voxels, truth: Mask, *, patient: str | None = None) -> None:
-        """Adds a case: the map (NaN where nothing was seen) and the truth, [k j i] on one grid."""
+    def update(self, heat: ArrayLike, truth: ArrayLike, *, patient: str | Sequence[str | None] | None = None) -> None:
+        """Adds a case, or a batch: the map (NaN where nothing was seen) and the truth, [k j i] or [b c k j i]."""
+        for who, (own, true) in split_cases(patient, map=as_heat(heat), truth=as_mask(truth, "truth")):
+            self._add_case(own, true, who)
+
+    def _add_case(self, heat: np.ndarray, truth: np.ndarray, patient: str | None) -> None:
         known = np.isfinite(heat)
         inside, outside = heat[known & truth].astype(np.float64), heat[known & ~truth].astype(np.float64)
         if inside.size and outside.size and (noise := inside.var() + outside.var()) > 0:
@@ -66,8 +76,14 @@ class ThresholdIoU(CaseMetric):
         super().__init__()
         self.thresholds = thresholds
 
-    def update(self, heat: Voxels, truth: Mask, *, patient: str | None = None) -> None:
-        """Adds a case: the map (NaN where nothing was seen) and the truth, [k j i] on one grid."""
+    def update(self, heat: ArrayLike, truth: ArrayLike, *, patient: str | Sequence[str | None] | None = None) -> None:
+        """Adds a case, or a batch: the map (0 to 1, NaN where not seen) and the truth, [k j i] or [b c k j i]."""
+        for who, (own, true) in split_cases(
+            patient, map=as_heat(heat, probability=True), truth=as_mask(truth, "truth")
+        ):
+            self._add_case(own, true, who)
+
+    def _add_case(self, heat: np.ndarray, truth: np.ndarray, patient: str | None) -> None:
         if not truth.any():
             return
         row = []

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from tips_med.metrics.base import CaseMetric, mean_of
+from tips_med.metrics.inputs import ArrayLike, as_mask, split_cases
 from tips_med.metrics.overlap import dice
-from tips_med.shapes import Mask
 
 
 class SwapTest(CaseMetric):
@@ -31,11 +31,20 @@ class SwapTest(CaseMetric):
 
     higher_is_better = True
 
-    def update(self, mask: Mask, swapped: Mask, truth: Mask, *, patient: str | None = None) -> None:
-        """Adds a case: masks of the right and of the swapped words, and the truth, [k j i] on one grid."""
-        if truth.any():
-            right, wrong = dice(mask, truth), dice(swapped, truth)
-            self._add([float(right > wrong), right - wrong, float(swapped[truth].mean())], patient)
+    def update(
+        self,
+        mask: ArrayLike,
+        swapped: ArrayLike,
+        truth: ArrayLike,
+        *,
+        patient: str | Sequence[str | None] | None = None,
+    ) -> None:
+        """Adds a case, or a batch: masks of the right and of the swapped words, and the truth, on one grid."""
+        arrays = {"mask": as_mask(mask), "swapped": as_mask(swapped, "swapped mask"), "truth": as_mask(truth, "truth")}
+        for who, (own, other, true) in split_cases(patient, **arrays):
+            if true.any():
+                right, wrong = dice(own, true), dice(other, true)
+                self._add([float(right > wrong), right - wrong, float(other[true].mean())], who)
 
     def summarise(self, rows: Tensor) -> dict[str, Tensor]:
         """See CaseMetric."""
@@ -50,7 +59,7 @@ class ParaphraseStability(CaseMetric):
 
     higher_is_better = True
 
-    def update(self, masks: Sequence[Mask], probabilities: Sequence[float], *, patient: str | None = None) -> None:
+    def update(self, masks: Sequence[ArrayLike], probabilities: Sequence[float], *, patient: str | None = None) -> None:
         """Adds a case: for every wording its mask, [k j i] on one grid, and its probability of presence."""
         if len(masks) > 1:
             pairs = [dice(one, other) for one, other in combinations(masks, 2)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import (
@@ -11,7 +14,7 @@ from torchmetrics.functional.classification import (
 )
 
 from tips_med.metrics.base import CaseMetric, mean_of
-from tips_med.shapes import Mask
+from tips_med.metrics.inputs import ArrayLike, as_array, as_heat, as_mask, split_cases
 
 
 class PresenceDetection(CaseMetric):
@@ -30,9 +33,28 @@ class PresenceDetection(CaseMetric):
         super().__init__()
         self.specificity, self.bins = specificity, bins
 
-    def update(self, probability: float, present: bool, *, patient: str | None = None) -> None:
-        """Adds a case: the probability in the answer, and whether the finding is there."""
-        self._add([probability, float(present)], patient)
+    def update(
+        self,
+        probability: float | Sequence[float] | ArrayLike,
+        present: bool | Sequence[bool] | ArrayLike,
+        *,
+        patient: str | Sequence[str | None] | None = None,
+    ) -> None:
+        """Adds a case, or a batch of them.
+
+        Args:
+            probability: Probability in the answer, 0 to 1, or a vector of them.
+            present: Whether the finding is there, or a vector.
+            patient: Patient, or one for each case.
+
+        Raises:
+            MetricInputError: Numbers differ, or there are logits among the probabilities.
+        """
+        chances = as_heat(np.atleast_1d(as_array(probability)), "probability", probability=True)
+        there = as_mask(np.atleast_1d(as_array(present)), "label")
+        columns = {"probability": chances[:, None, None, None], "label": there[:, None, None, None]}
+        for who, (chance, label) in split_cases(patient, **columns):
+            self._add([float(chance.item()), float(label.item())], who)
 
     def summarise(self, rows: Tensor) -> dict[str, Tensor]:
         """See CaseMetric."""
@@ -53,11 +75,14 @@ class FalsePositiveVolume(CaseMetric):
 
     higher_is_better = False
 
-    def update(self, mask: Mask, truth: Mask, voxel_ml: float, *, patient: str | None = None) -> None:
-        """Adds a case: both masks [k j i] on one grid, and the volume of a voxel."""
-        if not truth.any():
-            volume = int(mask.sum()) * voxel_ml
-            self._add([volume, float(volume == 0)], patient)
+    def update(
+        self, mask: ArrayLike, truth: ArrayLike, voxel_ml: float, *, patient: str | Sequence[str | None] | None = None
+    ) -> None:
+        """Adds a case, or a batch: both masks [k j i] or [b c k j i] on one grid, and the volume of a voxel in ml."""
+        for who, (own, true) in split_cases(patient, mask=as_mask(mask), truth=as_mask(truth, "truth")):
+            if not true.any():
+                volume = int(own.sum()) * voxel_ml
+                self._add([volume, float(volume == 0)], who)
 
     def summarise(self, rows: Tensor) -> dict[str, Tensor]:
         """See CaseMetric."""

@@ -122,6 +122,7 @@ class Header:
     """One DICOM file.
 
     ``patient_key`` distinguishes patients without naming them: a hash of Patient ID and its issuer, empty without one.
+    ``identity_removed`` is Patient Identity Removed (0012,0062): such a Patient ID may be a placeholder.
     """
 
     path: Path
@@ -135,6 +136,7 @@ class Header:
     series_number: str
     frames: tuple[Frame, ...]
     problems: tuple[str, ...] = ()
+    identity_removed: bool = False
 
 
 def read_header(path: Path) -> Header | None:
@@ -208,6 +210,7 @@ def _header(path: Path, dataset: Dataset, syntax: str, stream: io.BufferedIOBase
         series_number=values.text("SeriesNumber"),
         frames=frames,
         problems=header_problems,
+        identity_removed=values.text("PatientIdentityRemoved").upper() == "YES",
     )
 
 

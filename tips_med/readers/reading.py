@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from tips_med.errors import ReadError
@@ -52,3 +53,36 @@ def read_scan(
         return read_image(path, kind, phase=phase)
     with dicom_files(path) as files:
         return read_catalog(scan_files(files), series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
+
+
+@dataclass(frozen=True)
+class PatientTrace:
+    """What tells whether two scans are of one patient, without naming the patient. Never to be stored.
+
+    Attributes:
+        key: Hash of Patient ID (0010,0020) and its issuer; empty for other formats, and where there is none.
+        identity_removed: Whether the files say that the patient's identity was removed (0012,0062): the Patient ID may
+            then be the same for all patients.
+    """
+
+    key: str = ""
+    identity_removed: bool = False
+
+
+def read_scan_of_patient(path: str | Path) -> tuple[Scan, PatientTrace]:
+    """``read_scan``, and whose scan it is; the headers are parsed once.
+
+    Args:
+        path: See ``read_scan``.
+
+    Raises:
+        ReadError: See ``read_scan``.
+    """
+    path = Path(path)
+    if path.suffix and image_format(path) is not None and path.is_file():
+        return read_scan(path), PatientTrace()
+    with dicom_files(path) as files:
+        catalog = scan_files(files)
+        scan = read_catalog(catalog, series=None, phase=None, fill_gaps=False, untilt=False)
+    own = next(one for one in catalog.series if one.uid == scan.provenance.series_uid and one.is_image)
+    return scan, PatientTrace(own.head.patient_key, any(header.identity_removed for header in own.headers))

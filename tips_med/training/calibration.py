@@ -30,7 +30,7 @@ from tips_med.grounding.ground import (
 )
 from tips_med.manifest import Row, read_mask
 from tips_med.model import GroundingModel
-from tips_med.query import Side
+from tips_med.query import Query, Side
 from tips_med.readers import read_scan
 from tips_med.resampling import resample
 from tips_med.scan import Scan
@@ -180,13 +180,15 @@ def observe_manifest(
         by_scan[row.scan].append(row)
     lexicon = model.lexicon
     for done, (path, own) in enumerate(by_scan.items(), start=1):
-        study = encode(read_scan(path), model)
+        asked: list[tuple[Row, Query]] = []
         for row in own:
             try:
-                query = parse_query(lexicon.parse(row.phrase), model)
+                asked.append((row, parse_query(lexicon.parse(row.phrase), model)))
             except QueryError as error:
                 log.warning("line %d left out: %s", row.line, error)
-                continue
+        study = encode(read_scan(path), model) if asked else None
+        for row, query in asked:
+            assert study is not None
             label = row.resolved(query.negated)
             found = assess(study, query, model)
             unseen = found.thorax is not None and not found.regions["searched"].coverage.whole
