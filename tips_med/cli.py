@@ -24,6 +24,9 @@ from tips_med.errors import ConfigError, TipsMedError
 FIXABLE = 2
 """Exit code for an error that the user can fix."""
 
+UNUSABLE = 1
+"""Exit code of ``doctor`` for an installation that cannot be used."""
+
 PARTLY = 3
 """Exit code when some of the queries got no answer."""
 
@@ -54,6 +57,7 @@ _COMMANDS = {
     "paint": "paint scans with findings, and write them with a manifest of questions",
     "export": "write a model for MONAI or the Hugging Face hub",
     "calibrate": "fit the thresholds for present, absent and unsure",
+    "doctor": "say what is installed, whether it works, and what to do about it",
 }
 
 
@@ -112,7 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 on success, 2 for an error that the user can fix, 3 when some of the queries got no answer.
+        0 on success, 1 from ``doctor`` for an installation that cannot be used, 2 for an error that the user can fix, 3
+        when some of the queries got no answer.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in _COMMANDS), None)
@@ -149,6 +154,8 @@ def _run(command: str, arguments: dict[str, Any], errors: Console) -> int:
         errors.print(
             f"tips-med: not answered: {one.error}", style="bold", markup=False, highlight=False, soft_wrap=True
         )
+    if not getattr(result, "usable", True):
+        return UNUSABLE
     return PARTLY if declined else 0
 
 
@@ -189,6 +196,15 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
             sys.stdout.write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
         else:
             console.print(inspection_table(result))
+    elif command == "doctor":
+        import json
+
+        from tips_med.doctor.table import doctor_table
+
+        if arguments.get("json"):
+            sys.stdout.write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        else:
+            console.print(doctor_table(result))
     else:
         console.print(str(result), markup=False, highlight=False)
 

@@ -1,0 +1,16 @@
+"""What each extra of ``pip install 'tips-med[...]'`` brings: for users, for errors and for ``tips-med doctor``."""
+
+from __future__ import annotations
+
+EXTRAS = {
+    "figures": "pictures of the answers, which `tips-med ground` writes",
+    "codecs": "compressed DICOM: JPEG, JPEG-LS, JPEG 2000, HTJ2K",
+    "pacs": "DICOMweb, DIMSE, the node, de-identification",
+    "nearest": "the nearest known findings for an unknown one, by meaning",
+    "hub": "models on the Hugging Face hub",
+    "monai": "running and training MONAI bundles, Ignite engines",
+    "torchio": "TorchIO's subjects",
+    "train": "TensorBoard beside the CSV log of training",
+    "tips": "Google DeepMind's TIPS towers, and their fine-tuning by LoRA",
+}
+"""Extras for users, by name; those for developers (docs, test, release, dev) are in the documentation alone."""
