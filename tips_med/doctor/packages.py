@@ -170,4 +170,4 @@ def _requires_python() -> str:
         about = metadata.metadata(DISTRIBUTION)
     except metadata.PackageNotFoundError:
         return ""
-    return about["Requires-Python"] if "Requires-Python" in about else ""
+    return str(about.json.get("requires_python", ""))
