@@ -21,6 +21,7 @@ from rich.console import Console
 import tips_med
 from tips_med.configs import config_path
 from tips_med.errors import ConfigError, MissingExtraError, TipsMedError
+from tips_med.extras import extra_of
 
 FIXABLE = 2
 """Exit code for an error that the user can fix."""
@@ -68,6 +69,10 @@ def pipeline(name: str) -> Any:
     """A pipeline's function: from the installed package, or from beside it in a source checkout.
 
     Another top-level package that happens to be called ``pipelines`` is never imported.
+
+    Raises:
+        MissingExtraError: It needs a package that is not installed.
+        ConfigError: The pipelines are not installed.
     """
     name = name.replace("-", "_")
     package = "tips_med.pipelines"
@@ -81,7 +86,13 @@ def pipeline(name: str) -> Any:
                 remedy="reinstall tips_med",
                 code="installation",
             )
-    return getattr(import_module(f"{package}.{name}"), name)
+    try:
+        return getattr(import_module(f"{package}.{name}"), name)
+    except ModuleNotFoundError as error:
+        extra = extra_of(error.name)
+        if extra is None:
+            raise
+        raise MissingExtraError(f"commands like {name}", str(error.name), extra) from error
 
 
 def build_parser(command: str | None = None, *, every: bool = False) -> ArgumentParser:

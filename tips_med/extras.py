@@ -14,3 +14,29 @@ EXTRAS = {
     "tips": "Google DeepMind's TIPS towers, and their fine-tuning by LoRA",
 }
 """Extras for users, by name; those for developers (docs, test, release, dev) are in the documentation alone."""
+
+_EXTRA_OF_MODULE = {
+    "dicomanonymizer": "pacs",
+    "dicomweb_client": "pacs",
+    "huggingface_hub": "hub",
+    "ignite": "monai",
+    "fire": "monai",
+    "matplotlib": "figures",
+    "peft": "tips",
+    "prometheus_client": "pacs",
+    "pynetdicom": "pacs",
+    "sentencepiece": "tips",
+    "tensorboard": "train",
+    "torchio": "torchio",
+    "transformers": "tips",
+}
+"""Extra by the name that a package is imported by."""
+
+
+def extra_of(module: str | None) -> str | None:
+    """The extra that brings a module; None if none does.
+
+    Args:
+        module: Full name, as a ``ModuleNotFoundError`` has it.
+    """
+    return _EXTRA_OF_MODULE.get((module or "").partition(".")[0])

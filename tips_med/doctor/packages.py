@@ -122,17 +122,12 @@ def _extra(name: str, needs: Sequence[Requirement], version_of: VersionOf) -> Ch
         return Check("extras", name, "hint", f"{EXTRAS[name]}: not known to the installation", "install it again", data)
     if unfit:
         return Check("extras", name, "hint", f"{EXTRAS[name]}: {', '.join(unfit)}", f"run: {install}", data)
-    if missing:
-        some = f", of which {', '.join(missing)} is missing" if len(missing) < len(needs) else ""
-        wanted = name == "figures" or bool(some)
-        return Check(
-            "extras",
-            name,
-            "hint" if wanted else "missing",
-            f"{EXTRAS[name]}: not installed{some}",
-            f"run: {install}" if wanted else f"to have it, run: {install}",
-            data,
-        )
+    if missing:  # some of them may have come with other packages
+        lacks = f" (lacks {', '.join(missing)})" if len(missing) < len(needs) else ""
+        found = f"{EXTRAS[name]}: not installed{lacks}"
+        if name == "figures":
+            return Check("extras", name, "hint", found, f"run: {install}", data)
+        return Check("extras", name, "missing", found, f"to have it, run: {install}", data)
     listed = ", ".join(f"{package} {version}" for package, version in versions.items())
     return Check("extras", name, "ok", f"{EXTRAS[name]}: {listed}", data=data)
 

@@ -87,7 +87,7 @@ def threading(all_s: float, single_s: float, threads: int) -> Check:
         threads: Number of threads.
     """
     gain = single_s / all_s
-    found = f"{threads} threads are {gain:.1f} times as quick as one"
+    found = f"{threads} threads have {gain:.1f} times the speed of one"
     data = {"threads": threads, "gain": round(gain, 2)}
     if gain * CLEARLY < 1:
         advice = "the cores are busy with other work: wait for it, or set OMP_NUM_THREADS=1"
