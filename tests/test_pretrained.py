@@ -98,7 +98,7 @@ def edit_threshold(file):
 
 def add_word(file):
     content = yaml.safe_load(file.read_text("utf-8"))
-    content["terms"]["finding"]["mass"]["forms"].append("zorp")
+    content["terms"]["finding"]["mass"]["forms"].insert(0, "zorp")
     file.write_text(yaml.safe_dump(content), "utf-8")
 
 

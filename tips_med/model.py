@@ -268,9 +268,9 @@ def read_lexicon(path: Path, card: ModelCard, vocabulary: tuple[str, ...]) -> Le
     """The lexicon that lies beside weights, if it is theirs.
 
     Args:
-        path: ``lexicon.yaml``.
-        card: Of the model; the lexicon has to know its terms.
-        vocabulary: Of the word network, which has to know the lexicon's words.
+        path: Path of ``lexicon.yaml``.
+        card: Card of the model, whose terms the lexicon has to know.
+        vocabulary: Vocabulary of the text tower, which has to hold the usual words of the model's terms.
 
     Raises:
         WeightsError: ``missing-weights`` when it is missing; ``other-model`` when it is another model's.
@@ -287,7 +287,9 @@ def read_lexicon(path: Path, card: ModelCard, vocabulary: tuple[str, ...]) -> Le
     lexicon = Lexicon.load(path)
     terms = {term.id for term in lexicon.terms}
     lacking = [term for term in (*card.findings, *card.structures) if term not in terms]
-    unknown = sorted(set(lexicon.vocabulary) - set(vocabulary))
+    # A later lexicon knows more words; those that this model's terms are asked in have to be its own.
+    asked = (lexicon.term(term).forms[0].words for term in (*card.findings, *card.structures) if term in terms)
+    unknown = sorted({word for words in asked for word in words} - set(vocabulary))
     if lacking or unknown:
         found = f"does not know {lacking[0]!r}" if lacking else f"has the word {unknown[0]!r}, which the model has not"
         raise WeightsError(

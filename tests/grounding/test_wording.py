@@ -142,10 +142,10 @@ def unsure(*reasons: Reason, probability: float | None = 0.5, seen: float = 1.0)
             "calcified mass in the right hilum",
             PRESENT,
             [],
-            "Calcified mass in the right hilum: present (probability 0.91), not outlined. Hilum and calcified was not "
+            "Calcified mass in the right lung: present (probability 0.91), not outlined. Hilum and calcified were not "
             "checked.",
         ),
-        ("mass in the right hilum", ABSENT, [], "Mass in the right hilum: not found (probability 0.04)."),
+        ("mass in the right hilum", ABSENT, [], "Mass in the right lung: not found (probability 0.04)."),
         (
             "likely spiculated mass",
             PRESENT,

@@ -145,7 +145,7 @@ def assert_learned_the_same(one: Path, other: Path, start: dict[str, torch.Tenso
     for name, value in weights(one).items():
         # The softmax does not see the biases of keys: their gradient is rounding, which Adam makes into steps.
         if not name.endswith(("qkv.bias", "in_proj_bias")):
-            torch.testing.assert_close(weights(other)[name], value, rtol=1e-4, atol=1e-5, msg=name)
+            torch.testing.assert_close(weights(other)[name], value, rtol=1e-4, atol=1e-4, msg=name)
         moved = max(moved, float((value - start[name]).abs().max()))
     assert moved > 1e-3  # and something was learned
 

@@ -89,7 +89,7 @@ def _unanswered(query: Query, decision: Decision) -> list[str]:
     unchecked = [place.name for place in query.locations if place.id not in THIRDS and place.kind == "location"]
     unchecked += [attribute.name for attribute in query.attributes if attribute.id not in CHECKED]
     if unchecked and decision.state != "absent":
-        parts.append(f"{_capital(_list(unchecked))} was not checked.")
+        parts.append(f"{_capital(_list(unchecked))} {'were' if len(unchecked) > 1 else 'was'} not checked.")
     if query.unchecked:
         parts.append(f"{_capital(_list([repr(part) for part in query.unchecked]))} was not checked.")
     if query.hedged:
@@ -119,7 +119,8 @@ def subject_of(query: Query) -> str:
         return f"{side} {name}" if side in ("left", "right") else name
     attributes = [span.text.lower() for span in query.spans if span.role == "attribute"]
     name = " ".join([*attributes, query.finding.name])
-    inside = [place.name for place in query.locations if place.kind == "location"]
+    # A place that was not searched alone must not be named as if it had been.
+    inside = [place.name for place in query.locations if place.id in THIRDS]
     if inside:
         where = f"in the {' '.join([*([side] if side else []), _list(inside)])}"
     elif structure and side == "both":
