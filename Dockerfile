@@ -1,7 +1,7 @@
 # tips_med in a container, on the processor. Research use only, not a medical device.
 #   docker build --tag tips-med .
-#   docker run --rm --network none --volume "$PWD/chest_ct:/scan:ro" --volume answers:/var/lib/tips-med \
-#     tips-med ground /scan "nodule" --out answers
+#   docker run --rm --network none --user "$(id -u):$(id -g)" --volume "$PWD:/data" \
+#     tips-med ground /data/chest_ct "nodule" --out /data/answers
 # The network is used while it is built, and never while it runs.
 
 FROM python:3.12-slim-bookworm AS wheel
@@ -15,7 +15,7 @@ COPY radiology_configs radiology_configs
 RUN python -m build --wheel --no-isolation --outdir /wheels
 
 FROM python:3.12-slim-bookworm AS packages
-# A torch for the processor alone; of a registry that has no other, or with CUDA, it is 3 GB larger.
+# A torch for the processor alone: with CUDA the image would be 4 GB larger.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 ARG EXTRAS=codecs,figures,pacs
 WORKDIR /source

@@ -74,9 +74,9 @@ def new_root(place: Path, hidden: Path) -> Path:
     return root
 
 
-def run(stage: Stage, command: list[str], *, as_root: bool = False) -> tuple[int, str]:
-    """Runs a command in a stage, as its user; gives the exit code and the end of what it wrote."""
-    uid, _, gid = ("0:0" if as_root else stage.user).partition(":")
+def run(stage: Stage, command: list[str], user: str | None = None) -> tuple[int, str]:
+    """Runs a command in a stage, as its user or as another; gives the exit code and the end of what it wrote."""
+    uid, _, gid = (user or stage.user).partition(":")
     inside = {"PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin", "PYTHONPATH": PACKAGES, "HOME": "/tmp"}
     environment = inside | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_CONFIG_FILE": "/dev/null"} | stage.environment
 
@@ -174,6 +174,7 @@ def main(arguments: list[str]) -> int:
         "health": run(stage, stage.health),
         "version": run(stage, [*stage.entry, "--version"]),
         "user": run(stage, ["id", "-u"]),
+        "other_user": run(stage, [*stage.entry, "ground", "--help"], "54321:54321"),  # of docker run --user
         "writes_program": run(stage, ["touch", "/opt/tips-med/bin/tips-med"])[0],
         "writes_folder": run(stage, ["touch", "answers"])[0],
         "where": run(stage, ["python", "-c", "import tips_med; print(tips_med.__file__)"]),

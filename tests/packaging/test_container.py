@@ -92,6 +92,7 @@ def test_the_steps_of_the_dockerfile_run(tmp_path: Path) -> None:
     assert "Usable." in said
     assert looked["version"][1].startswith("tips-med ")
     assert looked["user"] == [0, "10001\n"]
+    assert looked["other_user"][0] == 0, looked["other_user"][1]
     assert looked["writes_program"] != 0
     assert looked["writes_folder"] == 0
 
