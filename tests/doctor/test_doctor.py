@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -115,6 +118,19 @@ def test_a_check_that_breaks_does_not_stop_the_others(monkeypatch: pytest.Monkey
     (fault,) = (check for check in found.checks if check.name == "tips_med")
     assert "RuntimeError: of place" in fault.found
     assert {check.topic for check in found.checks} >= {"versions", "device", "extras", "files"}
+
+
+def test_a_package_that_cannot_be_imported_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "torch").mkdir()
+    broken = "raise ImportError('/home/jane/env/libtorch_cpu.so: cannot open shared object file')"
+    (tmp_path / "torch" / "__init__.py").write_text(broken)
+    command = [sys.executable, "-m", "tips_med.cli", "doctor", "--json"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(SHIPPED.parents[2])])}
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == 1
+    faults = [check for check in json.loads(ran.stdout)["checks"] if check["state"] == "fault"]
+    assert [check["found"] for check in faults] == ["ImportError: libtorch_cpu.so: cannot open shared object file"]
+    assert "install the package that the error names again" in faults[0]["advice"]
 
 
 @pytest.mark.parametrize(("state", "code"), [("ok", 0), ("hint", 0), ("missing", 0), ("fault", 1)])

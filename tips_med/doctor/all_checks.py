@@ -22,20 +22,20 @@ def examine(
     """
     checks: list[Check] = []
     with steps("looking at packages"):
-        for topic, name, look in (
-            ("versions", "tips_med", packages.own_version),
-            ("versions", "Python", packages.python_version),
-            ("versions", "packages", packages.packages),
-            ("versions", "imports", packages.imports),
-            ("device", "system", machine.system),
-            ("device", "processor", machine.processor),
-            ("device", "memory", machine.memory),
-            ("device", "GPU", machine.graphics),
-            ("extras", "extras", packages.extras),
-        ):
-            checks += _looked(topic, name, look)
-    with steps("loading the model"):
-        checks += _looked("model", "weights", lambda: _model(model, device, probe_speed))
+        checks += _looked("versions", "tips_med", packages.own_version)
+        checks += _looked("versions", "Python", packages.python_version)
+        checks += _looked("versions", "packages", packages.packages)
+        broken = _looked("versions", "imports", packages.imports)
+        checks += broken
+        checks += _looked("device", "system", machine.system)
+        checks += _looked("device", "memory", machine.memory)
+        if not broken:  # these need torch, and would only tell the same again
+            checks += _looked("device", "processor", machine.processor)
+            checks += _looked("device", "GPU", machine.graphics)
+        checks += _looked("extras", "extras", packages.extras)
+    if not broken:
+        with steps("loading the model"):
+            checks += _looked("model", "weights", lambda: _model(model, device, probe_speed))
     checks += _looked("files", "temporary folder", places.temporary)
     checks += _looked("files", "cache", places.cache)
     return Examination(tuple(checks))

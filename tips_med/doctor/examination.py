@@ -59,18 +59,28 @@ class Examination:
 
 
 def in_words(error: BaseException, secrets: Sequence[str] | None = None) -> str:
-    """An error of any library in one line, without a path, the machine's name or the user's.
+    """An error of any library in one line, as ``without_names`` leaves it.
 
     Args:
         error: The error.
         secrets: What must not be said; home, user and machine if left out.
     """
-    text = " ".join(str(getattr(error, "found", error)).split())
-    text = _PATH.sub(r"\1", text)
+    text = without_names(str(getattr(error, "found", error)), secrets)
+    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+
+
+def without_names(text: str, secrets: Sequence[str] | None = None) -> str:
+    """A text in one line, without folders, the machine's name and the user's.
+
+    Args:
+        text: The text.
+        secrets: What must not be said; home, user and machine if left out.
+    """
+    text = _PATH.sub(r"\1", " ".join(text.split()))
     for secret in sorted(_own_names() if secrets is None else secrets, key=len, reverse=True):
         if len(secret) >= _SHORTEST_NAME:
             text = text.replace(secret, "...")
-    return f"{type(error).__name__}: {text[:200]}" if text else type(error).__name__
+    return text
 
 
 def _own_names() -> list[str]:

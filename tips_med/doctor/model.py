@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tips_med.doctor.examination import Check, in_words
+from tips_med.doctor.examination import Check, in_words, without_names
 from tips_med.errors import TipsMedError
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def weights(name: str | None, device: str = "auto") -> tuple[Check, GroundingMod
     try:
         model = open_model(name, device)
     except TipsMedError as error:
-        advice = REINSTALL if name is None else error.remedy or "give another model"
+        advice = REINSTALL if name is None else without_names(error.remedy or "give another model")
         return Check("model", "weights", "fault", f"{shown}: {in_words(error)}", advice, _hash_of(name)), None
     data = {"file": model.file.name if model.file else shown, "sha256": model.sha256, "model": model.card.name}
     found = f"{data['file']}, {model.card.name}, SHA-256 {model.sha256}"

@@ -87,14 +87,14 @@ def packages(requires: Sequence[str] | None = None, version_of: VersionOf = meta
 
 def imports(names: Sequence[str] = _PARTS) -> list[Check]:
     """Whether the modules that an answer goes through can be imported; only what fails is told."""
-    checks: list[Check] = []
+    broken: dict[str, list[str]] = {}
     for name in names:
         try:
             import_module(f"tips_med.{name}")
         except Exception as error:  # a broken binary package raises anything
-            advice = "install the package that the error names again, or all of them into a new environment"
-            checks.append(Check("versions", f"import of {name}", "fault", in_words(error), advice))
-    return checks
+            broken.setdefault(in_words(error), []).append(name)
+    advice = "install the package that the error names again, or all of them into a new environment"
+    return [Check("versions", f"import of {', '.join(parts)}", "fault", said, advice) for said, parts in broken.items()]
 
 
 def extras(requires: Sequence[str] | None = None, version_of: VersionOf = metadata.version) -> list[Check]:
