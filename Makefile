@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint docs figures mutants clean
+.PHONY: demo test lint docs dist sbom figures mutants clean
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tips_med needs Python 3.11 or newer")'
@@ -41,6 +41,12 @@ lint: $(VENV)/.tests
 docs: $(VENV)/.docs  ## the site, in out/site; a warning is an error
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --doctree-dir out/doctrees docs out/site
 	@echo "open out/site/index.html"
+
+dist: $(VENV)/.tests  ## sdist and wheel, in dist: docs/releasing.md
+	$(BIN)/python -m build --no-isolation
+
+sbom: $(VENV)/.tests  ## what .venv is made of, with licences, in out/sbom.cdx.json
+	$(BIN)/python .ci/sbom.py $(BIN)/python out/sbom.cdx.json
 
 figures: $(STAMP)  ## the pictures of the documentation
 	$(BIN)/python -m benchmarks.figures

@@ -8,10 +8,11 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from docstring_parser import parse as parse_docstring
 from jsonargparse import ArgumentParser
@@ -19,10 +20,14 @@ from rich.console import Console
 
 import tips_med
 from tips_med.configs import config_path
-from tips_med.errors import ConfigError, TipsMedError
+from tips_med.errors import ConfigError, MissingExtraError, TipsMedError
+from tips_med.extras import extra_of
 
 FIXABLE = 2
 """Exit code for an error that the user can fix."""
+
+UNUSABLE = 1
+"""Exit code of ``doctor`` for an installation that cannot be used."""
 
 PARTLY = 3
 """Exit code when some of the queries got no answer."""
@@ -34,6 +39,7 @@ _POSITIONAL = {
     "deidentify": ("scan",),
     "check-manifest": ("path",),
     "embed": ("path",),
+    "completion": ("shell",),
 }
 _COMMANDS = {
     "ground": "where is it? query a scan, or an encoded study",
@@ -55,6 +61,8 @@ _COMMANDS = {
     "paint": "paint scans with findings, and write them with a manifest of questions",
     "export": "write a model for MONAI or the Hugging Face hub",
     "calibrate": "fit the thresholds for present, absent and unsure",
+    "completion": "print a script that completes commands and options in bash, zsh or fish",
+    "doctor": "say what is installed, whether it works, and what to do about it",
 }
 
 
@@ -62,6 +70,10 @@ def pipeline(name: str) -> Any:
     """A pipeline's function: from the installed package, or from beside it in a source checkout.
 
     Another top-level package that happens to be called ``pipelines`` is never imported.
+
+    Raises:
+        MissingExtraError: It needs a package that is not installed.
+        ConfigError: The pipelines are not installed.
     """
     name = name.replace("-", "_")
     package = "tips_med.pipelines"
@@ -75,11 +87,22 @@ def pipeline(name: str) -> Any:
                 remedy="reinstall tips_med",
                 code="installation",
             )
-    return getattr(import_module(f"{package}.{name}"), name)
+    try:
+        return getattr(import_module(f"{package}.{name}"), name)
+    except ModuleNotFoundError as error:
+        extra = extra_of(error.name)
+        if extra is None:
+            raise
+        raise MissingExtraError(f"commands like {name}", str(error.name), extra) from error
 
 
-def build_parser(command: str | None = None) -> ArgumentParser:
-    """The parser; only the named command's own arguments are imported, so that the rest stays quick."""
+def build_parser(command: str | None = None, *, every: bool = False) -> ArgumentParser:
+    """The parser; only the named command's own arguments are imported, so that the rest stays quick.
+
+    Args:
+        command: Command whose arguments are added.
+        every: Add the arguments of every command that can be imported, and what of them are files.
+    """
     parser = ArgumentParser(prog="tips-med", description="Where is it? Research use only, not a medical device.")
     parser.add_argument("--version", action="version", version=f"tips-med {tips_med.__version__}")
     commands = parser.add_subcommands(required=True, metavar="COMMAND")
@@ -87,6 +110,10 @@ def build_parser(command: str | None = None) -> ArgumentParser:
         sub = ArgumentParser(description=about[0].upper() + about[1:] + ".")
         if name == command:
             _add_arguments(sub, name)
+        elif every:
+            with suppress(MissingExtraError):  # a command that cannot run here is completed without its options
+                _add_arguments(sub, name)
+            _complete_files(sub)
         commands.add_subcommand(name, sub, help=about)
     return parser
 
@@ -102,6 +129,8 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
         parser.add_argument("query", type=str, nargs="+", help="finding or structure to search, in words")
     if "path" in positional:
         parser.add_argument("path", type=str, help="a file or folder")
+    if "shell" in positional:
+        parser.add_argument("shell", type=Literal["bash", "zsh", "fish"], help="shell to complete in")
     flags = [p.name for p in signatures.signature(function).parameters.values() if p.default is False]
     parser.add_function_arguments(function, as_group=False, skip={*positional, *flags, "steps"})
     about = {p.arg_name: p.description for p in parse_docstring(function.__doc__ or "").params}
@@ -109,11 +138,21 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
         parser.add_argument("--" + flag.replace("_", "-"), action="store_true", help=about.get(flag))
 
 
+def _complete_files(parser: ArgumentParser) -> None:
+    """Marks what is a file or a folder, and may be something else, too: the parser knows only that it is text."""
+    from shtab import FILE
+
+    for action in parser._actions:
+        if action.dest in ("scan", "path", "model", "source"):
+            action.complete = FILE  # type: ignore[attr-defined] (what shtab looks for)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
-        0 on success, 2 for an error that the user can fix, 3 when some of the queries got no answer.
+        0 on success, 1 from ``doctor`` for an installation that cannot be used, 2 for an error that the user can fix, 3
+        when some of the queries got no answer.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in _COMMANDS), None)
@@ -150,6 +189,8 @@ def _run(command: str, arguments: dict[str, Any], errors: Console) -> int:
         errors.print(
             f"tips-med: not answered: {one.error}", style="bold", markup=False, highlight=False, soft_wrap=True
         )
+    if not getattr(result, "usable", True):
+        return UNUSABLE
     return PARTLY if declined else 0
 
 
@@ -190,6 +231,17 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
             sys.stdout.write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
         else:
             console.print(inspection_table(result))
+    elif command == "completion":
+        sys.stdout.write(f"{result}\n")
+    elif command == "doctor":
+        import json
+
+        from tips_med.doctor.table import doctor_table
+
+        if arguments.get("json"):
+            sys.stdout.write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
+        else:
+            console.print(doctor_table(result))
     else:
         console.print(str(result), markup=False, highlight=False)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,7 @@ def _encoded() -> list[tuple[Any, Any]]:
 @pytest.fixture
 def encoded_once(monkeypatch: pytest.MonkeyPatch, _encoded: list[tuple[Any, Any]]) -> None:
     """The same patient is encoded by the shipped model once for all snippets, which takes most of their time."""
-    import sys
-
-    module = sys.modules["tips_med.grounding.ground"]
+    module = import_module("tips_med.grounding.ground")  # the package has a function of the same name
     real = module.encode_slabs
 
     def remembered(scan: Any, slabs: Any, model: Any, progress: Any = None) -> Any:

@@ -1,0 +1,42 @@
+"""What each extra of ``pip install 'tips-med[...]'`` brings: for users, for errors and for ``tips-med doctor``."""
+
+from __future__ import annotations
+
+EXTRAS = {
+    "figures": "pictures of the answers, which `tips-med ground` writes",
+    "codecs": "compressed DICOM: JPEG, JPEG-LS, JPEG 2000, HTJ2K",
+    "pacs": "DICOMweb, DIMSE, the node, de-identification",
+    "nearest": "the nearest known findings for an unknown one, by meaning",
+    "hub": "models on the Hugging Face hub",
+    "monai": "running and training MONAI bundles, Ignite engines",
+    "torchio": "TorchIO's subjects",
+    "train": "TensorBoard beside the CSV log of training",
+    "tips": "Google DeepMind's TIPS towers, and their fine-tuning by LoRA",
+}
+"""Extras for users, by name; those for developers (docs, test, release, dev) are in the documentation alone."""
+
+_EXTRA_OF_MODULE = {
+    "dicomanonymizer": "pacs",
+    "dicomweb_client": "pacs",
+    "huggingface_hub": "hub",
+    "ignite": "monai",
+    "fire": "monai",
+    "matplotlib": "figures",
+    "peft": "tips",
+    "prometheus_client": "pacs",
+    "pynetdicom": "pacs",
+    "sentencepiece": "tips",
+    "tensorboard": "train",
+    "torchio": "torchio",
+    "transformers": "tips",
+}
+"""Extra by the name that a package is imported by."""
+
+
+def extra_of(module: str | None) -> str | None:
+    """The extra that brings a module; None if none does.
+
+    Args:
+        module: Full name, as a ``ModuleNotFoundError`` has it.
+    """
+    return _EXTRA_OF_MODULE.get((module or "").partition(".")[0])
