@@ -15,13 +15,14 @@ COPY radiology_configs radiology_configs
 RUN python -m build --wheel --no-isolation --outdir /wheels
 
 FROM python:3.12-slim-bookworm AS packages
-# A torch for the processor alone: with CUDA the image would be 4 GB larger.
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# With CUDA the image is 4 GB larger: give --build-arg TORCH_INDEX, the address of PyTorch's builds for the processor alone.
+ARG TORCH_INDEX=
 ARG EXTRAS=codecs,figures,pacs
 WORKDIR /source
 RUN python -m venv /opt/tips-med
 COPY constraints.txt ./
-RUN /opt/tips-med/bin/pip install --no-cache-dir --no-deps --constraint constraints.txt --index-url "${TORCH_INDEX}" torch
+RUN /opt/tips-med/bin/pip install --no-cache-dir --no-deps --constraint constraints.txt \
+      ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} torch
 COPY --from=wheel /wheels /wheels
 RUN for wheel in /wheels/*.whl; do \
       /opt/tips-med/bin/pip install --no-cache-dir --constraint constraints.txt "${wheel}[${EXTRAS}]"; \

@@ -28,7 +28,8 @@ def speed(model: GroundingModel) -> list[Check]:
     """Seconds a slab in float32 and in bfloat16, with all threads and with one; none for towers of another kind."""
     import torch
 
-    from tips_med.encoders.compact import CompactImageTower, has_fast_bfloat16
+    from tips_med.encoders.compact import CompactImageTower
+    from tips_med.encoders.precision import has_fast_bfloat16
 
     if not isinstance(model.image, CompactImageTower):
         return [Check("speed", "bfloat16", "ok", "not probed: the image tower is not the compact one")]
