@@ -6,6 +6,7 @@
 tensor(1.)
 """
 
+from tips_med.metrics.axial import AxialError, AxialRPrecision, axial_profile
 from tips_med.metrics.base import CaseMetric, GroundingMetric, Interval
 from tips_med.metrics.detection import InstanceDetection, count_instances, find_components
 from tips_med.metrics.localization import ContrastToNoise, PointingGame, ThresholdIoU
@@ -14,6 +15,8 @@ from tips_med.metrics.perturbations import ParaphraseStability, SwapTest
 from tips_med.metrics.presence import FalsePositiveVolume, PresenceDetection
 
 __all__ = [
+    "AxialError",
+    "AxialRPrecision",
     "CaseMetric",
     "ContrastToNoise",
     "FalsePositiveVolume",
@@ -28,6 +31,7 @@ __all__ = [
     "SurfaceDice",
     "SwapTest",
     "ThresholdIoU",
+    "axial_profile",
     "count_instances",
     "dice",
     "find_components",
