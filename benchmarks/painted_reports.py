@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +15,16 @@ from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.acquisition import acquire
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.deform import Deformation, sample_deformed_crop
-from tips_med.synthesis.findings import Canvas, Painted
-from tips_med.synthesis.findings.solid_organs import KIDNEYS, paint_cyst, paint_lesion
-from tips_med.synthesis.organs import LABELS
+from tips_med.synthesis.findings import Canvas, Painted, known_findings
+from tips_med.synthesis.findings.canvas import blob, inside_lung, painted, soft
+from tips_med.synthesis.findings.nodules import paint_nodule
 from tips_med.synthesis.phantom import make_phantom
 
-SHAPE = (24, 112, 160)
+SHAPE = (20, 96, 144)
 SPACING_MM = (2.5, 2.0, 2.0)
 SERIES = 3
+NUMBERS = ("zero", "one", "two", "three")
+SIDES = {RIGHT: "right", LEFT: "left"}
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,8 @@ class Case:
         split: ``train``, ``val`` or ``test``.
         scan: DICOM folder.
         report: What the writer says of it.
-        mask: All renal cysts, NIfTI; None where there are none.
-        kidneys: Both kidneys with their cysts, NIfTI: 1 right, 2 left.
+        mask: All bullae, NIfTI; None where there are none.
+        lungs: Both lungs with all that is in them, NIfTI: 1 right, 2 left.
     """
 
     name: str
@@ -43,7 +45,7 @@ class Case:
     scan: Path
     report: str
     mask: Path | None
-    kidneys: Path
+    lungs: Path
 
 
 def paint_cases(out: Path, counts: dict[str, int], seed: int) -> list[Case]:
@@ -51,79 +53,84 @@ def paint_cases(out: Path, counts: dict[str, int], seed: int) -> list[Case]:
     cases = []
     for split, count in counts.items():
         for number in range(count):
-            cases.append(_case(out / "scans" / f"{split}-{number:03d}", split, number, seed + len(cases)))
+            offset = 1000 * list(counts).index(split) + number
+            cases.append(_case(out / "scans" / f"{split}-{number:03d}", split, number, seed + offset))
     return cases
 
 
 def _case(folder: Path, split: str, number: int, seed: int) -> Case:
-    report, mask = folder / "report.txt", folder / "cysts.nii.gz"
+    report, mask = folder / "report.txt", folder / "bullae.nii.gz"
     if not report.exists():
         folder.mkdir(parents=True, exist_ok=True)
         # Held-out scans all have one, since what is measured is where it is; every third one to train on has none.
         kind = ("one", "none", "two", "both", "one", "none")[number % 6] if split == "train" else None
         kind = kind or ("one", "two", "both", "one")[number % 4]
         rng = np.random.default_rng(seed)
-        body, tries = _kidney_level(seed), 0
+        body, tries = make_phantom(seed, SPACING_MM, below_mm=20.0), 0
         while not _paint(folder, kind, body, seed, rng):
             tries += 1
             if tries % 10 == 0:  # a body with little room
-                body = _kidney_level(seed + 100_000 * tries)
+                body = make_phantom(seed + 100_000 * tries, SPACING_MM, below_mm=20.0)
     text = report.read_text("utf-8")
     there = mask if mask.exists() else None
-    return Case(folder.name, split, folder / "dicom", text, there, folder / "kidneys.nii.gz")
+    return Case(folder.name, split, folder / "dicom", text, there, folder / "lungs.nii.gz")
 
 
 def _paint(folder: Path, kind: str, body: Anatomy, seed: int, rng: np.random.Generator) -> bool:
     """Paints and writes one scan; False where there was no room, so that it has to be tried again."""
     crop = sample_deformed_crop(body, SHAPE, Deformation(mirrored=0.5), rng)
-    if crop.lungs is None or crop.organs is None:
+    if crop.lungs is None or min((crop.lungs == side).sum() for side in SIDES) < 6000:
         return False
-    organs = crop.organs
-    kidneys = np.select([organs == label for label in KIDNEYS.values()], list(KIDNEYS), 0).astype(np.uint8)
-    if min((kidneys == side).sum() for side in KIDNEYS) < 2000:
-        return False
-    canvas = Canvas(crop.volume_hu, crop.lungs, SPACING_MM, rng, crop.ignored.copy(), organs)
+    lungs = crop.lungs.copy()
+    canvas = Canvas(crop.volume_hu, crop.lungs, SPACING_MM, rng, crop.ignored.copy(), crop.organs)
     side = int(rng.choice([RIGHT, LEFT]))
-    wanted = {"none": [], "one": [side], "two": [side] * 2, "both": [RIGHT, LEFT]}[kind]
-    painted = [paint_cyst(canvas, where) for where in wanted]
-    cysts = [one for one in painted if one is not None and one.mask.sum() >= 8]
-    if len(cysts) < len(wanted):
+    wanted = {"none": [], "one": [side], "two": [side] * int(rng.integers(2, 4)), "both": [RIGHT, LEFT]}[kind]
+    bullae = [one for one in (paint_bulla(canvas, where) for where in wanted) if one is not None]
+    if len(bullae) < len(wanted):
         return False
-    # What is no renal cyst and looks like one at first sight: cysts and lesions of the liver, tumours of the kidney.
-    others = [paint(canvas) for paint in (paint_lesion, paint_lesion)] + _hepatic_cysts(canvas, rng)
+    others = _distract(canvas, rng)
     volume = acquire(canvas.volume_hu, SPACING_MM, rng, 0.7)
     affine = np.eye(4)
     affine[:3, :3] = np.diag(SPACING_MM)[::-1]
     affine[2, 3] = rng.uniform(-50, 50)
     affine[1, 3], affine[0, 3] = crop.offset_mm
-    write_volume(kidneys, affine, folder / "kidneys.nii.gz")
-    if cysts:
-        masks = np.any([one.mask for one in cysts], axis=0)
-        write_volume(masks.astype(np.uint8), affine, folder / "cysts.nii.gz")
+    write_volume(lungs, affine, folder / "lungs.nii.gz")
+    if bullae:
+        masks = np.any([one.mask for one in bullae], axis=0)
+        write_volume(masks.astype(np.uint8), affine, folder / "bullae.nii.gz")
     write_dicom(folder / "dicom", volume, affine, seed)
-    (folder / "report.txt").write_text(_report(kind, cysts, [one for one in others if one], rng), "utf-8")
+    (folder / "report.txt").write_text(_report(kind, bullae, others, rng), "utf-8")
     return True
 
 
-def _kidney_level(seed: int) -> Anatomy:
-    """The part of a phantom that holds its kidneys."""
-    whole = make_phantom(seed, SPACING_MM, above_mm=-200.0)
-    assert whole.organs is not None  # a phantom has all of its organs labelled
-    level = np.flatnonzero(np.isin(whole.organs, list(KIDNEYS.values())).any(axis=(1, 2)))
-    cut = slice(max(0, int(level[0]) - 2), int(level[-1]) + 3)
-    arrays = {name: getattr(whole, name)[cut] for name in ("volume_hu", "lungs", "lesions", "ignored", "organs")}
-    return replace(whole, **arrays)
+def paint_bulla(canvas: Canvas, side: int) -> Painted | None:
+    """A bulla of 10 to 40 mm: air without lung in it, behind a wall of 1 to 2 mm (Hansell 2008)."""
+    rng = canvas.rng
+    diameter_mm = float(np.exp(rng.uniform(np.log(10), np.log(40))))
+    made = blob(canvas, canvas.place(side), diameter_mm, rough=rng.uniform(0.02, 0.1), spiculated=False)
+    if made is None:
+        return None
+    box, radius = made
+    room = inside_lung(canvas, box)
+    air = soft(radius, diameter_mm, edge_mm=1.5) * room
+    wall_mm = rng.uniform(1.0, 2.0)
+    wall = soft(radius, diameter_mm, edge_mm=1.0, at=1 + 2 * wall_mm / diameter_mm) * room * (1 - air)
+    if (air > 0.5).sum() < 30:
+        return None
+    view = canvas.volume_hu[box]
+    view += air * (rng.uniform(-995, -975) - view)
+    view += 0.5 * wall * (rng.uniform(-500, -200) - view)
+    return painted(canvas, "bulla", box, air > 0.5, [], diameter_mm)
 
 
-def _hepatic_cysts(canvas: Canvas, rng: np.random.Generator) -> list[Painted | None]:
-    """A cyst of the liver in half of the scans that show it."""
-    if rng.random() < 0.5 or canvas.organs is None:
-        return []
-    there = canvas.organs
-    canvas.organs = np.where(there == LABELS["liver"], there, 0)
-    made = paint_cyst(canvas)
-    canvas.organs = there
-    return [made]
+def _distract(canvas: Canvas, rng: np.random.Generator) -> list[Painted]:
+    """What is no bulla: dark lung without a wall, a hole with a thick one, nodules."""
+    made = [paint_nodule(canvas)]
+    if rng.random() < 0.6:
+        made.append(known_findings()["emphysema"].paint(canvas))
+    if rng.random() < 0.5:
+        made.append(known_findings()["cavity"].paint(canvas))
+    return [part for one in made if one is not None for part in one.everything]
 
 
 def image_number(slab: int) -> int:
@@ -131,31 +138,29 @@ def image_number(slab: int) -> int:
     return SHAPE[0] - slab
 
 
-def _report(kind: str, cysts: list[Painted], others: list[Painted], rng: np.random.Generator) -> str:
+def _report(kind: str, bullae: list[Painted], others: list[Painted], rng: np.random.Generator) -> str:
     """A report in one of several styles."""
-    lines = [_of_cysts(kind, cysts, rng)]
-    for one in others:
-        organ = f"{one.side} kidney" if one.side else "liver"
-        lines.append(f"{one.finding.capitalize()} in the {organ}.")
+    lines = [_of_bullae(kind, bullae, rng)]
+    lines += [f"{one.finding.capitalize()} in the {one.side} lung." for one in others]
     lines = list(dict.fromkeys(lines))
     rng.shuffle(lines)
     style = int(rng.integers(3))
     if style == 0:
-        return "INDICATION: Pain.\nFINDINGS: " + " ".join(lines) + " No ascites.\nIMPRESSION: As above."
+        return "INDICATION: Cough.\nFINDINGS: " + " ".join(lines) + " No pleural effusion.\nIMPRESSION: As above."
     if style == 1:
         return "\n".join(f"- {line}" for line in lines)
-    return "Findings:\n" + "\n".join([*lines, "No hydronephrosis."])
+    return "Findings:\n" + "\n".join([*lines, "No pneumothorax."])
 
 
-def _of_cysts(kind: str, cysts: list[Painted], rng: np.random.Generator) -> str:
-    """The sentence about renal cysts. It cites the image that shows most of the largest one, or the next to it."""
+def _of_bullae(kind: str, bullae: list[Painted], rng: np.random.Generator) -> str:
+    """The sentence about bullae. It cites the image that shows most of the largest one, or the next to it."""
 
     def pick(*texts: str) -> str:
         return texts[int(rng.integers(len(texts)))]
 
-    if not cysts:
-        return pick("No renal cyst.", "No renal cysts are seen.", "There is no cyst in the kidneys.")
-    largest = max(cysts, key=lambda one: int(one.mask.sum()))
+    if not bullae:
+        return pick("No bulla.", "No bullae are seen.", "There is no bulla.")
+    largest = max(bullae, key=lambda one: int(one.mask.sum()))
     slab = int(largest.mask.sum(axis=(1, 2)).argmax())
     size_mm = axial_long_axis_mm(largest.mask[slab])
     image = image_number(min(max(slab + int(rng.integers(-1, 2)), 0), SHAPE[0] - 1))
@@ -164,18 +169,19 @@ def _of_cysts(kind: str, cysts: list[Painted], rng: np.random.Generator) -> str:
     side = largest.side
     if kind == "both":
         return pick(
-            f"Bilateral renal cysts measuring up to {size} {where}.",
-            f"Cysts in both kidneys, up to {size} {where}.",
+            f"Bilateral bullae measuring up to {size} {where}.",
+            f"Bullae in both lungs, up to {size} {where}.",
         )
     if kind == "two":
+        number = pick(NUMBERS[len(bullae)], str(len(bullae)))
         return pick(
-            f"Two cysts in the {side} kidney measuring up to {size} {where}.",
-            f"There are 2 {side} renal cysts, up to {size} {where}.",
+            f"{number.capitalize()} bullae in the {side} lung measuring up to {size} {where}.",
+            f"There are {number} bullae in the {side} lung, up to {size} {where}.",
         )
     return pick(
-        f"Cyst in the {side} kidney measuring {size} {where}.",
-        f"{side} renal cyst, {size} {where}.".capitalize(),
-        f"There is a renal cyst measuring {size} {where}.",
+        f"There is a bulla in the {side} lung measuring {size} {where}.",
+        f"Bulla {side} lung, {size} {where}.",
+        f"Bulla measuring {size} {where}.",
     )
 
 

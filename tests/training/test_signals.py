@@ -48,12 +48,8 @@ def test_the_cells_of_a_cited_image_are_those_of_its_slice(degrees, mirrored):
     shape = (14, 9, 10)
     points = transform_points(grid, np.indices(shape).reshape(3, -1).T)
     nearest = transform_points(np.linalg.inv(affine), points)[:, 0]
-    np.testing.assert_array_equal(
-        cells_in(slices, grid, shape, 0.0), (np.abs(nearest - 2) <= 0.5).reshape(shape)
-    )
-    np.testing.assert_array_equal(
-        cells_in(slices, grid, shape, 4.0), (np.abs(nearest - 2) <= 1.5).reshape(shape)
-    )
+    np.testing.assert_array_equal(cells_in(slices, grid, shape, 0.0), (np.abs(nearest - 2) <= 0.5).reshape(shape))
+    np.testing.assert_array_equal(cells_in(slices, grid, shape, 4.0), (np.abs(nearest - 2) <= 1.5).reshape(shape))
 
 
 def test_a_mirrored_slice_lies_where_its_mirror_image_does():

@@ -197,9 +197,7 @@ def test_signals_that_are_switched_off_cost_nothing_and_those_of_other_pairs_are
     )
     assert all(on[name] > 0.01 for name in WEIGHTS), on
     assert all(off[name] == 0 for name in WEIGHTS)
-    dense = signal_terms(
-        logits, batch_of(said), torch.full((1, 1), math.nan), torch.ones(1, 1), 0.01, WEIGHTS
-    )
+    dense = signal_terms(logits, batch_of(said), torch.full((1, 1), math.nan), torch.ones(1, 1), 0.01, WEIGHTS)
     assert all(value == 0 for value in dense.values())
 
 

@@ -9,7 +9,7 @@ from tips_med.metrics.base import CaseMetric, mean_of
 from tips_med.shapes import Bool, Float, Voxels
 
 
-def axial_profile(heat: Voxels) -> Float[np.ndarray, "k"]:
+def axial_profile(heat: Voxels) -> Float[np.ndarray, k]:
     """The highest value of every slice, [k]; NaN where nothing of a slice was seen.
 
     Args:
@@ -23,13 +23,13 @@ class AxialRPrecision(CaseMetric):
     """R-precision of slices: of the R true ones, the share among the R highest of the axial profile.
 
     R-precision is information retrieval's (Buckley and Voorhees 2000, doi:10.1145/345508.345543), the slices being
-    the documents. Where slices tie for the last places, each counts by the chance that it is drawn. Cases without a true
-    slice that was seen are left out.
+    the documents. Where slices tie for the last places, each counts by the chance that it is drawn. Cases without a
+    true slice that was seen are left out.
     """
 
     higher_is_better = True
 
-    def update(self, heat: Voxels, slices: Bool[np.ndarray, "k"], *, patient: str | None = None) -> None:
+    def update(self, heat: Voxels, slices: Bool[np.ndarray, k], *, patient: str | None = None) -> None:
         """Adds a case: the map [k j i] (NaN where nothing was seen), and whether each slice is a true one, bool [k]."""
         profile = axial_profile(heat)
         seen = ~np.isnan(profile)
@@ -50,15 +50,13 @@ class AxialRPrecision(CaseMetric):
 class AxialError(CaseMetric):
     """Mean axial error: how far the highest slice of the axial profile lies from the nearest true one, in mm.
 
-    0 where it is a true one. Slices that tie for the highest count by their mean. Cases without a true slice, or in which
-    nothing was seen, are left out.
+    0 where it is a true one. Slices that tie for the highest count by their mean. Cases without a true slice, or in
+    which nothing was seen, are left out.
     """
 
     higher_is_better = False
 
-    def update(
-        self, heat: Voxels, slices: Bool[np.ndarray, "k"], step_mm: float, *, patient: str | None = None
-    ) -> None:
+    def update(self, heat: Voxels, slices: Bool[np.ndarray, k], step_mm: float, *, patient: str | None = None) -> None:
         """Adds a case.
 
         Args:

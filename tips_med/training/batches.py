@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tips_med.slabs import SlabSpec, stack_channels
 from tips_med.training.contrast import relations
-from tips_med.training.signals import PhraseSignals, SignalBatch, collate_signals
+from tips_med.training.signals import NOTHING_SAID, PhraseSignals, SignalBatch, collate_signals
 from tips_med.training.studies import PhraseLabel
 
 
@@ -60,7 +60,7 @@ class PhraseTarget:
     presence: float
     word: int
     alone: bool
-    signals: PhraseSignals = PhraseSignals()
+    signals: PhraseSignals = NOTHING_SAID
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,8 +58,9 @@ class DataSpec:
         workers: Number of processes that draw crops; 0 for none.
         teacher: Folder of a teacher's stored embeddings (tips-med embed), to be distilled; None for none.
         transforms: Further MONAI dictionary transforms, for crops of training, after all others: of ``image`` [1 slab
-            y x] in HU, ``masks`` [mask slab y x] from 0 to 1, ``regions`` [region slab y x] from 0 to 255, and ``seen``
-            [1 slab y x], bool. They keep the crop's shape. One that mirrors left and right must not be among them, for it leaves the phrases as they are.
+            y x] in HU, ``masks`` [mask slab y x] from 0 to 1, ``regions`` [region slab y x] from 0 to 255, and
+            ``seen`` [1 slab y x], bool. They keep the crop's shape. One that mirrors left and right must not be among
+            them, for it leaves the phrases as they are.
     """
 
     manifest: Path

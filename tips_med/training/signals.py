@@ -1,8 +1,8 @@
 """Weak signals of reports, brought into the patient: cited slices, sides, organs; and how they travel in a batch.
 
 A row's signals go this way: images by number -> slices of the scan, as slabs of space in LPS (``place_cited``) ->
-kept with the prepared study -> the cells of a crop that lie in them (``cells_in``) -> ``SignalBatch`` -> the loss terms of
-``tips_med.training.weak_losses``.
+kept with the prepared study -> the cells of a crop that lie in them (``cells_in``) -> ``SignalBatch`` -> the loss terms
+of ``tips_med.training.weak_losses``.
 """
 
 from __future__ import annotations
@@ -142,6 +142,10 @@ class PhraseSignals:
     def __bool__(self) -> bool:
         parts = (self.cited, self.inside, self.outside)
         return any(part is not None for part in parts) or self.size_mm > 0 or self.count > 0 or self.both
+
+
+NOTHING_SAID = PhraseSignals()
+"""The signals of a phrase of which no report says anything."""
 
 
 @dataclass(eq=False)

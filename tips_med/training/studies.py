@@ -162,7 +162,8 @@ class PreparedStudy:
 
 
 def _label_of(values: dict[str, Any]) -> PhraseLabel:
-    return PhraseLabel(**values | {"cited": tuple(SliceSpace(*one) for one in values["cited"])})
+    cited = tuple(SliceSpace(*one) for one in values["cited"])
+    return PhraseLabel(**{name: value for name, value in values.items() if name != "cited"}, cited=cited)
 
 
 @dataclass(frozen=True)
@@ -316,9 +317,7 @@ def _with_margin(organ: np.ndarray, spec: SlabSpec) -> np.ndarray:
     return np.where(away_mm <= REGION_MARGIN_MM, 255, 0).astype(np.uint8)
 
 
-def _label(
-    row: Row, query: Query, label: str, scan: Scan, regions: list[tuple[Path, str | None]]
-) -> PhraseLabel:
+def _label(row: Row, query: Query, label: str, scan: Scan, regions: list[tuple[Path, str | None]]) -> PhraseLabel:
     """What one row says."""
     cited, unplaced = place_cited(scan, row.series, row.images)
     return PhraseLabel(

@@ -17,7 +17,7 @@ from torch.nn import functional
 from tips_med.training.signals import SignalBatch
 
 LEAST_SHARE = 0.2
-"""Share of the ball over its long axis that a finding fills at least: one half as deep and as high as it is long, 0.25."""
+"""Share of the ball over its long axis that a finding fills at least: half as deep and as high as long is 0.25."""
 
 SEPARATION_MM = 10.0
 """How far apart two peaks are at least that count as two findings."""
@@ -65,8 +65,8 @@ def size_loss(logits: Tensor, size_mm: float, spacing_mm: Tensor, where: Tensor,
 
     What is L long lies within L of each of its points, and fills at most the ball of that diameter (the isodiametric
     inequality) and at least ``LEAST_SHARE`` of it. So the soft volume within L of the peak is bounded from both sides,
-    by the squared log of the ratio to the bound that it breaks, and what lies between L and 1.5 L has to be low. Farther
-    away there may be another one. The grid's own coarseness is allowed for.
+    by the squared log of the ratio to the bound that it breaks, and what lies between L and 1.5 L has to be low.
+    Farther away there may be another one. The grid's own coarseness is allowed for.
 
     Args:
         logits: Logits, [slab y x].
