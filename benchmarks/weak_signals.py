@@ -21,6 +21,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +31,10 @@ from torch import Tensor, nn
 from benchmarks.painted_reports import SHAPE, SPACING_MM, paint_cases
 from pipelines.make_manifest import make_manifest
 from tips_med.card import ModelCard
+from tips_med.encoders.tips.tuning import FineTuning
 from tips_med.loading import open_model
 from tips_med.manifest import read_manifest, write_manifest
-from tips_med.metrics import AxialError, AxialRPrecision, PointingGame, dice
+from tips_med.metrics import AxialError, AxialRPrecision, PointingGame, dice, find_components
 from tips_med.model import GroundingModel
 from tips_med.training.batches import PhraseBatch
 from tips_med.training.crops import DataSpec, StudyCrops
@@ -55,6 +57,24 @@ ARMS = {
     "all": SIGNALS,
     "dense": NOTHING,
 }
+NAMES = {
+    "untrained": "nothing",
+    "plain": "weak rows alone",
+    "slice": "+ cited slice",
+    "size": "+ size",
+    "count": "+ count, both sides",
+    "region": "+ organ and side",
+    "all": "+ all four",
+    "dense": "outlines",
+}
+COLUMNS = {
+    "pointing": "peak in it",
+    "dice": "Dice",
+    "found": "found",
+    "axial_error_mm": "axial error, mm",
+    "axial_r_precision": "axial R-precision",
+}
+MARKS = ("<!-- table of benchmarks.weak_signals -->", "<!-- end of the table -->")
 MEASURES = ("pointing", "dice", "found", "axial_error_mm", "axial_r_precision")
 
 
@@ -120,7 +140,7 @@ class Setting:
 
     def towers(self) -> KeptTowers:
         """New towers to train."""
-        inner = trainable_towers(self.model, self.model.lexicon, Tuning(image=_frozen()))
+        inner = trainable_towers(self.model, self.model.lexicon, Tuning(image=FineTuning("freeze")))
         folder = self.out / "features"
         folder.mkdir(parents=True, exist_ok=True)
         return KeptTowers(inner, folder, self.kept)
@@ -128,12 +148,6 @@ class Setting:
     def spec(self, manifest: Path) -> DataSpec:
         """Crops of whole scans that are never changed, so that their features can be kept."""
         return DataSpec(manifest, SHAPE, batch=2, questions=1, flip_prob=0.0, negative_prob=0.0, shift_hu=0.0)
-
-
-def _frozen():
-    from tips_med.encoders.tips.tuning import FineTuning
-
-    return FineTuning("freeze")
 
 
 def manifests(out: Path, train: int, val: int, test: int, seed: int) -> dict[str, Path]:
@@ -196,8 +210,6 @@ def maps(task: FinetuneTask, batches: Sequence[PhraseBatch]) -> list[np.ndarray]
 
 def found_lesions(heat: np.ndarray, truth: np.ndarray, spacing_mm: Sequence[float]) -> float:
     """The share of lesions that are hit by the highest separate peaks, as many as there are lesions."""
-    from tips_med.metrics import find_components
-
     labels, count = find_components(truth, min_voxels=1)
     free, hit = heat.copy(), set()
     half = [int(10.0 / mm) for mm in spacing_mm]
@@ -282,11 +294,11 @@ def interval(values: np.ndarray, draws: int = 2000) -> list[float]:
     return [round(float(x), 4) for x in (values.mean(), *np.percentile(drawn, [2.5, 97.5]))]
 
 
-def summary(files: Sequence[Path]) -> dict[str, object]:
+def summary(files: Sequence[Path]) -> dict[str, Any]:
     """Means over seeds, intervals over patients; differences are paired by patient."""
     results = [json.loads(file.read_text()) for file in files]
     arms = list(dict.fromkeys(one["arm"] for one in results))
-    tables: dict[str, object] = {}
+    tables: dict[str, Any] = {}
     for name in MEASURES:
         of_arm = {a: np.mean([one["test"][name] for one in results if one["arm"] == a], axis=0) for a in arms}
         gap = float(np.mean(of_arm["dense"] - of_arm["plain"])) if {"dense", "plain"} <= set(arms) else 0.0
@@ -304,6 +316,33 @@ def summary(files: Sequence[Path]) -> dict[str, object]:
     return tables
 
 
+def markdown(results: dict[str, Any]) -> str:
+    """The table of the documentation."""
+    measures = results["measures"]
+    arms = [arm for arm in NAMES if arm in measures["pointing"]]
+    lines = ["| learned from | " + " | ".join(COLUMNS.values()) + " |", "|---" * (1 + len(COLUMNS)) + "|"]
+    for arm in arms:
+        cells = []
+        for name in COLUMNS:
+            one = measures[name][arm]
+            digits = 1 if name.endswith("_mm") else 2
+            cell = f"{one['mean'][0]:.{digits}f}"
+            if arm not in ("plain", "untrained"):
+                change, low, high = one["over_plain"]
+                cell += f" ({change:+.{digits}f}; {low:+.{digits}f} to {high:+.{digits}f})"
+            cells.append(cell)
+        lines.append(f"| {NAMES[arm]} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def write_table(results: dict[str, Any], page: Path) -> None:
+    """Puts the table between its marks in a page."""
+    text = page.read_text("utf-8")
+    before, rest = text.split(MARKS[0])
+    _, after = rest.split(MARKS[1])
+    page.write_text(f"{before}{MARKS[0]}\n\n{markdown(results)}\n\n{MARKS[1]}{after}", "utf-8")
+
+
 def main() -> None:
     """Runs it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -318,6 +357,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     parser.add_argument("--arms", nargs="+", default=["untrained", *ARMS])
     parser.add_argument("--results", type=Path)
+    parser.add_argument("--page", type=Path, help="page whose table is made anew")
     chosen = parser.parse_args()
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -343,6 +383,8 @@ def main() -> None:
         "measures": summary(files),
     }
     (chosen.results or out / "weak_signals.json").write_text(json.dumps(results, indent=2) + "\n")
+    if chosen.page:
+        write_table(results, chosen.page)
 
 
 if __name__ == "__main__":

@@ -44,6 +44,8 @@ Voxels = Float32[np.ndarray, "k j i"]
 Mask = Bool[np.ndarray, "k j i"]
 Labels = UInt8[np.ndarray, "k j i"]
 Heat = Float32[np.ndarray, "slab y x"]
+Profile = Float[np.ndarray, " k"]
+Slices = Bool[np.ndarray, " k"]
 
 SlabPixels = Float32[Tensor, "slab channel y x"]
 Patches = Float[Tensor, "slab row col embedding"]

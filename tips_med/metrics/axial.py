@@ -6,10 +6,10 @@ import numpy as np
 from torch import Tensor
 
 from tips_med.metrics.base import CaseMetric, mean_of
-from tips_med.shapes import Bool, Float, Voxels
+from tips_med.shapes import Profile, Slices, Voxels
 
 
-def axial_profile(heat: Voxels) -> Float[np.ndarray, k]:
+def axial_profile(heat: Voxels) -> Profile:
     """The highest value of every slice, [k]; NaN where nothing of a slice was seen.
 
     Args:
@@ -29,7 +29,7 @@ class AxialRPrecision(CaseMetric):
 
     higher_is_better = True
 
-    def update(self, heat: Voxels, slices: Bool[np.ndarray, k], *, patient: str | None = None) -> None:
+    def update(self, heat: Voxels, slices: Slices, *, patient: str | None = None) -> None:
         """Adds a case: the map [k j i] (NaN where nothing was seen), and whether each slice is a true one, bool [k]."""
         profile = axial_profile(heat)
         seen = ~np.isnan(profile)
@@ -56,7 +56,7 @@ class AxialError(CaseMetric):
 
     higher_is_better = False
 
-    def update(self, heat: Voxels, slices: Bool[np.ndarray, k], step_mm: float, *, patient: str | None = None) -> None:
+    def update(self, heat: Voxels, slices: Slices, step_mm: float, *, patient: str | None = None) -> None:
         """Adds a case.
 
         Args:

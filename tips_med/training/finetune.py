@@ -46,7 +46,7 @@ class FinetuneConfig(OptimizerConfig):
     word_weight: float = 0.2
     weak_weight: float = 0.3
     match_weight: float = 0.2
-    slice_weight: float = 0.1
+    slice_weight: float = 0.3
     size_weight: float = 0.1
     count_weight: float = 0.1
     region_weight: float = 0.3

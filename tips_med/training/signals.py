@@ -74,7 +74,7 @@ def place_cited(scan: Scan, series: int | None, images: Sequence[int]) -> tuple[
     for k, number in enumerate(numbers):
         if number in wanted:
             at = float(normal @ (affine[:3, 3] + k * affine[:3, 0]))
-            found.append(SliceSpace(*(float(n) for n in normal), at - half, at + half))
+            found.append(SliceSpace(float(normal[0]), float(normal[1]), float(normal[2]), at - half, at + half))
     return tuple(found), "" if wanted <= set(numbers) else "no-such-image"
 
 
