@@ -46,6 +46,8 @@ Labels = UInt8[np.ndarray, "k j i"]
 Instances = UInt16[np.ndarray, "k j i"]
 """Labels of the instances of one finding, from 1; 0 outside."""
 Heat = Float32[np.ndarray, "slab y x"]
+Profile = Float[np.ndarray, " k"]
+Slices = Bool[np.ndarray, " k"]
 
 SlabPixels = Float32[Tensor, "slab channel y x"]
 Patches = Float[Tensor, "slab row col embedding"]

@@ -22,6 +22,18 @@ def rows(folder):
 
 
 @pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_weak_signals_are_read_back(tmp_path, name):
+    row = Row(
+        tmp_path / "a", "lesion in the liver", label="present", state="present", series=4, images=(87, 88), size_mm=9.5,
+        count=2, source="1:2-3", region=tmp_path / "organs.nii.gz", region_part="5",
+    )  # fmt: skip
+    path = write_manifest([row], tmp_path / name)
+    (read,) = read_manifest(path)
+    assert vars(read) | {"line": 0} == vars(row)
+    assert str(tmp_path) not in path.read_text()
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
 def test_what_is_written_is_read_back(tmp_path, name):
     path = write_manifest(rows(tmp_path), tmp_path / name)
     read = read_manifest(path)

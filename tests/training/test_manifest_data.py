@@ -249,3 +249,80 @@ def test_a_crop_larger_than_the_study_is_filled_up_with_air_that_was_not_seen(mo
     absent = next(one for one in crop.targets if one.phrase == "pleural effusion")
     assert absent.known.sum() == study.seen.sum()
     assert (crop.volume_hu[absent.known == 0] == -1024).all()
+
+
+def weak_study(folder, **changes):
+    """A manifest of one DICOM series of tests.manifest.files, whose slices are numbered from 1."""
+    from tests.manifest.files import AFFINE, SHAPE, write_nifti, write_series
+
+    write_series(folder / "series")
+    organ = np.zeros(SHAPE, np.uint8)
+    organ[:2] = 1
+    region = write_nifti(folder / "organ.nii.gz", organ, AFFINE)
+    row = Row(folder / "series", "9 mm nodule in the left lung", label="present", region=region, **changes)
+    return write_manifest([row], folder / "weak.csv")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_signals_of_a_row_reach_the_batch(tmp_path, model):
+    manifest = weak_study(tmp_path, series=1, images=(2,), size_mm=9.0, count=2)
+    spec = data(manifest, shape=(8, 32, 32), flip_prob=0.0, plain_prob=0.0, slice_tolerance_mm=0.0)
+    module = ManifestData(spec, model, LEXICON, tmp_path / "cache", steps=1)
+    module.prepare_data()
+    study = PreparedStudy.load(module.files["train"][0])
+    (one,) = study.statements
+    assert (one.size_mm, one.count, one.region, one.unplaced) == (9.0, 2, 0, "")
+    crop = next(iter(module.train_dataloader()))
+    said = crop.signals
+    assert (float(said.size_mm[0, 0]), int(said.count[0, 0]), bool(said.both[0, 0])) == (9.0, 2, False)
+    slabs = said.cited[0, 0].flatten(1).any(1).nonzero().flatten()
+    volume = crops(module, shape=(8, 32, 32)).crop(0).volume_hu
+    seen = np.flatnonzero((volume > -1000).any(axis=(1, 2)))
+    assert slabs.tolist() == [seen[0] + 1]  # the second of the slices that were measured
+    assert not (said.inside & said.outside).any()
+    x_mm = said.x_mm[0]
+    assert not said.inside[0, 0][..., x_mm < -11].any()  # the patient's right
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_a_mirrored_crop_mirrors_its_signals_and_a_plain_phrase_says_less(tmp_path, model):
+    manifest = weak_study(tmp_path, images=(2,))
+    for flip in (0.0, 1.0):
+        module = ManifestData(data(manifest), model, LEXICON, tmp_path / "cache", steps=1)
+        module.prepare_data()
+        one = crops(module, shape=(8, 32, 32), flip_prob=flip, plain_prob=0.0).crop(0)
+        (target,) = one.targets
+        x_mm = one.offset_mm[1] + 2.0 * np.arange(32)
+        assert ("right" if flip else "left") in target.phrase
+        wrong = x_mm < -11 if not flip else x_mm > 11
+        assert not target.signals.inside[..., wrong].any()
+        (plain,) = crops(module, shape=(8, 32, 32), flip_prob=flip, plain_prob=1.0).crop(0).targets
+        assert plain.phrase == "nodule"
+        assert plain.signals.outside is None  # there may be another one
+        np.testing.assert_array_equal(plain.signals.inside, target.signals.inside)
+        np.testing.assert_array_equal(plain.signals.cited, target.signals.cited)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_cited_images_that_cannot_be_placed_are_told(tmp_path, model, caplog):
+    manifest = weak_study(tmp_path, series=7, images=(2,))
+    module = ManifestData(data(manifest, shape=(8, 64, 64)), model, LEXICON, tmp_path / "cache", steps=1)
+    module.prepare_data()
+    assert "cited images of 1 statements are not used" in caplog.text
+    assert "other-series 1" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_signals_teach_and_weights_of_zero_leave_them_out(tmp_path, model):
+    manifest = weak_study(tmp_path, images=(2,), size_mm=9.0, count=2)
+    module = ManifestData(data(manifest, shape=(8, 32, 32)), model, LEXICON, tmp_path / "cache", steps=1)
+    module.prepare_data()
+    batch = next(iter(module.train_dataloader()))
+    task, told = FinetuneTask.from_model(model, LEXICON), {}
+    task.log = lambda name, value, **_: told.update({name: float(value.detach())})
+    task.training_step(batch, 0).backward()
+    assert all(told[name] > 0 for name in ("weak", "slice", "size", "count"))
+    off = dict.fromkeys(("slice_weight", "size_weight", "count_weight", "region_weight"), 0.0)
+    task.config = FinetuneConfig(**off)
+    task.training_step(batch, 0)
+    assert all(told[name] == 0 for name in ("slice", "size", "count", "region"))

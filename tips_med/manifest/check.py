@@ -123,6 +123,8 @@ def check_rows(
             problems += found
             if scan is not None and row.mask is not None:
                 problems += _mask(row, scan, label)
+            if scan is not None and row.region is not None:
+                problems += _region(row, scan)
             if term:
                 counts[term, row.split, label] += 1
                 counts[term, row.split, "outlined"] += row.mask is not None
@@ -177,6 +179,16 @@ def _mask(row: Row, scan: Scan, label: str) -> list[ManifestProblem]:
         text += "; expected the finding, not the whole scan or its background" if whole else ": is this the finding?"
         return [ManifestProblem(row.line, "full-mask" if whole else "large-mask", text, fatal=whole)]
     return []
+
+
+def _region(row: Row, scan: Scan) -> list[ManifestProblem]:
+    assert row.region is not None
+    try:
+        empty = not read_mask(row.region, scan, row.region_part).any()
+    except TipsMedError as error:
+        return [ManifestProblem(row.line, error.code, str(error))]
+    text = f"{row.region}: the region is empty, so {row.phrase!r} is nowhere"
+    return [ManifestProblem(row.line, "empty-region", text)] if empty else []
 
 
 def _twice(rows: Sequence[Row]) -> list[ManifestProblem]:

@@ -19,8 +19,8 @@ from tips_med.folders import whole_file
 Label = Literal["present", "absent", "unknown"]
 State = Literal["present", "absent", "possible", "prior"]
 COLUMNS = ("scan", "phrase", "mask", "part", "label", "patient", "split")
-WEAK_COLUMNS = ("state", "series", "images", "size_mm", "count", "source")
-"""Columns that rows of reports have besides: see ``Row``."""
+WEAK_COLUMNS = ("state", "series", "images", "size_mm", "count", "source", "region", "region_part")
+"""Columns that weak rows may have besides: see ``Row``."""
 _NAMES = (*COLUMNS, *WEAK_COLUMNS)
 _DELIMITERS = (",", ";", "\t")
 _TABLES = (".csv", ".tsv")
@@ -53,6 +53,9 @@ class Row:
         count: How many there are by the report.
         source: Where the report says so: number of the report in its file, from 1, and the first and last character,
             as in ``12:340-378``.
+        region: Mask of the organ that the phrase is about, as of the liver for "lesion in the liver"; of any kind that
+            ``mask`` may be.
+        region_part: Which part of the region's file: see ``read_mask``; None for all of it.
     """
 
     scan: Path
@@ -69,6 +72,8 @@ class Row:
     size_mm: float | None = None
     count: int | None = None
     source: str | None = None
+    region: Path | None = None
+    region_part: str | None = None
 
     @property
     def scan_key(self) -> Path:
@@ -167,6 +172,8 @@ def _values(row: Row, folder: Path) -> dict[str, str]:
         "size_mm": "" if row.size_mm is None else f"{row.size_mm:g}",
         "count": "" if row.count is None else str(row.count),
         "source": row.source or "",
+        "region": shown(row.region),
+        "region_part": row.region_part or "",
     }
 
 
@@ -242,6 +249,8 @@ def _row(values: dict[str, object], line: int, path: Path) -> Row:
         patient=cells.get("patient") or None,
         split=cells.get("split") or "train",
         line=line,
+        region=path.parent / cells["region"] if cells.get("region") else None,
+        region_part=cells.get("region_part") or None,
         **_said_by_a_report(cells, line, path),
     )
 

@@ -6,6 +6,7 @@
 tensor(1.)
 """
 
+from tips_med.metrics.axial import AxialError, AxialRPrecision, axial_profile
 from tips_med.metrics.base import CaseMetric, GroundingMetric, Interval
 from tips_med.metrics.detection import InstanceDetection, count_instances, find_components
 from tips_med.metrics.inputs import MetricInputError
@@ -17,6 +18,8 @@ from tips_med.metrics.rexgroundingct import ReXGroundingCT
 from tips_med.metrics.value import MetricValue
 
 __all__ = [
+    "AxialError",
+    "AxialRPrecision",
     "CaseMetric",
     "ContrastToNoise",
     "FalsePositiveVolume",
@@ -34,6 +37,7 @@ __all__ = [
     "SurfaceDice",
     "SwapTest",
     "ThresholdIoU",
+    "axial_profile",
     "count_instances",
     "dice",
     "find_components",

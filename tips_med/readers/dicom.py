@@ -70,5 +70,7 @@ def _provenance(chosen: Series, stack: Stack, notes: list[str]) -> Provenance:
         sop_class_uid=head.sop_class_uid,
         instance_uids=tuple("" if frame is None else frame.sop_uid for frame in stack.frames),
         frame_numbers=numbers if any(numbers) else (),
+        series_number=int(head.series_number) if head.series_number.lstrip("-").isdecimal() else None,
+        instance_numbers=tuple(int(frame.instance_number or 0) if frame else 0 for frame in stack.frames),
         notes=tuple(notes),
     )

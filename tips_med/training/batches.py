@@ -11,6 +11,7 @@ from torch import Tensor
 
 from tips_med.slabs import SlabSpec, stack_channels
 from tips_med.training.contrast import relations
+from tips_med.training.signals import NOTHING_SAID, PhraseSignals, SignalBatch, collate_signals
 from tips_med.training.studies import PhraseLabel
 
 
@@ -31,6 +32,7 @@ class PhraseBatch:
         relation: Relation of each crop to each phrase of the batch, for contrast; [crop crop*phrase].
         teacher: Patches of the teacher, [crop slab row col embedding]; None without a teacher.
         taught: Mask of patches that the teacher encoded, [crop slab row col].
+        signals: What reports say of the phrases beside that they are there; None where they say nothing.
     """
 
     pixels: Tensor
@@ -45,6 +47,7 @@ class PhraseBatch:
     relation: Tensor
     teacher: Tensor | None = None
     taught: Tensor | None = None
+    signals: SignalBatch | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,7 @@ class PhraseTarget:
     presence: float
     word: int
     alone: bool
+    signals: PhraseSignals = NOTHING_SAID
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,4 +104,10 @@ def collate_crops(crops: Sequence[Crop], slabs: SlabSpec, questions: int) -> Phr
         ),
         teacher=torch.stack([patches for patches, _ in taught]) if taught else None,
         taught=torch.stack([inside for _, inside in taught]) if taught else None,
+        signals=collate_signals(
+            [[one.signals for one in targets] for targets in filled],
+            (volumes.shape[1], volumes.shape[2], volumes.shape[3]),
+            [crop.offset_mm[1] for crop in crops],
+            slabs.spacing_mm,
+        ),
     )

@@ -23,12 +23,14 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from tips_med.errors import ConfigError
 from tips_med.geometry import index_from_block
+from tips_med.grounding.ground import canonical_phrase
 from tips_med.manifest import ManifestError
 from tips_med.query import Lexicon
 from tips_med.shapes import Affine
 from tips_med.slabs import SlabSpec
 from tips_med.training.batches import Crop, PhraseBatch, PhraseTarget, collate_crops
 from tips_med.training.distillation import read_embeddings, width_of
+from tips_med.training.signals import PhraseSignals, cells_in, cells_of_side
 from tips_med.training.studies import PhraseLabel, PreparedStudy
 from tips_med.transforms import CropAroundFindingd, RandCropAroundFindingd, RandFlipSidesd, RandShiftHounsfieldd
 from tips_med.transforms.phrases import swapped_phrases
@@ -48,13 +50,17 @@ class DataSpec:
         questions: Number of phrases of a crop.
         flip_prob: Probability that a crop is mirrored, with left and right exchanged in its phrases, 0 to 1.
         negative_prob: Probability that an outlined phrase is also used with one word swapped, 0 to 1.
+        plain_prob: Probability that a phrase without a mask is used as its finding alone ("nodule" for "9 mm nodule
+            in the right upper lobe"), which is as true, 0 to 1.
+        slice_tolerance_mm: How far off a cited slice may be, along its normal.
         shift_hu: Standard deviation of a shift of all values, in HU.
         strict: Stop at a study or row that cannot be used, instead of leaving it out.
         workers: Number of processes that draw crops; 0 for none.
         teacher: Folder of a teacher's stored embeddings (tips-med embed), to be distilled; None for none.
         transforms: Further MONAI dictionary transforms, for crops of training, after all others: of ``image`` [1 slab
-            y x] in HU, ``masks`` [mask slab y x] from 0 to 1, and ``seen`` [1 slab y x], bool. They keep the crop's
-            shape. One that mirrors left and right must not be among them, for it leaves the phrases as they are.
+            y x] in HU, ``masks`` [mask slab y x] from 0 to 1, ``regions`` [region slab y x] from 0 to 255, and
+            ``seen`` [1 slab y x], bool. They keep the crop's shape. One that mirrors left and right must not be among
+            them, for it leaves the phrases as they are.
     """
 
     manifest: Path
@@ -63,6 +69,8 @@ class DataSpec:
     questions: int = 6
     flip_prob: float = 0.5
     negative_prob: float = 0.5
+    plain_prob: float = 0.5
+    slice_tolerance_mm: float = 5.0
     shift_hu: float = 15.0
     strict: bool = False
     workers: int = 0
@@ -132,6 +140,7 @@ class StudyCrops(IterableDataset[PhraseBatch]):
                 "image": _tensor(study.volume_hu[None], study),
                 "seen": _tensor(study.seen[None], study),
                 "masks": _tensor(study.covers, study),
+                "regions": _tensor(study.regions, study),
                 "phrases": [one.text for one in study.statements],
                 "middle_x_mm": middle[1],
             },
@@ -139,7 +148,11 @@ class StudyCrops(IterableDataset[PhraseBatch]):
         mirrored = bool(cut["image"].meta.get(EXCHANGED))
         if mirrored:
             pairs = zip(study.statements, cut["phrases"])
-            study = replace(study, statements=tuple(replace(one, phrase=text, text=text) for one, text in pairs))
+            statements = tuple(
+                replace(one, phrase=text, text=text, cited=tuple(part.mirrored(middle[1]) for part in one.cited))
+                for one, text in pairs
+            )
+            study = replace(study, statements=statements)
         lps_from_pixel = lps_of(cut["image"])
         if self.augment:
             cut = self._more(cut, number)
@@ -147,8 +160,9 @@ class StudyCrops(IterableDataset[PhraseBatch]):
         volume, inside = (cut[key].as_tensor()[0].numpy() for key in ("image", "seen"))
         masks = cut["masks"].as_tensor().numpy().clip(0, 1)
         whole = all(size >= n for size, n in zip(self.spec.shape, study.seen.shape))
-        targets = self._targets(study, masks, inside.astype(bool), whole, rng)
         y, x = (float(lps_from_pixel[1 - n, 3]) - middle[n] for n in (0, 1))
+        organs = cut["regions"].as_tensor().numpy() > _HALF
+        targets = self._targets(study, masks, inside.astype(bool), whole, rng, (organs, lps_of(cut["image"]), x))
         # A teacher has not encoded the mirrored image, nor a turned one.
         teacher = self._teacher(None if mirrored or moved else self.teachers.get(file), lps_from_pixel)
         return Crop(volume, (y, x), targets, study.statements, whole, teacher)
@@ -162,7 +176,7 @@ class StudyCrops(IterableDataset[PhraseBatch]):
         if not self.spec.transforms:
             return cut
         self._further.set_random_state(int(np.random.SeedSequence([self.seed, number, 3]).generate_state(1)[0]))
-        keys = ("image", "seen", "masks")
+        keys = _KEYS
         before = {key: tuple(cut[key].shape) for key in keys}
         made = cut | _applied(self._further, {key: cut[key] for key in keys})
         for key in keys:
@@ -171,6 +185,14 @@ class StudyCrops(IterableDataset[PhraseBatch]):
                     f"the transforms make {key!r} {tuple(made[key].shape)} of {before[key]}",
                     expected="crops that keep their shape",
                     remedy="leave out of data.transforms what cuts, pads or resamples to another size",
+                    code="transforms",
+                )
+        for key in keys[1:]:
+            if len(made[key]) and not np.allclose(lps_of(made[key]), lps_of(made["image"]), atol=1e-6):
+                raise ConfigError(
+                    f"the transforms move the image and not {key!r}",
+                    expected="one place for " + ", ".join(keys),
+                    remedy=f"add {key!r} to the keys of what moves the image in data.transforms",
                     code="transforms",
                 )
         return made
@@ -217,7 +239,13 @@ class StudyCrops(IterableDataset[PhraseBatch]):
             log.warning(what, error)
 
     def _targets(
-        self, study: PreparedStudy, masks: np.ndarray, inside: np.ndarray, whole: bool, rng: np.random.Generator
+        self,
+        study: PreparedStudy,
+        masks: np.ndarray,
+        inside: np.ndarray,
+        whole: bool,
+        rng: np.random.Generator,
+        place: tuple[np.ndarray, Affine, float],
     ) -> list[PhraseTarget]:
         nothing = np.zeros(inside.shape, np.float32)
         seen = inside.astype(np.float32)
@@ -241,7 +269,12 @@ class StudyCrops(IterableDataset[PhraseBatch]):
                 found.append(PhraseTarget(one.phrase, nothing, seen, np.nan, word, alone))
             elif whole:
                 # A sentence of a report is of the whole study: a crop may not hold what it speaks of.
-                found.append(PhraseTarget(one.phrase, nothing, nothing, 1.0, word, alone))
+                phrase, signals = one.phrase, self._signals(one, seen, *place)
+                if self.augment and rng.random() < self.spec.plain_prob:
+                    others = [other for other in study.statements if other.finding == one.finding and other.cited]
+                    phrase, signals = self._plain(one.phrase, signals, len(others) > 1)
+                word = self._word(phrase)
+                found.append(PhraseTarget(phrase, nothing, nothing, 1.0, *word, signals))
         if self.augment:
             found = [found[n] for n in rng.permutation(len(found))]
             found.sort(key=lambda one: -float(one.target.any()))
@@ -250,6 +283,35 @@ class StudyCrops(IterableDataset[PhraseBatch]):
             found.append(PhraseTarget(one.phrase, nothing, nothing, np.nan, *self._word(one.phrase)))
         keep = max(1, self.spec.questions - len(swapped))
         return (found[:keep] + swapped)[: self.spec.questions]
+
+    def _signals(
+        self, one: PhraseLabel, seen: np.ndarray, organs: np.ndarray, lps_from_pixel: Affine, first_x_mm: float
+    ) -> PhraseSignals:
+        """What a report says of a phrase, in the cells of a crop."""
+        side = self.lexicon.parse(one.phrase).side
+        shape = (seen.shape[0], seen.shape[1], seen.shape[2])
+        allowed = None
+        if side in ("left", "right") or one.region is not None:
+            x_mm = first_x_mm + float(lps_from_pixel[0, 2]) * np.arange(shape[2])
+            allowed = np.broadcast_to(cells_of_side(side, x_mm), shape)
+            if one.region is not None:
+                allowed = allowed & organs[one.region]
+        return PhraseSignals(
+            cells_in(one.cited, lps_from_pixel, shape, self.spec.slice_tolerance_mm) if one.cited else None,
+            None if allowed is None else np.ascontiguousarray(allowed),
+            None if allowed is None else ~allowed & (seen > 0),
+            one.size_mm or float("nan"),
+            one.count or 0,
+            side == "both",
+        )
+
+    def _plain(self, phrase: str, signals: PhraseSignals, several: bool) -> tuple[str, PhraseSignals]:
+        """The finding alone. It may be elsewhere, too: what is outside is not said any more, nor where its peak is."""
+        query = self.lexicon.parse(phrase)
+        if query.finding is None:
+            return phrase, signals
+        plain = canonical_phrase(query, query.finding)
+        return plain, signals if plain == phrase else replace(signals, outside=None, peaks=not several)
 
     def _swap(self, one: PhraseLabel, rng: np.random.Generator) -> str | None:
         """The phrase with its side, level, attribute, finding or organ swapped."""
@@ -271,8 +333,8 @@ class StudyCrops(IterableDataset[PhraseBatch]):
         return 0, False
 
 
-_KEYS = ("image", "seen", "masks")
-_OUTSIDE = (-1024.0, 0.0, 0.0)
+_KEYS = ("image", "seen", "masks", "regions")
+_OUTSIDE = (-1024.0, 0.0, 0.0, 0.0)
 _HALF = 127  # of a cell: masks are kept as 0 to 255
 
 

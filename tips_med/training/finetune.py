@@ -18,6 +18,7 @@ from tips_med.training.losses import map_loss, patch_loss
 from tips_med.training.matching import mean_over_crops, patch_to_text_loss, text_to_patch_loss, weak_loss
 from tips_med.training.optimizer import OptimizerConfig, adamw_with_cosine
 from tips_med.training.towers import TrainableTowers, Tuning, trainable_towers
+from tips_med.training.weak_losses import signal_terms
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,11 @@ class FinetuneConfig(OptimizerConfig):
         weak_weight: Weight of weak pairs, beside dense ones.
         match_weight: Weight of the two contrastive losses: each patch finds its phrase among those of the crop, each
             phrase and word finds its patches among those of the crop.
+        slice_weight: Weight of cited slices: the map has to peak in them, and evidence is looked for there. 0 for this
+            and each of the next three leaves that signal out.
+        size_weight: Weight of stated sizes: bounds on the volume and the extent of the map around its peak.
+        count_weight: Weight of counts and of both sides: as many separate peaks, evidence on each side.
+        region_weight: Weight of organs and sides: nothing outside of them, evidence inside.
         contrast_weight: Weight of weak pairs against the other studies of a batch.
         distil_weight: Weight of a teacher's patches, where there is a teacher.
         pool_share: Share of a map's highest cells that a weak pair is judged by, 0 to 1.
@@ -40,6 +46,10 @@ class FinetuneConfig(OptimizerConfig):
     word_weight: float = 0.2
     weak_weight: float = 0.3
     match_weight: float = 0.2
+    slice_weight: float = 0.3
+    size_weight: float = 0.1
+    count_weight: float = 0.1
+    region_weight: float = 0.3
     contrast_weight: float = 0.1
     distil_weight: float = 1.0
     pool_share: float = 0.001
@@ -100,14 +110,14 @@ class FinetuneTask(lightning.LightningModule):
         dense = map_loss(flat[0], flat[2], flat[3]).unflatten(0, weight.shape)
         patch = patch_loss(flat[1], flat[2], flat[3]).unflatten(0, weight.shape)
         dense_loss, patch_term = mean_over_crops(dense, weight), mean_over_crops(patch, weight)
-        weak = weak_loss(logits[:, :questions], batch.presence, batch.used, self.config.pool_share)
+        weak = self._weak(logits[:, :questions], batch)
         match = patch_to_text_loss(coarse[:, :questions], batch.target, batch.known, batch.used)
         find = text_to_patch_loss(coarse, target, known, weight)
         config = self.config
         terms = {
             "dense": (dense_loss, 1.0),
             "patch": (patch_term, config.patch_weight),
-            "weak": (weak, config.weak_weight),
+            **weak,
             "match": (match, config.match_weight),
             "find": (find, config.match_weight),
             "contrast": (self._contrast(text[:, :questions], patches, batch), config.contrast_weight),
@@ -119,6 +129,21 @@ class FinetuneTask(lightning.LightningModule):
         for name, (value, _weight) in (*terms.items(), ("loss", (loss, 1.0))):
             self.log(name, value, prog_bar=name == "dense", batch_size=crops)
         return loss
+
+    def _weak(self, logits: Tensor, batch: PhraseBatch) -> dict[str, tuple[Tensor, float]]:
+        """Weak phrases, with their weights: that they are there, and what reports say beside it."""
+        config = self.config
+        if batch.signals is None:
+            evidence = weak_loss(logits, batch.presence, batch.used, config.pool_share)
+            return {"weak": (evidence, config.weak_weight)}
+        weights = {
+            "slice": config.slice_weight,
+            "size": config.size_weight,
+            "count": config.count_weight,
+            "region": config.region_weight,
+        }
+        terms = signal_terms(logits, batch.signals, batch.presence, batch.used, config.pool_share, weights)
+        return {name: (value, (weights | {"weak": config.weak_weight})[name]) for name, value in terms.items()}
 
     def _contrast(self, text: Tensor, patches: Tensor, batch: PhraseBatch) -> Tensor:
         """Weak phrases of every study against the maps of the others."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -121,8 +122,14 @@ class ManifestData(lightning.LightningDataModule):
             log.warning("%d of %d studies have no teacher: they are not distilled", len(lacking), len(scans))
 
     def _warn_of_weak_pairs(self, headers: Sequence[StudyHeader]) -> None:
-        """A sentence is of the whole study: where no crop holds one, nothing is learned from it."""
+        """What is not learned: sentences larger than a crop, since they are of the whole study; images of elsewhere."""
         weak = [any(s.mask is None and s.label == "present" for s in one.statements) for one in headers]
+        codes = Counter(s.unplaced for one in headers for s in one.statements if s.unplaced)
+        if codes:
+            log.warning(
+                "cited images of %d statements are not used: %s",
+                codes.total(), ", ".join(f"{code} {count}" for code, count in codes.most_common()),
+            )  # fmt: skip
         small = [all(a <= b for a, b in zip(one.shape, self.spec.shape)) for one in headers]
         lost = sum(is_weak and not fits for is_weak, fits in zip(weak, small))
         if lost:

@@ -10,26 +10,30 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from scipy import ndimage
 
 from tips_med.errors import OutputError, TipsMedError
 from tips_med.folders import whole_file
 from tips_med.grounding.ground import ensure_known_modality
 from tips_med.manifest import ManifestError, Row, read_mask
 from tips_med.model import GroundingModel
-from tips_med.query import Lexicon
+from tips_med.query import Lexicon, Query
 from tips_med.readers import read_scan
 from tips_med.resampling import resample
-from tips_med.slabs import BODY_MARGIN, SlabSpec, make_slabs
+from tips_med.scan import Scan
+from tips_med.slabs import BODY_MARGIN, SlabSpec, SlabStack, make_slabs
+from tips_med.training.signals import REGION_MARGIN_MM, SliceSpace, place_cited
 
 log = logging.getLogger(__name__)
-FORMAT = "tips_med-prepared-2"
+FORMAT = "tips_med-prepared-3"
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,11 @@ class PhraseLabel:
         label: Label, ``present`` or ``absent``.
         mask: Index of its mask among those of the study; None for a weak pair.
         finding: Finding term of the lexicon; empty for a structure.
+        cited: Slices that a report cites for it.
+        unplaced: Why cited images were not placed, see ``place_cited``; empty when all were.
+        size_mm: Long axis that a report states; None for none.
+        count: How many there are by a report; None where it does not count.
+        region: Index of its organ among the regions of the study; None for none.
     """
 
     phrase: str
@@ -49,6 +58,11 @@ class PhraseLabel:
     label: str
     mask: int | None
     finding: str = ""
+    cited: tuple[SliceSpace, ...] = ()
+    unplaced: str = ""
+    size_mm: float | None = None
+    count: int | None = None
+    region: int | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +82,7 @@ class PreparedStudy:
         volume_hu: Hounsfield units, [slab y x]; air where the scan measured nothing.
         seen: Mask of measured cells, bool [slab y x].
         covers: Share of each cell that every mask covers, 0 to 255, uint8 [mask slab y x].
+        regions: Organs with ``REGION_MARGIN_MM`` around them, 0 or 255, uint8 [region slab y x].
         offset_mm: Offset of the first pixel from the middle of the body, (y, x) in mm.
         spacing_mm: Spacing in mm: between slabs, rows and columns.
         lps_from_pixel: Maps (slab, y, x, 1) to LPS in mm, to place a teacher's patches.
@@ -79,6 +94,7 @@ class PreparedStudy:
     volume_hu: np.ndarray
     seen: np.ndarray
     covers: np.ndarray
+    regions: np.ndarray
     offset_mm: tuple[float, float]
     spacing_mm: tuple[float, float, float]
     lps_from_pixel: np.ndarray
@@ -96,6 +112,7 @@ class PreparedStudy:
             "volume_hu": torch.from_numpy(np.rint(self.volume_hu).clip(-32000, 32000).astype(np.int16)),
             "seen": torch.from_numpy(self.seen.astype(np.uint8)),
             "covers": torch.from_numpy(self.covers),
+            "regions": torch.from_numpy(self.regions),
         }
         about = {
             "offset_mm": self.offset_mm,
@@ -123,7 +140,7 @@ class PreparedStudy:
         try:
             with safe_open(path, "numpy") as file:
                 about = json.loads(file.metadata()["about"])
-                arrays = {name: file.get_tensor(name) for name in ("volume_hu", "seen", "covers")}
+                arrays = {name: file.get_tensor(name) for name in ("volume_hu", "seen", "covers", "regions")}
         except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
             raise ManifestError(
                 f"is a damaged part of the cache ({error})", path=path, remedy="delete it", code="cache"
@@ -134,13 +151,19 @@ class PreparedStudy:
             arrays["volume_hu"].astype(np.float32),
             arrays["seen"].astype(bool),
             arrays["covers"],
+            arrays["regions"],
             (float(y), float(x)),
             (float(slab), float(row), float(column)),
             np.array(about["lps_from_pixel"], dtype=np.float64),
             about["scan"],
-            tuple(PhraseLabel(**one) for one in about["statements"]),
+            tuple(_label_of(one) for one in about["statements"]),
             tuple(Skipped(**one) for one in about["skipped"]),
         )
+
+
+def _label_of(values: dict[str, Any]) -> PhraseLabel:
+    cited = tuple(SliceSpace(*one) for one in values["cited"])
+    return PhraseLabel(**{name: value for name, value in values.items() if name != "cited"}, cited=cited)
 
 
 @dataclass(frozen=True)
@@ -164,7 +187,7 @@ def read_study_header(file: Path) -> StudyHeader:
             about = json.loads(opened.metadata()["about"])
             slab, y, x = opened.get_slice("volume_hu").get_shape()
         return StudyHeader(
-            tuple(PhraseLabel(**one) for one in about["statements"]),
+            tuple(_label_of(one) for one in about["statements"]),
             tuple(Skipped(**one) for one in about["skipped"]),
             Path(about["scan"]),
             (int(slab), int(y), int(x)),
@@ -231,7 +254,8 @@ def _prepare_one(
     volume = resample(scan.voxels, scan.lps_from_kji, slabs.lps_from_pixel, (slab, y, x))
     volume[np.isnan(volume)] = -1024.0
     covers: dict[str, np.ndarray] = {}
-    labels: dict[str, tuple[str, str, str]] = {}
+    regions: dict[tuple[Path, str | None], np.ndarray] = {}
+    labels: dict[str, PhraseLabel] = {}
     skipped = []
     for row in rows:
         try:
@@ -239,7 +263,7 @@ def _prepare_one(
             label = row.resolved(query.negated)
             if label == "unknown":
                 continue
-            if query.phrase in labels and labels[query.phrase][1] != label:
+            if query.phrase in labels and labels[query.phrase].label != label:
                 raise ManifestError(f"{row.phrase!r} is marked present and absent", path=path, code="contradiction")
             if row.mask is not None:
                 mask = read_mask(row.mask, scan, row.part)
@@ -248,10 +272,15 @@ def _prepare_one(
                         f"the mask contradicts the label {label!r}", path=row.mask, code="mask-and-label"
                     )
                 if label == "present":
-                    cover = resample(mask.astype(np.float32), scan.lps_from_kji, slabs.lps_from_pixel, (slab, y, x))
-                    part = np.rint(np.nan_to_num(cover).clip(0, 1) * 255).astype(np.uint8)
+                    part = _cover(mask, scan, slabs)
                     covers[query.phrase] = np.maximum(covers.get(query.phrase, part), part)
-            labels.setdefault(query.phrase, (row.phrase, label, query.finding.id if query.finding else ""))
+            if row.region is not None and (row.region, row.region_part) not in regions:
+                organ = _cover(read_mask(row.region, scan, row.region_part), scan, slabs) > 127
+                if not organ.any():
+                    raise ManifestError("the region is empty", path=row.region, code="empty-region")
+                regions[row.region, row.region_part] = _with_margin(organ, slabs.spec)
+            found = _label(row, query, label, scan, list(regions))
+            labels[query.phrase] = _merged(labels[query.phrase], found) if query.phrase in labels else found
         except TipsMedError as error:
             if strict:
                 raise
@@ -259,17 +288,62 @@ def _prepare_one(
             skipped.append(Skipped(row.line, error.code, str(error)))
     order = list(covers)
     statements = tuple(
-        PhraseLabel(phrase, text, label, order.index(phrase) if phrase in covers else None, finding)
-        for phrase, (text, label, finding) in labels.items()
+        replace(one, mask=order.index(phrase) if phrase in covers else None) for phrase, one in labels.items()
     )
     if not statements:
         raise ManifestError("has no usable row", path=path, code="no-rows")
     mm = slabs.spec.spacing_mm
-    stacked = np.stack([covers[phrase] for phrase in order]) if order else np.zeros((0, slab, y, x), np.uint8)
+    stacked, organs = (
+        np.stack(masks) if masks else np.zeros((0, slab, y, x), np.uint8)
+        for masks in ([covers[phrase] for phrase in order], list(regions.values()))
+    )
     affine, place = slabs.lps_from_pixel, str(path.resolve())
     y_mm, x_mm = slabs.body.middle_mm
     offset = (float(affine[1, 3]) - y_mm, float(affine[0, 3]) - x_mm)
-    return PreparedStudy(volume, slabs.seen.numpy(), stacked, offset, mm, affine, place, statements, tuple(skipped))
+    seen = slabs.seen.numpy()
+    return PreparedStudy(volume, seen, stacked, organs, offset, mm, affine, place, statements, tuple(skipped))
+
+
+def _cover(mask: np.ndarray, scan: Scan, slabs: SlabStack) -> np.ndarray:
+    """How much of each cell of the slabs a mask on the scan's grid covers, 0 to 255, uint8 [slab y x]."""
+    slab, y, x = slabs.seen.shape
+    cover = resample(mask.astype(np.float32), scan.lps_from_kji, slabs.lps_from_pixel, (slab, y, x))
+    return np.rint(np.nan_to_num(cover).clip(0, 1) * 255).astype(np.uint8)
+
+
+def _with_margin(organ: np.ndarray, spec: SlabSpec) -> np.ndarray:
+    """An organ and what is near it, 0 or 255, uint8 [slab y x]."""
+    away_mm = np.asarray(ndimage.distance_transform_edt(~organ, spec.spacing_mm))
+    return np.where(away_mm <= REGION_MARGIN_MM, 255, 0).astype(np.uint8)
+
+
+def _label(row: Row, query: Query, label: str, scan: Scan, regions: list[tuple[Path, str | None]]) -> PhraseLabel:
+    """What one row says."""
+    cited, unplaced = place_cited(scan, row.series, row.images)
+    return PhraseLabel(
+        query.phrase,
+        row.phrase,
+        label,
+        None,
+        query.finding.id if query.finding else "",
+        cited,
+        unplaced,
+        row.size_mm,
+        row.count,
+        regions.index((row.region, row.region_part)) if row.region is not None else None,
+    )
+
+
+def _merged(first: PhraseLabel, other: PhraseLabel) -> PhraseLabel:
+    """Two rows of one phrase: all slices that they cite, the longer axis, the larger count."""
+    return replace(
+        first,
+        cited=tuple(dict.fromkeys((*first.cited, *other.cited))),
+        unplaced=first.unplaced or other.unplaced,
+        size_mm=max((mm for mm in (first.size_mm, other.size_mm) if mm is not None), default=None),
+        count=max((n for n in (first.count, other.count) if n is not None), default=None),
+        region=first.region if first.region is not None else other.region,
+    )
 
 
 def is_whole(file: Path) -> bool:
@@ -288,6 +362,8 @@ def _key(scan: Path, rows: Sequence[Row], spec: SlabSpec, lexicon: Lexicon) -> s
     facts: list[object] = [FORMAT, asdict(spec), lexicon.vocabulary, str(scan.resolve()), _stamp(scan)]
     for row in rows:
         facts.append([row.phrase, row.part, row.label, _stamp(row.mask) if row.mask else None, str(row.mask)])
+        facts.append([row.series, row.images, row.size_mm, row.count, row.region_part, str(row.region)])
+        facts.append(_stamp(row.region) if row.region else None)
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:32]
 
 

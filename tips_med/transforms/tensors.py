@@ -182,7 +182,7 @@ def _provenance(image: MetaTensor, lps_from_kji: Affine, shape: tuple[int, int, 
         before = RAS_FROM_LPS @ np.asarray(original, np.float64) @ KJI_FROM_IJK
         if same_grid(before, lps_from_kji, shape, 1e-3):
             return source
-    return replace(source, instance_uids=(), frame_numbers=())
+    return replace(source, instance_uids=(), frame_numbers=(), instance_numbers=())
 
 
 @dataclass(frozen=True)
