@@ -55,6 +55,7 @@ ARMS = {
     "count": NOTHING | {"count_weight": SIGNALS["count_weight"]},
     "region": NOTHING | {"region_weight": SIGNALS["region_weight"]},
     "all": SIGNALS,
+    **{f"all but {name.removesuffix('_weight')}": SIGNALS | {name: 0.0} for name in SIGNALS},
     "dense": NOTHING,
 }
 NAMES = {
@@ -65,6 +66,10 @@ NAMES = {
     "count": "+ count, both sides",
     "region": "+ organ and side",
     "all": "+ all four",
+    "all but slice": "+ all but the cited slice",
+    "all but size": "+ all but the size",
+    "all but count": "+ all but count, both sides",
+    "all but region": "+ all but organ and side",
     "dense": "outlines",
 }
 COLUMNS = {
@@ -189,7 +194,7 @@ def train_arm(setting: Setting, arm: str, seed: int, manifest: Path) -> Finetune
     data = ManifestData(
         setting.spec(manifest), setting.model, setting.model.lexicon, setting.out / "cache", setting.steps, seed
     )
-    run = setting.out / "runs" / f"{arm}-{seed}"
+    run = setting.out / "runs" / f"{arm.replace(' ', '-')}-{seed}"
     trainer = TrainerSpec(
         "cpu", 1, precision="32-true", ema=0.0, checkpoint_every=setting.steps, validate_every=setting.steps, threads=1
     )
@@ -258,7 +263,7 @@ def evaluation_batches(setting: Setting, manifest: Path, split: str) -> list[Phr
 
 def run_arm(setting: Setting, arm: str, seed: int, paths: dict[str, Path], sets: dict[str, list[PhraseBatch]]) -> Path:
     """Trains and measures one arm with one seed, once."""
-    file = setting.out / "results" / f"{arm}-{seed}.json"
+    file = setting.out / "results" / f"{arm.replace(' ', '-')}-{seed}.json"
     if file.exists():
         return file
     begun = time.perf_counter()
