@@ -258,7 +258,9 @@ def evaluation_batches(setting: Setting, manifest: Path, split: str) -> list[Phr
         raise RuntimeError(f"rows were left out: {skipped}")
     spec = replace(setting.spec(manifest), batch=1, questions=1)
     crops = StudyCrops(files, spec, setting.model.image.slab_spec, setting.model.lexicon, augment=False)
-    return [crops.make(n) for n in range(len(files))]
+    batches = [crops.make(n) for n in range(len(files))]
+    # A bulla that was cut by the edge of the scan may cover half of no cell: then there is nothing to point at.
+    return [batch for batch in batches if bool((batch.target > 0.5).any())]
 
 
 def run_arm(setting: Setting, arm: str, seed: int, paths: dict[str, Path], sets: dict[str, list[PhraseBatch]]) -> Path:
@@ -355,11 +357,11 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--train", type=int, default=24)
     parser.add_argument("--val", type=int, default=8)
-    parser.add_argument("--test", type=int, default=30)
+    parser.add_argument("--test", type=int, default=28)
     parser.add_argument("--steps", type=int, default=120)
-    parser.add_argument("--learning-rate", type=float, default=3e-3)
+    parser.add_argument("--learning-rate", type=float, default=5e-3)
     parser.add_argument("--pool-share", type=float, default=FinetuneConfig.pool_share)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--arms", nargs="+", default=["untrained", *ARMS])
     parser.add_argument("--results", type=Path)
     parser.add_argument("--page", type=Path, help="page whose table is made anew")
