@@ -22,6 +22,7 @@ from tips_med.synthesis.phantom import make_phantom
 
 SHAPE = (20, 96, 144)
 SPACING_MM = (2.5, 2.0, 2.0)
+FIRST_SEEDS = {"train": 0, "val": 1000, "test": 3000}
 SERIES = 3
 NUMBERS = ("zero", "one", "two", "three")
 SIDES = {RIGHT: "right", LEFT: "left"}
@@ -53,7 +54,7 @@ def paint_cases(out: Path, counts: dict[str, int], seed: int) -> list[Case]:
     cases = []
     for split, count in counts.items():
         for number in range(count):
-            offset = 1000 * list(counts).index(split) + number
+            offset = FIRST_SEEDS[split] + number
             cases.append(_case(out / "scans" / f"{split}-{number:03d}", split, number, seed + offset))
     return cases
 

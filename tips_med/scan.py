@@ -23,12 +23,12 @@ class Provenance:
         instance_uids: SOP Instance UID (0008,0018) for every slice k, in the order of the voxels; empty if not DICOM.
             A filled gap has the empty string.
         frame_numbers: Frame number (from 1) for every slice of a multi-frame source; empty otherwise.
-        series_number: Series Number (0020,0011), by which reports cite a series; None if not DICOM, or not there.
-        instance_numbers: Instance Number (0020,0013) of every slice k, by which reports cite an image; 0 where there is
-            none, empty if not DICOM. Never used for geometry.
         notes: Notes and warnings of the reader, one sentence each: plain text, or a
             ``tips_med.notes.Note`` where something of the file is quoted.
         deidentified: Whether the UIDs are replacements of the source's, see ``tips_med.deidentification``.
+        series_number: Series Number (0020,0011), by which reports cite a series; None if not DICOM, or not there.
+        instance_numbers: Instance Number (0020,0013) of every slice k, by which reports cite an image; 0 where there is
+            none, empty if not DICOM. Never used for geometry.
     """
 
     format: str
@@ -38,10 +38,10 @@ class Provenance:
     sop_class_uid: str | None = None
     instance_uids: tuple[str, ...] = ()
     frame_numbers: tuple[int, ...] = ()
-    series_number: int | None = None
-    instance_numbers: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
     deidentified: bool = False
+    series_number: int | None = None
+    instance_numbers: tuple[int, ...] = ()
 
     def noting(self, *notes: str) -> Provenance:
         """The same provenance with more notes."""

@@ -174,7 +174,8 @@ def test_evidence_is_looked_for_where_all_signals_allow_it():
     assert cited[lifted(region=0.0)].all()
     assert inside[lifted(slice=0.0)].all()
     assert int(lifted().sum()) == pooled_cells(8.0, SPACING, 0)
-    assert int(lifted(size=0.0).sum()) == int(0.01 * logits.numel())
+    # A size says how many cells only where the place is known.
+    assert int(lifted(size=0.0).sum()) == int(lifted(slice=0.0).sum()) == int(0.01 * logits.numel())
 
 
 def test_signals_that_are_switched_off_cost_nothing_and_those_of_other_pairs_are_not_looked_at():

@@ -222,20 +222,21 @@ def signal_terms(
         one, spacing, x_mm = logits[crop, phrase], signals.spacing_mm, signals.x_mm[crop]
         cited, outside = signals.cited[crop, phrase], signals.outside[crop, phrase]
         size_mm = float(signals.size_mm[crop, phrase]) if weights["size"] else float("nan")
+        narrowed = bool(weights["slice"]) and bool(cited.any())
         where = torch.ones_like(cited)
         if weights["region"]:
             where = where & signals.inside[crop, phrase]
-        if weights["slice"] and cited.any():
+        if narrowed:
             where = where & cited
         if not where.any():  # a citation outside the organ: one of the two is wrong
             where = torch.ones_like(cited)
-        cells = pooled_cells(size_mm, spacing, int(pool_share * one.numel()))
+        # Few cells are enough only where the place is known: elsewhere they make the first wrong place the surest.
+        cells = pooled_cells(size_mm if narrowed else math.nan, spacing, int(pool_share * one.numel()))
         found = {"weak": evidence_loss(one, where, cells)}
         if weights["slice"] and signals.peaks[crop, phrase]:
             found["slice"] = slice_loss(one, cited, cells)
         if size_mm > 0:
             several = bool(signals.both[crop, phrase]) or int(signals.count[crop, phrase]) > 1
-            narrowed = bool(weights["slice"]) and bool(cited.any())
             found["size"] = size_loss(one, size_mm, spacing, where, largest=narrowed or not several)
         if weights["count"]:
             # The cited slices are of one of them, not of all.
