@@ -13,14 +13,17 @@ from tips_med.doctor.packages import extras, imports, own_version, packages, pyt
 from tips_med.extras import EXTRAS
 
 PROJECT = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def of_extra(need: str, extra: str) -> str:
+    package, _, marker = need.partition(";")
+    return f"{package}; ({marker}) and extra == '{extra}'" if marker else f"{package}; extra == '{extra}'"
+
+
 REQUIRES = [
     *PROJECT["dependencies"],
-    *(
-        f"{need}; extra == '{name}'"
-        for name, needs in PROJECT["optional-dependencies"].items()
-        for need in needs
-    ),
-]  # fmt: skip
+    *(of_extra(need, name) for name, needs in PROJECT["optional-dependencies"].items() for need in needs),
+]
 """As the metadata of the installed package has them."""
 
 
