@@ -564,3 +564,18 @@ def test_each_of_several_questions_has_spans_of_its_own_text(words: list[str], j
         assert all(span.text == query.text[span.start : span.end] for span in query.spans)
         assert query.phrase
         assert {word.text for word in query.words} <= set(LEXICON.vocabulary)
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "unknown"),
+    [
+        ("two bullae", 2, ()),
+        ("2 bullae", 2, ()),
+        ("At least 3 small nodules in the right lung", 3, ()),
+        ("2 mm nodules", None, ()),
+        ("2 nodule", None, ("2",)),
+    ],
+)
+def test_a_number_before_a_plural_is_a_count(text: str, count: int | None, unknown: tuple[str, ...]) -> None:
+    query = LEXICON.parse(text)
+    assert (query.count, query.unknown_words) == (count, unknown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -136,7 +137,7 @@ class Matcher:
         """The matches of a text, in order."""
         tokens = _joined_levels(self._expand([self._mended(token) for token in tokenize(text)]))
         tokens = self._completed(tokens)
-        return _without_distances(_with_non(self._match(tokens)))
+        return _with_counts(_without_distances(_with_non(self._match(tokens))))
 
     def _mended(self, token: Token) -> Token:
         word = token.word
@@ -234,6 +235,19 @@ class Matcher:
             if words in self._numbered and tokens[after].word.isdigit() and tokens[after].size_mm is None:
                 return length + 1
         return 0
+
+
+def _with_counts(matches: list[Match]) -> list[Match]:
+    """Reads the digits before a plural as a count: "2 small nodules". A number before anything else stays unknown."""
+    counted = list(matches)
+    for at, match in enumerate(matches):
+        if match.role != "unknown" or len(match.words) != 1 or not re.fullmatch("[1-9][0-9]?", match.word):
+            continue
+        rest = (one for one in matches[at + 1 :] if one.role not in ("attribute", "side"))
+        noun = next(rest, None)
+        if noun is not None and noun.role in ("finding", "structure") and noun.words[-1].endswith(("s", "ae")):
+            counted[at] = replace(match, role="function", pattern="filler", count=int(match.word))
+    return counted
 
 
 def _lengths(known: Mapping[tuple[str, ...], object]) -> dict[str, tuple[int, ...]]:
