@@ -17,7 +17,7 @@ from tips_med.exporters.dicom.picture import SlicePainter
 from tips_med.exporters.figure import write_figure
 from tips_med.geometry import RIGHT
 from tips_med.grounding import Grounding, encode, ground
-from tips_med.grounding.ground import study_thorax
+from tips_med.grounding.maps import study_thorax
 from tips_med.loading import open_model
 from tips_med.readers import read_scan
 from tips_med.resampling import resample

@@ -7,7 +7,8 @@ from typing import Literal
 
 from tips_med.errors import OutputError
 from tips_med.grounding import encode as encode_scan
-from tips_med.grounding.ground import prepare, with_stated_modality
+from tips_med.grounding.maps import prepare
+from tips_med.grounding.modality import with_stated_modality
 from tips_med.loading import open_model
 from tips_med.progress import StepFactory, no_progress
 from tips_med.readers import read_scan

@@ -14,7 +14,8 @@ from tips_med.exporters.named import named_exporters
 from tips_med.grounding import Declined, Grounding
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding import ground as answer
-from tips_med.grounding.ground import parse_queries, parse_query, with_stated_modality
+from tips_med.grounding.ground import parse_queries, parse_query
+from tips_med.grounding.modality import with_stated_modality
 from tips_med.lexicon.nearest import with_nearest
 from tips_med.loading import open_model
 from tips_med.model import GroundingModel

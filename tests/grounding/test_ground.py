@@ -12,12 +12,8 @@ from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ModalityError, QueryError, ReadError, WeightsError
 from tips_med.geometry import transform_points
 from tips_med.grounding import encode, ground
-from tips_med.grounding.ground import (
-    MAX_CACHED_MAPS,
-    ensure_known_modality,
-    looks_like_hounsfield,
-    with_stated_modality,
-)
+from tips_med.grounding.maps import MAX_CACHED_MAPS
+from tips_med.grounding.modality import ensure_known_modality, looks_like_hounsfield, with_stated_modality
 from tips_med.scan import Scan
 
 LEFT_LOW = ((65.0, 10.0, -70.0), 15.0, MASS)

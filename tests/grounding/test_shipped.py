@@ -17,7 +17,8 @@ from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError
 from tips_med.geometry import transform_points
 from tips_med.grounding import Grounding, encode, ground
-from tips_med.grounding.ground import assess, default_model, parse_query, study_thorax
+from tips_med.grounding.ground import assess, default_model, parse_query
+from tips_med.grounding.maps import study_thorax
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path
 from tips_med.scan import Scan

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tips_med.errors import QueryError, TipsMedError
-from tips_med.grounding.ground import ensure_modality
+from tips_med.grounding.modality import ensure_modality
 from tips_med.manifest.masks import read_mask
 from tips_med.manifest.problems import ManifestProblem
 from tips_med.manifest.rows import ManifestError, Row

@@ -19,15 +19,7 @@ from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ConfigError, QueryError
 from tips_med.geometry import CONNECTIVITY_18, voxel_volume_mm3
 from tips_med.grounding.evidence import evidence_map
-from tips_med.grounding.ground import (
-    MIN_VOLUME_ML,
-    Assessment,
-    assess,
-    encode,
-    encode_slabs,
-    parse_query,
-    query_term,
-)
+from tips_med.grounding.ground import MIN_VOLUME_ML, Assessment, assess, encode, encode_slabs, parse_query, query_term
 from tips_med.manifest import Row, read_mask
 from tips_med.model import GroundingModel
 from tips_med.query import Query, Side

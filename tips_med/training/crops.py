@@ -23,7 +23,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from tips_med.errors import ConfigError
 from tips_med.geometry import index_from_block
-from tips_med.grounding.ground import canonical_phrase
+from tips_med.grounding.maps import canonical_phrase
 from tips_med.manifest import ManifestError
 from tips_med.query import Lexicon
 from tips_med.shapes import Affine

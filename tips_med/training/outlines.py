@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from tips_med.encoders.compact import DEPTH
 from tips_med.geometry import LEFT, RIGHT
-from tips_med.grounding.ground import probability_map
+from tips_med.grounding.maps import probability_map
 from tips_med.model import GroundingModel
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.scene import Scene

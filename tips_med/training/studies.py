@@ -22,7 +22,7 @@ from scipy import ndimage
 
 from tips_med.errors import OutputError, TipsMedError
 from tips_med.folders import whole_file
-from tips_med.grounding.ground import ensure_known_modality
+from tips_med.grounding.modality import ensure_known_modality
 from tips_med.manifest import ManifestError, Row, read_mask
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon, Query

@@ -25,7 +25,8 @@ from tips_med.encoders.base import Progress
 from tips_med.encoders.study import EncodedStudy
 from tips_med.geometry import KJI_FROM_IJK, RAS_FROM_LPS, nearest_body_axes, transform_points
 from tips_med.grounding.answer import Grounding
-from tips_med.grounding.ground import encode, ground, with_stated_modality
+from tips_med.grounding.ground import encode, ground
+from tips_med.grounding.modality import with_stated_modality
 from tips_med.model import GroundingModel
 from tips_med.query import Query
 from tips_med.readers import read_scan

@@ -17,7 +17,8 @@ from monai.utils.misc import ensure_tuple, ensure_tuple_rep
 
 from tips_med.encoders.base import Progress
 from tips_med.geometry import transform_points
-from tips_med.grounding.ground import default_model, encode_slabs, ensure_known_modality
+from tips_med.grounding.ground import default_model, encode_slabs
+from tips_med.grounding.modality import ensure_known_modality
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon, load_lexicon
 from tips_med.slabs import SlabSpec

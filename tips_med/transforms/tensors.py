@@ -28,7 +28,7 @@ from tips_med.body import CUT_EDGES, Body, Edge, Midline
 from tips_med.body.midline import Source
 from tips_med.errors import ReadError
 from tips_med.geometry import KJI_FROM_IJK, RAS_FROM_LPS, axis_directions, nearest_body_axes, same_grid, spacing_mm
-from tips_med.grounding.ground import with_stated_modality
+from tips_med.grounding.modality import with_stated_modality
 from tips_med.readers.monai_reader import meta_of_scan, provenance_of_text
 from tips_med.scan import Provenance, Scan
 from tips_med.shapes import Affine

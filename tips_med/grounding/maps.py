@@ -1,0 +1,179 @@
+"""Maps of phrases and words over an encoded study, and what is found with them once: the chest."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import torch
+
+from tips_med.encoders.study import EncodedStudy
+from tips_med.errors import ReadError
+from tips_med.grounding.thorax import SIDES, Thorax, arrays_of_thorax, find_thorax, thorax_of_arrays
+from tips_med.grounding.wording import CHECKED
+from tips_med.model import GroundingModel
+from tips_med.query import Query, Term
+from tips_med.shapes import Heat
+
+CHEST_STRUCTURES = ("lung", "pleura", "hemithorax")
+"""Structures in which findings of the lungs and the pleura are searched."""
+
+MAX_CACHED_MAPS = 4
+"""Maximum number of maps that an encoded study caches."""
+
+SLABS_AT_ONCE = 4
+"""Number of slabs that are scored at once: few enough for the processor's cache."""
+
+ENCLOSING_STRUCTURES = ("thorax", "body")
+"""Structures that contain these, and others that the model may not be trained on."""
+
+
+def finding_maps(study: EncodedStudy, query: Query, model: GroundingModel) -> list[tuple[str, Heat]]:
+    """The maps that answer a query, [slab y x], each with the term that it is calibrated for.
+
+    A finding has one, and one more for each kind of it that the model knows: a mass is a lesion. What an attribute
+    narrows is never surer than the same without it.
+    """
+    lexicon = model.lexicon
+    finding = query.finding
+    if finding is None:
+        term = query.structure.id if query.structure else ""
+        phrases = [_structure_phrase(query)]
+        if query.side in (None, "both") and query.structure is not None and query.structure.paired:
+            phrases += [f"{side} {phrases[0]}" for side in SIDES.values()]
+        maps = [_map(study, phrase, model) for phrase in phrases]
+        return [(term, np.fmax.reduce(maps) if len(maps) > 1 else maps[0])]
+    kinds = [finding, *(lexicon.term(kind) for kind in finding.kinds if kind in model.card.findings)]
+    found = []
+    for kind in kinds:
+        plain = canonical_phrase(query, kind)
+        heat = _map(study, plain, model)
+        known = [attribute for attribute in query.attributes if attribute.id in CHECKED]
+        if known and plain != query.phrase:
+            narrowed = " ".join([*(word for attribute in known for word in attribute.forms[0].words), plain])
+            heat = np.fmin(heat, _map(study, narrowed, model))
+        found.append((kind.id, heat))
+    return found
+
+
+def _map(study: EncodedStudy, phrase: str, model: GroundingModel) -> Heat:
+    """The map of a phrase; the last few are cached with the study: the next query is often about the other side."""
+    kept: dict[str, Heat] = study.cache.setdefault("maps", {})
+    if phrase not in kept:
+        while len(kept) >= MAX_CACHED_MAPS:
+            del kept[next(iter(kept))]
+        kept[phrase] = probability_map(study, model.text.embed([phrase])[0].pooled, model)
+    return kept[phrase]
+
+
+def canonical_phrase(query: Query, finding: Term) -> str:
+    """The words of a finding that its map is made of: the usual ones; as typed where it lies in an unusual place."""
+    if (
+        query.structure is not None
+        and query.structure.id not in CHEST_STRUCTURES
+        and query.structure.id not in ENCLOSING_STRUCTURES
+    ):
+        return query.phrase
+    return " ".join(finding.forms[0].words)
+
+
+def _structure_phrase(query: Query) -> str:
+    assert query.structure is not None  # a query without a finding has one
+    name = " ".join(query.structure.forms[0].words)
+    return f"{query.side} {name}" if query.side in ("left", "right") else name
+
+
+def probability_map(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> Heat:
+    """Probabilities of one text embedding, [slab y x]; NaN where nothing was seen."""
+    heat = _logits(study, text, model).sigmoid()
+    heat[~study.seen] = torch.nan
+    return heat.numpy()
+
+
+@torch.inference_mode()
+def _logits(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> torch.Tensor:
+    features = study.features
+    if features.fine is None:
+        return model.head.patch_scores(text, features.patches.float())[0]
+    scores = torch.empty(features.fine.shape[:3])
+    for first in range(0, len(scores), SLABS_AT_ONCE):
+        some = slice(first, first + SLABS_AT_ONCE)
+        step = None if features.fine_step is None else features.fine_step[some]
+        scores[some] = model.head.fine_scores(text, features.patches[some].float(), features.fine[some].float(), step)[
+            0
+        ]
+    return scores
+
+
+def study_thorax(study: EncodedStudy, model: GroundingModel) -> Thorax:
+    """The chest of a study, found once and kept with it."""
+    if "thorax" not in study.cache:
+        study.cache["thorax"] = thorax_of_arrays(study.kept) or _find_thorax(study, model)
+        study.kept.update(arrays_of_thorax(study.cache["thorax"]))
+    return study.cache["thorax"]
+
+
+def prepare(study: EncodedStudy, model: GroundingModel) -> None:
+    """Finds what all queries about the chest share, to be stored with the study."""
+    if "lung" in model.card.structures:
+        study_thorax(study, model)
+
+
+def _find_thorax(study: EncodedStudy, model: GroundingModel) -> Thorax:
+    names = ["right lung", "left lung"]
+    if "hemithorax" in model.card.structures:
+        names += ["right hemithorax", "left hemithorax"]
+    maps = [probability_map(study, text.pooled, model) for text in model.text.embed(names)]
+    affine = study.features.lps_from_fine
+    affine = study.features.lps_from_patch if affine is None else affine
+    cavities = (maps[2], maps[3]) if len(maps) == 4 else None
+    return find_thorax(maps[0], maps[1], affine, study.body, study.seen.numpy(), cavities)
+
+
+class WordMaps(Mapping[str, Heat]):
+    """For every part of the query that means something, its own map: the mean of its words' scores.
+
+    A map is made when it is first read. An answer does not keep the study alive for it: who drops the study before
+    reading a map cannot read it any more.
+    """
+
+    def __init__(self, study: EncodedStudy, query: Query, model: GroundingModel) -> None:
+        self._study, self._phrase, self._model = weakref.ref(study), query.phrase, model
+        self._rows: dict[str, list[int]] = {}
+        self._made: dict[str, Heat] = {}
+        for number, span in enumerate(query.spans):
+            rows = [n for n, word in enumerate(query.words) if word.span == number]
+            if rows and span.role not in ("function", "measurement"):
+                self._rows[span.text] = rows
+
+    def __getitem__(self, part: str) -> Heat:
+        """The map of one part of the query, [slab y x]; NaN where nothing was seen.
+
+        Raises:
+            KeyError: The query has no such part.
+            ReadError: The study is gone.
+        """
+        if part not in self._made:
+            rows = self._rows[part]
+            study = self._study()
+            if study is None:
+                raise ReadError(
+                    f"the map of {part!r} cannot be made any more: its study was dropped",
+                    remedy="keep the EncodedStudy for as long as maps of words are read",
+                    code="study-gone",
+                )
+            tokens = self._model.text.embed([self._phrase])[0].tokens
+            scores = [_logits(study, tokens[row : row + 1], self._model) for row in rows]
+            heat = (torch.stack(scores).mean(0)).sigmoid()
+            heat[~study.seen] = torch.nan
+            self._made[part] = heat.numpy()
+        return self._made[part]
+
+    def __iter__(self) -> Iterator[str]:
+        """The parts, in the query's order."""
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        """The number of parts."""
+        return len(self._rows)
