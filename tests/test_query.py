@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from pydicom.sr.codedict import codes
 
@@ -444,7 +444,7 @@ WORDS = sorted(
 )
 
 
-@settings(deadline=None, derandomize=True, max_examples=300)
+@settings(deadline=None, derandomize=True, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.sampled_from(WORDS), min_size=1, max_size=12), st.sampled_from([" ", "-", ", ", "/", ": "]))
 def test_any_words_in_any_order_are_understood_or_refused_and_nothing_is_lost(words: list[str], joint: str) -> None:
     _check(joint.join(words))
