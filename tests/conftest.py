@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import warnings
+from contextlib import suppress
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -12,6 +14,11 @@ import pytest
 import torch
 
 from tips_med.scan import Scan
+
+# Ignite imports parts of PyTorch that warn of themselves; whichever test came first would fail for it.
+with warnings.catch_warnings(), suppress(ImportError):
+    warnings.simplefilter("ignore")
+    import ignite.engine  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
