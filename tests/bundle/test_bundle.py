@@ -160,22 +160,26 @@ def test_other_weights_have_no_calibration_and_the_model_says_so(bundle, weights
 
 
 class Evil:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
     def __reduce__(self):
-        return (Path("/tmp/tips_med-was-here").touch, ())
+        return (self.mark.touch, ())
 
 
 @pytest.mark.parametrize("content", ["evil", "cut", "other", "none"])
-def test_weights_that_are_not_its_own_are_a_line(bundle, content):
+def test_weights_that_are_not_its_own_are_a_line(bundle, content, tmp_path):
+    mark = tmp_path / "was-here"
     file = bundle / "models" / "model.pt"
     if content == "none":
         file.unlink()
     elif content == "cut":
         file.write_bytes(file.read_bytes()[:-500])
     else:
-        torch.save(Evil() if content == "evil" else {"x": torch.zeros(1)}, file)
+        torch.save(Evil(mark) if content == "evil" else {"x": torch.zeros(1)}, file)
     with pytest.raises(WeightsError, match="no such file" if content == "none" else "not the state dict"):
         open_model(str(bundle), "cpu")
-    assert not Path("/tmp/tips_med-was-here").exists()
+    assert not mark.exists()
 
 
 def test_a_folder_with_something_in_it_is_left_alone(weights, tmp_path):

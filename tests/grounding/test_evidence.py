@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tips_med.grounding.evidence import MIN_LOGIT, evidence_map, peak_evidence
+from tips_med.grounding.evidence import MIN_LOGIT, evidence_map, evidence_within, peak_evidence
 
 
 def test_evidence_is_highest_in_the_middle_of_what_is_hot():
@@ -52,3 +52,11 @@ def test_a_map_without_holes_is_a_plain_average():
     heat = np.random.default_rng(0).uniform(0.05, 0.95, (5, 6, 7)).astype(np.float32)
     logits = np.log(heat / (1 - heat))
     assert evidence_map(heat)[2, 3, 3] == pytest.approx(logits[1:4, 2:5, 2:5].mean(), abs=1e-4)
+
+
+def test_evidence_within_a_region_is_that_of_the_whole_map():
+    heat = np.random.default_rng(0).random((6, 9, 8)).astype(np.float32)
+    heat[2] = np.nan
+    region = np.zeros(heat.shape, bool)
+    region[1:4, 0:5, 3:8] = True
+    np.testing.assert_allclose(evidence_within(heat, region)[region], evidence_map(heat)[region], atol=1e-5)

@@ -12,8 +12,9 @@ from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ModalityError, QueryError, ReadError, WeightsError
 from tips_med.geometry import transform_points
 from tips_med.grounding import encode, ground
-from tips_med.grounding.maps import MAX_CACHED_MAPS
+from tips_med.grounding.maps import MAX_CACHED_MAPS, study_thorax
 from tips_med.grounding.modality import ensure_known_modality, looks_like_hounsfield, with_stated_modality
+from tips_med.grounding.thorax import thorax_of_arrays
 from tips_med.scan import Scan
 
 LEFT_LOW = ((65.0, 10.0, -70.0), 15.0, MASS)
@@ -366,3 +367,14 @@ def test_a_stated_modality_is_taken_where_the_file_says_none():
     assert with_stated_modality(ct, "CT") is ct
     with pytest.raises(ModalityError, match="states the modality CT, not MR"):
         with_stated_modality(ct, "MR")
+
+
+def test_the_lungs_that_were_found_travel_with_the_study(study, tmp_path):
+    found = study_thorax(study, MODEL)
+    loaded = EncodedStudy.load(study.save(tmp_path / "study.safetensors"))
+    again = thorax_of_arrays(loaded.kept)
+    assert again is not None
+    np.testing.assert_array_equal(again.lungs, found.lungs)
+    np.testing.assert_array_equal(again.side, found.side)
+    np.testing.assert_array_equal(again.height, found.height)
+    assert (again.parts, again.sides_known) == (found.parts, found.sides_known)

@@ -54,10 +54,13 @@ class TextFeatures:
 def quantized(fine: Tensor) -> tuple[QuantizedFine, FineStep]:
     """Fine features as int8, a quarter of their size in float32, with the value of one step.
 
-    Each feature of each slab has its own range, so that rounding adds a 250th of it at most.
+    Each feature of each slab has its own range, so that rounding adds half a step, a 254th of it, at most.
 
     Args:
         fine: Features, [slab y x feature].
+
+    Returns:
+        The features in steps, int8 of the same shape, and the value of one step, float32 [slab feature].
     """
     step = fine.float().abs().amax(dim=(1, 2)).clamp_min(1e-6) / 127
     return (fine / step[:, None, None].to(fine.dtype)).round_().clamp_(-127, 127).to(torch.int8), step
