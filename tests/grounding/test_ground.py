@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from tests.conftest import axial_affine
 from tests.phantom import HAZE, MASS, body, rule_model
@@ -378,3 +380,10 @@ def test_the_lungs_that_were_found_travel_with_the_study(study, tmp_path):
     np.testing.assert_array_equal(again.side, found.side)
     np.testing.assert_array_equal(again.height, found.height)
     assert (again.parts, again.sides_known) == (found.parts, found.sides_known)
+
+
+def test_a_study_of_an_earlier_version_is_named_as_one(tmp_path):
+    file = tmp_path / "old.safetensors"
+    save_file({"x": torch.zeros(1)}, file, {"format": "tips_med-study-2"})
+    with pytest.raises(ReadError, match="(?i)another version.*encode the scan again"):
+        EncodedStudy.load(file)

@@ -98,8 +98,17 @@ class EncodedStudy:
         try:
             with safe_open(path, framework="pt") as stored:
                 metadata = stored.metadata() or {}
-                if metadata.get("format") != FORMAT:
-                    raise ReadError("not an encoded study", path=path, remedy="make one with tips-med encode")
+                found = metadata.get("format", "")
+                if found != FORMAT:
+                    older = found.startswith("tips_med-study-")
+                    raise ReadError(
+                        f"a study of another version ({found})" if older else "not an encoded study",
+                        path=path,
+                        expected=FORMAT if older else None,
+                        remedy="encode the scan again with tips-med encode"
+                        if older
+                        else "make one with tips-med encode",
+                    )
                 tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118 (not a dict)
             provenance = json.loads(metadata["provenance"])
             lists = {key: tuple(value) for key, value in provenance.items() if isinstance(value, list)}
