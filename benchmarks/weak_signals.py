@@ -127,6 +127,10 @@ class KeptTowers(TrainableTowers):
         """See TrainableTowers."""
         return self.towers.layers()
 
+    def model(self, card: ModelCard) -> GroundingModel:
+        """See TrainableTowers."""
+        return self.towers.model(card)
+
     def save(self, out: Path, card: ModelCard) -> Path:
         """See TrainableTowers."""
         return self.towers.save(out, card)

@@ -9,13 +9,16 @@ import torch
 
 from tips_med.errors import ConfigError
 from tips_med.loading import has_own_lexicon, open_model
-from tips_med.model import LEXICON
-from tips_med.progress import StepFactory, no_progress
+from tips_med.model import LEXICON, GroundingModel
+from tips_med.progress import StepFactory, log_progress, no_progress
 from tips_med.query import Lexicon
+from tips_med.training.cards import described
 from tips_med.training.crops import DataSpec
 from tips_med.training.finetune import FinetuneConfig, FinetuneTask
-from tips_med.training.fitting import ProgressLogger, TrainerSpec, card_after, fit_task, step_of
+from tips_med.training.fitting import ProgressLogger, TrainerSpec, fit_task, step_of
+from tips_med.training.forgetting import TOLERANCE, TermChange, forgetting_table, measure_forgetting
 from tips_med.training.manifest_data import ManifestData
+from tips_med.training.run_settings import check_settings, settings_of
 from tips_med.training.towers import Tuning
 
 log = logging.getLogger(__name__)
@@ -32,6 +35,7 @@ def train(
     tuning: Tuning | None = None,
     trainer: TrainerSpec | None = None,
     seed: int = 0,
+    check_scans: int = 4,
     steps: StepFactory = no_progress,
 ) -> Path:
     """Trains, or goes on where it stopped, and writes the model into ``out``.
@@ -47,6 +51,8 @@ def train(
         tuning: Modes of the towers; by default all of compact ones, and LoRA in the image tower of TIPS.
         trainer: Devices, precision, checkpoints.
         seed: Random seed (integer, 0 or more).
+        check_scans: Number of painted scans on which every term that was known is measured before and after, 0 or
+            more: a minute or so for each.
         steps: Progress of the work; the command line shows a bar.
 
     Returns:
@@ -64,16 +70,42 @@ def train(
         )
     language = Lexicon.load(lexicon) if lexicon else base.lexicon
     start = step_of(out) * trainer.accumulate
+    check_settings(out, settings_of(data, base.sha256, optimizer, tuning, seed), resumes=start > 0)
     module = ManifestData(data, base, language, out / "cache", optimizer.steps, seed, start)
     with steps("preparing studies") as progress:
         module.prepare_data(progress)
-    task = FinetuneTask.from_model(base, language, optimizer, tuning, module.teacher_width)
-    with steps("training") as progress:
+    task = FinetuneTask.from_model(base, language, optimizer, tuning, module)
+    # Where there is no terminal, the log of training itself tells how far it is.
+    with (no_progress if steps is log_progress else steps)("training") as progress:
         fitted = fit_task(task, module, out, trainer, [ProgressLogger(progress)])
     with steps("writing the model"):
-        saved = fitted.save(out, card_after(base, module, language, lexicon, name, licence, optimizer, seed))
+        card = described(task.card, base, module, name, licence, lexicon, optimizer.steps, seed)
+        saved = fitted.save(out, card)
     left_out = module.skipped + module.damaged()
     for one in left_out:
         log.warning("line %d was left out (%s): %s", one.line, one.code, one.text)
     log.info("%d row(s) were left out", len(left_out))
+    if fitted.trainer.is_global_zero:
+        trained = open_model(str(saved), "cpu")
+        if check_scans and base.card.findings:
+            with steps("measuring what it still knows") as progress:
+                _tell_forgetting(measure_forgetting(base, trained, check_scans, progress), trained)
+        uncalibrated = [term for term in (*trained.card.findings, *trained.card.structures)
+                        if trained.card.calibration_of(term) is None]  # fmt: skip
+        if uncalibrated:
+            log.info(
+                "not calibrated, so never present or absent: %s. Next: tips-med calibrate --model %s --manifest "
+                "MANIFEST --out calibrated%s", ", ".join(uncalibrated), saved, saved.suffix,
+            )  # fmt: skip
     return saved
+
+
+def _tell_forgetting(changes: list[TermChange], trained: GroundingModel) -> None:
+    log.info("before and after, on painted scans:\n%s", forgetting_table(changes, list(trained.card.calibration)))
+    lost = [one.term for one in changes if one.lost]
+    if lost:
+        log.warning(
+            "worse than before by more than %g Dice or AUROC: %s. Leave out --tuning.image.mode full to keep them",
+            TOLERANCE,
+            ", ".join(lost),
+        )

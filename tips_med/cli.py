@@ -173,7 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(command: str, arguments: dict[str, Any], errors: Console) -> int:
-    from tips_med.progress import console_progress, no_progress
+    from tips_med.progress import console_progress, log_progress, no_progress
 
     quiet = bool(arguments.pop("quiet"))
     arguments.pop("config", None)
@@ -181,7 +181,7 @@ def _run(command: str, arguments: dict[str, Any], errors: Console) -> int:
     warnings.filterwarnings("ignore" if quiet else "default", module="(?!tips_med)")
     function = pipeline(command)
     if "steps" in signatures.signature(function).parameters:
-        arguments["steps"] = no_progress if quiet or not sys.stderr.isatty() else console_progress(errors)
+        arguments["steps"] = no_progress if quiet else console_progress(errors) if sys.stderr.isatty() else log_progress
     result = function(**arguments)
     _show(command, result, arguments)
     declined = getattr(result, "declined", ())

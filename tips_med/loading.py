@@ -159,7 +159,7 @@ def save_with_card(model: GroundingModel, name: str, card: ModelCard, out: Path)
                 expected="a folder to write",
                 remedy="give a name without .safetensors",
             )
-        save_model(out, model.image.net, model.text.net, model.head, card)
+        save_model(out, model.image.net, model.text.net, model.head, card, model.adapters)
         return out
     from tips_med.encoders.tips import load_tips
 
@@ -193,7 +193,7 @@ def model_of_bundle(net: GroundingNet, models: Path) -> GroundingModel:
         raise WeightsError(
             "is not the configuration of a tips_med bundle", path=file, remedy="export the bundle again", code="format"
         ) from error
-    lexicon = read_lexicon(models / LEXICON, card, net.text.config.vocabulary)
+    lexicon = read_lexicon(models / LEXICON, card, net.vocabulary)
     found = net.fingerprint()
     if found == fingerprint:
         return model_of_net(net, card, sha256, lexicon)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tips_med.adapter import Adapter
 from tips_med.alignment import AlignmentHead
 from tips_med.card import ModelCard, card_from_dict
-from tips_med.encoders.base import ImageTower, TextTower
+from tips_med.encoders.base import ImageFeatures, ImageTower, TextTower
 from tips_med.encoders.compact import CompactImageTower, CompactNet
 from tips_med.encoders.compact_text import CompactTextNet, CompactTextTower
 from tips_med.errors import MissingExtraError, OutputError, TipsMedError, WeightsError
@@ -35,6 +38,7 @@ CONFIG, WEIGHTS, LEXICON, README = "config.json", "model.safetensors", "lexicon.
 HUB = "hf://"
 """What a name of the hub begins with."""
 
+_Part = TypeVar("_Part", AlignmentHead, Adapter)
 _WEIGHTS = Path(__file__).resolve().parent / "weights"
 
 
@@ -50,6 +54,7 @@ class GroundingModel:
         sha256: SHA-256 of the weights; the first twelve hexadecimal digits are in every result.
         language: Lexicon that came with the model; None where its card names an installed one.
         file: Safetensors file that the model was read from; None for any other kind.
+        adapters: What a compact model was taught later; see ``tips_med.adapter``.
     """
 
     image: ImageTower
@@ -59,6 +64,25 @@ class GroundingModel:
     sha256: str
     language: Lexicon | None = None
     file: Path | None = None
+    adapters: tuple[Adapter, ...] = ()
+
+    @torch.inference_mode()
+    def scores(self, text: Tensor, features: ImageFeatures, adapter: int = 0, slabs: slice = slice(None)) -> Tensor:
+        """Logits of embeddings at every cell, [query slab y x]: fine cells, or patches of towers that have only these.
+
+        Args:
+            text: Embeddings of tokens or phrases, [query width].
+            features: Output of the image tower.
+            adapter: As ``TextFeatures.adapter`` has it.
+            slabs: Slabs to score; all by default.
+        """
+        head = self.adapters[adapter - 1].head if adapter else self.head
+        patches = _part(features.patches[slabs], adapter, head.to_patch.out_features).float()
+        if features.fine is None:
+            return head.patch_scores(text, patches)
+        width = head.to_fine.out_features
+        step = None if features.fine_step is None else _part(features.fine_step[slabs], adapter, width)
+        return head.fine_scores(text, patches, _part(features.fine[slabs], adapter, width).float(), step)
 
     @property
     def identity(self) -> str:
@@ -149,7 +173,14 @@ class GroundingModel:
         return _transfer().push(repo_id, lambda folder: _write_folder(self, folder), **options)
 
 
-def save_model(path: Path, image: CompactNet, text: CompactTextNet, head: AlignmentHead, card: ModelCard) -> None:
+def save_model(
+    path: Path,
+    image: CompactNet,
+    text: CompactTextNet,
+    head: AlignmentHead,
+    card: ModelCard,
+    adapters: Sequence[Adapter] = (),
+) -> None:
     """Writes networks in half precision, with their sizes, words and card in the file's metadata.
 
     Raises:
@@ -161,9 +192,11 @@ def save_model(path: Path, image: CompactNet, text: CompactTextNet, head: Alignm
         "text": json.dumps(dict_of_config(text.config)),
         "card": json.dumps(dataclasses.asdict(card)),
     }
+    if adapters:
+        metadata["adapters"] = json.dumps([dict_of_config(one.config) for one in adapters])
     try:
         with whole_file(path) as partial:
-            save_file(_half(image, text, head), partial, metadata)
+            save_file(_half(image, text, head, adapters), partial, metadata)
     except (OSError, SafetensorError) as error:
         raise OutputError(f"cannot be written ({error})", path=path, remedy="make room and run it again") from error
 
@@ -188,7 +221,9 @@ def load_model(path: str | Path | None = None, device: torch.device | str = "cpu
         )
     try:
         net = GroundingNet(
-            image_config_from_dict(json.loads(metadata["image"])), text_config_from_dict(json.loads(metadata["text"]))
+            image_config_from_dict(json.loads(metadata["image"])),
+            text_config_from_dict(json.loads(metadata["text"])),
+            adapters=json.loads(metadata.get("adapters", "[]")),
         )
         card = card_from_dict(json.loads(metadata["card"]))
         net.load_state_dict(tensors)
@@ -207,9 +242,15 @@ def model_of_net(net: GroundingNet, card: ModelCard, sha256: str, language: Lexi
         sha256: Of their weights.
         language: The lexicon of the phrases; the one that the card names when None.
     """
-    head = net.head if next(net.head.parameters()).device.type == "cpu" else _on_cpu(net.head)
-    image, text = CompactImageTower(net.image), CompactTextTower(net.text)
-    return GroundingModel(image, text, head.eval(), card, sha256, language)
+    image = CompactImageTower(net.image, taught=[one.decoder for one in net.taught])
+    text = CompactTextTower(net.text, [one.text for one in net.taught], net.route)
+    taught = tuple(_on_cpu(one).eval() for one in net.taught)
+    return GroundingModel(image, text, _on_cpu(net.head).eval(), card, sha256, language, adapters=taught)
+
+
+def _on_cpu(part: _Part) -> _Part:
+    """A part of a network on the CPU: itself, or a copy of one that is elsewhere."""
+    return part if next(part.parameters()).device.type == "cpu" else copy.deepcopy(part).cpu()
 
 
 def net_of_model(model: GroundingModel, phrases: tuple[str, ...] = ()) -> GroundingNet:
@@ -229,16 +270,21 @@ def net_of_model(model: GroundingModel, phrases: tuple[str, ...] = ()) -> Ground
             remedy="TIPS towers are a folder as the hub has it already",
             code="other-model",
         )
-    net = GroundingNet(model.image.net.config, model.text.net.config, phrases)
+    net = GroundingNet(
+        model.image.net.config, model.text.net.config, phrases, [adapter.config for adapter in model.adapters]
+    )
     parts = {"image": model.image.net, "text": model.text.net, "head": model.head}
     for name, part in parts.items():
         getattr(net, name).load_state_dict(part.state_dict())
+    for own, adapter in zip(net.adapters, model.adapters):
+        own.load_state_dict(adapter.state_dict())
     return net.eval()
 
 
 def config_of_model(model: GroundingModel) -> dict[str, Any]:
     """What ``config.json`` says: sizes, card and calibration, in JSON's own types."""
     net = net_of_model(model)
+    adapters = [dict_of_config(adapter.config) for adapter in model.adapters]
     return {
         "library_name": "tips_med",
         "format": FORMAT,
@@ -246,6 +292,7 @@ def config_of_model(model: GroundingModel) -> dict[str, Any]:
         "text": dict_of_config(net.text.config),
         "card": json.loads(json.dumps(dataclasses.asdict(model.card))),
         "lexicon": LEXICON,
+        **({"adapters": adapters} if adapters else {}),
     }
 
 
@@ -309,7 +356,7 @@ def _write_folder(model: GroundingModel, folder: Path) -> None:
     if model.file is not None and _is_in_file(model, net, model.file):
         shutil.copyfile(model.file, weights)
     else:
-        save_model(weights, net.image, net.text, net.head, card)
+        save_model(weights, net.image, net.text, net.head, card, model.adapters)
     config = json.dumps(config_of_model(model), indent=2, ensure_ascii=False)
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     (folder / CONFIG).write_text(config + "\n", "utf-8")
@@ -353,7 +400,7 @@ def _read_folder(folder: Path, device: torch.device | str) -> GroundingModel:
             remedy="change a card with tips_med.loading.save_with_card and write the folder again",
             code="other-model",
         )
-    return dataclasses.replace(model, language=read_lexicon(folder / LEXICON, model.card, net.text.config.vocabulary))
+    return dataclasses.replace(model, language=read_lexicon(folder / LEXICON, model.card, net.vocabulary))
 
 
 def _is_in_file(model: GroundingModel, net: GroundingNet, file: Path) -> bool:
@@ -363,15 +410,18 @@ def _is_in_file(model: GroundingModel, net: GroundingNet, file: Path) -> bool:
         same_card = card_from_dict(json.loads(metadata["card"])) == model.card
     except (TipsMedError, KeyError, TypeError, ValueError):
         return False
-    own = _half(net.image, net.text, net.head)
+    own = _half(net.image, net.text, net.head, model.adapters)
     if hashlib.sha256(file.read_bytes()).hexdigest() != model.sha256 or not same_card or own.keys() != tensors.keys():
         return False
     return all(torch.equal(own[key].float(), tensors[key]) for key in own)
 
 
-def _half(image: CompactNet, text: CompactTextNet, head: AlignmentHead) -> dict[str, Tensor]:
+def _half(
+    image: CompactNet, text: CompactTextNet, head: AlignmentHead, adapters: Sequence[Adapter] = ()
+) -> dict[str, Tensor]:
     tensors: dict[str, Tensor] = {}
-    for part, net in (("image", image), ("text", text), ("head", head)):
+    named = [(f"adapters.{n}", adapter) for n, adapter in enumerate(adapters)]
+    for part, net in (("image", image), ("text", text), ("head", head), *named):
         tensors |= {
             f"{part}.{key}": value.detach().cpu().half().contiguous() for key, value in net.state_dict().items()
         }
@@ -387,10 +437,9 @@ def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         raise WeightsError(f"not a readable safetensors file ({error})", path=file) from error
 
 
-def _on_cpu(head: AlignmentHead) -> AlignmentHead:
-    copy = AlignmentHead(head.to_patch.in_features, head.to_patch.out_features, head.to_fine.out_features)
-    copy.load_state_dict(head.state_dict())
-    return copy
+def _part(features: Tensor, adapter: int, width: int) -> Tensor:
+    """The channels of one adapter, a view."""
+    return features[..., adapter * width : (adapter + 1) * width]
 
 
 def _transfer() -> Any:

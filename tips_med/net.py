@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tips_med.adapter import Adapter, AdapterConfig, adapter_config_from_dict, adapter_of
 from tips_med.alignment import AlignmentHead
 from tips_med.encoders.compact import DEPTH, CompactConfig, CompactNet
+from tips_med.encoders.compact_decoder import CompactDecoder
 from tips_med.encoders.compact_text import CompactTextConfig, CompactTextNet
 from tips_med.errors import ConfigError
 from tips_med.slabs import SlabSpec
@@ -29,11 +31,13 @@ class GroundingNet(nn.Module):
         text: Sizes of the word network and its vocabulary, likewise.
         phrases: What is looked for when ``forward`` is told nothing else, in words of the vocabulary; one channel of
             the output each.
+        adapters: Sizes of what was taught later, likewise.
 
     Attributes:
         image: The image network.
         text: The word network.
         head: The alignment head.
+        adapters: What was taught later, each an ``Adapter``.
         phrases: As given.
 
     Raises:
@@ -46,9 +50,11 @@ class GroundingNet(nn.Module):
         image: CompactConfig | Mapping[str, Any],
         text: CompactTextConfig | Mapping[str, Any],
         phrases: Sequence[str] = (),
+        adapters: Sequence[AdapterConfig | Mapping[str, Any]] = (),
     ) -> None:
         super().__init__()
         try:
+            further = [one if isinstance(one, AdapterConfig) else adapter_config_from_dict(one) for one in adapters]
             image = image if isinstance(image, CompactConfig) else image_config_from_dict(image)
             text = text if isinstance(text, CompactTextConfig) else text_config_from_dict(text)
         except (KeyError, TypeError, ValueError) as error:
@@ -57,10 +63,11 @@ class GroundingNet(nn.Module):
             ) from error
         self.image, self.text = CompactNet(image), CompactTextNet(text)
         self.head = AlignmentHead(text.width, image.patch_width, image.fine_width)
+        self.adapters = nn.ModuleList(Adapter(image, one) for one in further)
         self.phrases = tuple(phrases)
         self.image.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         # Not of the state dict: what is asked by default is no weight.
-        asked = self.text.indices(self.phrases) if self.phrases else torch.zeros(0, 1, dtype=torch.int64)
+        asked = self.indices(self.phrases) if self.phrases else torch.zeros(0, 1, dtype=torch.int64)
         self.register_buffer("asked", asked, persistent=False)
         self.asked: Tensor
 
@@ -94,11 +101,63 @@ class GroundingNet(nn.Module):
             _, row_mm, column_mm = config.slabs.spacing_mm
             middle = pixels.new_tensor([-(rows - 1) / 2 * row_mm, -(columns - 1) / 2 * column_mm])
             offset_mm = middle.expand(len(pixels), 2)
-        patches, fine = self.image(pixels.transpose(1, 2), offset_mm)
         asked = self.asked if words is None else words
-        _, pooled = self.text(asked.flatten(0, -2))
-        text = pooled.unflatten(0, asked.shape[:-1])
-        return self.head.fine_scores(text if asked.ndim == 3 else text.expand(len(pixels), -1, -1), patches, fine)
+        asked = asked if asked.ndim == 3 else asked.expand(len(pixels), -1, -1)
+        levels = self.image.descend(pixels.transpose(1, 2).flatten(0, 1))
+        logits = self._scores(self.image, self.text, self.head, levels, offset_mm, asked)
+        if not self.adapters:
+            return logits
+        routes = self._routes(asked)
+        for number, adapter in enumerate(self.taught, start=1):
+            if (routes == number).any():
+                its = self._scores(adapter.decoder, adapter.text, adapter.head, levels, offset_mm, asked)
+                logits = torch.where((routes == number)[..., None, None, None], its, logits)
+        return logits
+
+    def _scores(
+        self,
+        decoder: CompactDecoder,
+        text: CompactTextNet,
+        head: AlignmentHead,
+        levels: list[Tensor],
+        offset_mm: Tensor,
+        asked: Tensor,
+    ) -> Tensor:
+        """Logits of every phrase by one decoder, [batch phrase slab y x]."""
+        crops = len(offset_mm)
+        deep = decoder.attend(levels[-1].unflatten(0, (crops, -1)), offset_mm)
+        patches, fine = (one.unflatten(0, (crops, -1)) for one in decoder.ascend(deep.flatten(0, 1), levels[:-1]))
+        words = asked.flatten(0, 1)
+        # A word that only an adapter knows is of no phrase that this network answers.
+        _, pooled = text(words.masked_fill(words > len(text.config.vocabulary), 0))
+        return head.fine_scores(pooled.unflatten(0, asked.shape[:2]), patches, fine)
+
+    def _routes(self, asked: Tensor) -> Tensor:
+        """Number of the adapter that answers each phrase, [batch phrase]; 0 for none."""
+        vocabulary = ("", *self.vocabulary)
+        rows = [[vocabulary[n] for n in row if n] for row in asked.flatten(0, 1).tolist()]
+        routes = [self.route(words) for words in rows]
+        return torch.tensor(routes, device=asked.device).view(asked.shape[:2])
+
+    def route(self, words: Sequence[str]) -> int:
+        """Number of the adapter that answers a phrase of these words, from 1; 0 for none."""
+        return adapter_of(words, [adapter.config.phrases for adapter in self.taught])
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """All words; each adapter has those before it at the same indices, and further ones."""
+        return self._widest.config.vocabulary
+
+    @property
+    def _widest(self) -> CompactTextNet:
+        """The word network that knows all words."""
+        return self.taught[-1].text if self.adapters else self.text
+
+    @property
+    def taught(self) -> tuple[Adapter, ...]:
+        """The adapters, for readers and type checkers."""
+        found: Any = tuple(self.adapters)
+        return found
 
     def indices(self, phrases: Sequence[str]) -> Tensor:
         """Word indices of phrases, [phrase word], for ``forward``.
@@ -106,7 +165,7 @@ class GroundingNet(nn.Module):
         Raises:
             QueryError: A word that is not in the vocabulary, or too many of them.
         """
-        return self.text.indices(phrases)
+        return self._widest.indices(phrases)
 
     def fingerprint(self) -> str:
         """Sha256 of the weights in half precision, whatever file they come from: others have another one."""
@@ -116,7 +175,7 @@ class GroundingNet(nn.Module):
         return digest.hexdigest()
 
 
-def dict_of_config(config: CompactConfig | CompactTextConfig) -> dict[str, Any]:
+def dict_of_config(config: CompactConfig | CompactTextConfig | AdapterConfig) -> dict[str, Any]:
     """A configuration in JSON's own types."""
 
     def plain(value: Any) -> Any:

@@ -105,7 +105,7 @@ def test_lora_on_a_manifest_ends_in_a_folder_that_answers(tips_folder, manifest,
     config = FinetuneConfig(steps=40, warmup=2, learning_rate=1e-2)
     path = train(
         data(manifest, batch=2, shape=SHAPE, negative_prob=0.0), out, f"tips:{tips_folder}", name="ours",
-        optimizer=config, licence="CC0-1.0", trainer=TRAINER,
+        optimizer=config, licence="CC0-1.0", trainer=TRAINER, check_scans=0,
     )  # fmt: skip
     losses = logged(out, "loss")
     assert losses[-1] < 0.7 * losses[0]
@@ -123,7 +123,7 @@ def test_lora_on_a_manifest_ends_in_a_folder_that_answers(tips_folder, manifest,
     # And the same command again finds it done, and writes the same model in its place.
     again = train(
         data(manifest, batch=2, shape=SHAPE, negative_prob=0.0), out, f"tips:{tips_folder}", name="ours",
-        optimizer=config, licence="CC0-1.0", trainer=TRAINER,
+        optimizer=config, licence="CC0-1.0", trainer=TRAINER, check_scans=0,
     )  # fmt: skip
     assert again == path
     torch.testing.assert_close(open_model(str(again), "cpu").head.state_dict(), model.head.state_dict())

@@ -50,6 +50,8 @@ def write_bundle(model: GroundingModel, out: Path) -> Path:
             "text": dict_of_config(net.text.config),
             "phrases": list(net.phrases),
         }
+        if model.adapters:
+            definition["adapters"] = [dict_of_config(adapter.config) for adapter in model.adapters]
         for name in ("inference", "train"):
             filled = _own(f"configs/{name}.yaml").replace(_PLACE, json.dumps(definition, ensure_ascii=False))
             _write(folder / "configs" / f"{name}.yaml", filled)

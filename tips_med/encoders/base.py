@@ -44,11 +44,13 @@ class TextFeatures:
         tokens: Token embeddings, [token embedding].
         pooled: Embedding of the whole phrase, [1 embedding].
         words: Token strings, for captions; same length as ``tokens``.
+        adapter: Number of the adapter whose patches the phrase is matched with, from 1; 0 for the model's first ones.
     """
 
     tokens: Tokens
     pooled: Pooled
     words: tuple[str, ...]
+    adapter: int = 0
 
 
 def quantized(fine: Tensor) -> tuple[QuantizedFine, FineStep]:

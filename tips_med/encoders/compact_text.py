@@ -5,7 +5,7 @@ Words outside the vocabulary never get here: the query reports them to the user 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -75,19 +75,39 @@ class CompactTextNet(nn.Module):
 
 
 class CompactTextTower(TextTower):
-    """The compact text network as a text tower."""
+    """The compact text network as a text tower.
+
+    Args:
+        net: Network, on the device to run on.
+        adapters: Networks of adapters, each with the number that ``route`` gives its phrases: the first is 1.
+        route: Number of the adapter that answers a phrase of these words; 0 for ``net``.
+    """
 
     name = "words-1"
 
-    def __init__(self, net: CompactTextNet) -> None:
-        self.net = net.eval()
+    def __init__(
+        self,
+        net: CompactTextNet,
+        adapters: Sequence[CompactTextNet] = (),
+        route: Callable[[Sequence[str]], int] = lambda _: 0,
+    ) -> None:
+        self.net, self.route = net.eval(), route
+        self.nets: tuple[CompactTextNet, ...] = (self.net, *(one.eval() for one in adapters))
 
-    @torch.inference_mode()
     def embed(self, phrases: Sequence[str]) -> list[TextFeatures]:
         """See TextTower."""
-        indices = self.net.indices(phrases)
-        tokens, pooled = self.net(indices.to(next(self.net.parameters()).device))
+        routes = [self.route(phrase.split()) for phrase in phrases]
+        found: dict[str, TextFeatures] = {}
+        for adapter in dict.fromkeys(routes):
+            own = [phrase for phrase, route in zip(phrases, routes) if route == adapter]
+            found.update(zip(own, self._embed(own, adapter)))
+        return [found[phrase] for phrase in phrases]
+
+    @torch.inference_mode()
+    def _embed(self, phrases: Sequence[str], adapter: int) -> list[TextFeatures]:
+        net = self.nets[adapter]
+        tokens, pooled = net(net.indices(phrases).to(next(net.parameters()).device))
         return [
-            TextFeatures(tokens[n, : len(words)].float().cpu(), pooled[n : n + 1].float().cpu(), tuple(words))
+            TextFeatures(tokens[n, : len(words)].float().cpu(), pooled[n : n + 1].float().cpu(), tuple(words), adapter)
             for n, words in enumerate(phrase.split() for phrase in phrases)
         ]

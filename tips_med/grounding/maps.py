@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 import torch
 
+from tips_med.encoders.base import TextFeatures
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ReadError
 from tips_med.grounding.thorax import SIDES, Thorax, arrays_of_thorax, find_thorax, thorax_of_arrays
@@ -63,7 +64,7 @@ def _map(study: EncodedStudy, phrase: str, model: GroundingModel) -> Heat:
     if phrase not in kept:
         while len(kept) >= MAX_CACHED_MAPS:
             del kept[next(iter(kept))]
-        kept[phrase] = probability_map(study, model.text.embed([phrase])[0].pooled, model)
+        kept[phrase] = probability_map(study, model.text.embed([phrase])[0], model)
     return kept[phrase]
 
 
@@ -84,25 +85,20 @@ def _structure_phrase(query: Query) -> str:
     return f"{query.side} {name}" if query.side in ("left", "right") else name
 
 
-def probability_map(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> Heat:
-    """Probabilities of one text embedding, [slab y x]; NaN where nothing was seen."""
-    heat = _logits(study, text, model).sigmoid()
+def probability_map(study: EncodedStudy, text: TextFeatures, model: GroundingModel) -> Heat:
+    """Probabilities of a phrase, [slab y x]; NaN where nothing was seen."""
+    heat = _logits(study, text.pooled, text.adapter, model).sigmoid()
     heat[~study.seen] = torch.nan
     return heat.numpy()
 
 
 @torch.inference_mode()
-def _logits(study: EncodedStudy, text: torch.Tensor, model: GroundingModel) -> torch.Tensor:
+def _logits(study: EncodedStudy, text: torch.Tensor, adapter: int, model: GroundingModel) -> torch.Tensor:
     features = study.features
-    if features.fine is None:
-        return model.head.patch_scores(text, features.patches.float())[0]
-    scores = torch.empty(features.fine.shape[:3])
+    scores = torch.empty((features.patches if features.fine is None else features.fine).shape[:3])
     for first in range(0, len(scores), SLABS_AT_ONCE):
         some = slice(first, first + SLABS_AT_ONCE)
-        step = None if features.fine_step is None else features.fine_step[some]
-        scores[some] = model.head.fine_scores(text, features.patches[some].float(), features.fine[some].float(), step)[
-            0
-        ]
+        scores[some] = model.scores(text, features, adapter, some)[0]
     return scores
 
 
@@ -124,7 +120,7 @@ def _find_thorax(study: EncodedStudy, model: GroundingModel) -> Thorax:
     names = ["right lung", "left lung"]
     if "hemithorax" in model.card.structures:
         names += ["right hemithorax", "left hemithorax"]
-    maps = [probability_map(study, text.pooled, model) for text in model.text.embed(names)]
+    maps = [probability_map(study, text, model) for text in model.text.embed(names)]
     affine = study.features.lps_from_fine
     affine = study.features.lps_from_patch if affine is None else affine
     cavities = (maps[2], maps[3]) if len(maps) == 4 else None
@@ -163,8 +159,8 @@ class WordMaps(Mapping[str, Heat]):
                     remedy="keep the EncodedStudy for as long as maps of words are read",
                     code="study-gone",
                 )
-            tokens = self._model.text.embed([self._phrase])[0].tokens
-            scores = [_logits(study, tokens[row : row + 1], self._model) for row in rows]
+            text = self._model.text.embed([self._phrase])[0]
+            scores = [_logits(study, text.tokens[row : row + 1], text.adapter, self._model) for row in rows]
             heat = (torch.stack(scores).mean(0)).sigmoid()
             heat[~study.seen] = torch.nan
             self._made[part] = heat.numpy()

@@ -56,6 +56,7 @@ class DataSpec:
         shift_hu: Standard deviation of a shift of all values, in HU.
         strict: Stop at a study or row that cannot be used, instead of leaving it out.
         workers: Number of processes that draw crops; 0 for none.
+        val_studies: Maximum number of studies of the split ``val`` that each validation answers; 0 for all.
         teacher: Folder of a teacher's stored embeddings (tips-med embed), to be distilled; None for none.
         transforms: Further MONAI dictionary transforms, for crops of training, after all others: of ``image`` [1 slab
             y x] in HU, ``masks`` [mask slab y x] from 0 to 1, ``regions`` [region slab y x] from 0 to 255, and
@@ -74,6 +75,7 @@ class DataSpec:
     shift_hu: float = 15.0
     strict: bool = False
     workers: int = 0
+    val_studies: int = 0
     teacher: Path | None = None
     transforms: list[Transform] = field(default_factory=list)
 

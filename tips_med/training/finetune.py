@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 
+from tips_med.card import ModelCard
 from tips_med.model import GroundingModel
-from tips_med.query import Lexicon
+from tips_med.query import Lexicon, load_lexicon
 from tips_med.training.batches import PhraseBatch
+from tips_med.training.cards import phrase_of, taught_card
 from tips_med.training.contrast import contrast_loss, pooled_scores
 from tips_med.training.distillation import patch_distance
 from tips_med.training.losses import map_loss, patch_loss
+from tips_med.training.manifest_data import ManifestData
 from tips_med.training.matching import mean_over_crops, patch_to_text_loss, text_to_patch_loss, weak_loss
 from tips_med.training.optimizer import OptimizerConfig, adamw_with_cosine
 from tips_med.training.towers import TrainableTowers, Tuning, trainable_towers
+from tips_med.training.validation import ValidatedPhrase, validate_study
 from tips_med.training.weak_losses import signal_terms
 
 
@@ -66,11 +72,16 @@ class FinetuneTask(lightning.LightningModule):
         towers: Towers to train; see ``trainable_towers``.
         config: Steps, learning rate and weights of the losses.
         teacher_width: Embedding size of the teacher's patches to distil; 0 for none.
+
+    Attributes:
+        card: Card of the model that is being made: what it will answer, and where.
+        lexicon: Lexicon of the phrases.
     """
 
     def __init__(self, towers: TrainableTowers, config: FinetuneConfig | None = None, teacher_width: int = 0) -> None:
         super().__init__()
         self.towers, self.config = towers, config or FinetuneConfig()
+        self.card, self.lexicon = ModelCard("in training", ()), load_lexicon(ModelCard.lexicon)
         self.to_teacher = nn.Linear(towers.patch_width, teacher_width) if teacher_width else None
 
     @classmethod
@@ -80,15 +91,28 @@ class FinetuneTask(lightning.LightningModule):
         lexicon: Lexicon,
         config: FinetuneConfig | None = None,
         tuning: Tuning | None = None,
-        teacher_width: int = 0,
+        data: ManifestData | None = None,
     ) -> FinetuneTask:
         """Starts from a model; words that a lexicon has and a compact model has not are added to its vocabulary.
+
+        Args:
+            model: Model to start from.
+            lexicon: Lexicon of the phrases.
+            config: Steps, learning rate and weights of the losses.
+            tuning: Modes of the towers.
+            data: Prepared manifest that it will learn. With it, a compact model learns an adapter, and what it knew
+                stays as it is, unless ``tuning`` sets another mode; and the terms of the manifest can be validated.
 
         Raises:
             ConfigError: The model's towers cannot be trained, or not in that way.
         """
         config = config or FinetuneConfig()
-        return cls(trainable_towers(model, lexicon, tuning, config.checkpointing), config, teacher_width)
+        phrases = [phrase_of(query) for query in data.taught] if data else []
+        towers = trainable_towers(model, lexicon, tuning, config.checkpointing, phrases)
+        task = cls(towers, config, data.teacher_width if data else 0)
+        task.card = taught_card(model, data, towers.keeps) if data else model.card.after_training()
+        task.lexicon = lexicon
+        return task
 
     def training_step(self, batch: PhraseBatch, _: int) -> Tensor:
         """One loss over all phrases of all crops."""
@@ -154,30 +178,17 @@ class FinetuneTask(lightning.LightningModule):
         scores = self.towers.head.patch_scores(texts.expand(len(patches), -1, -1), patches).float()
         return contrast_loss(pooled_scores(scores), batch.relation[:, counting])
 
-    def validation_step(self, batch: PhraseBatch, n: int) -> None:
-        """Dice of the outlined phrases at a half, and the volume share that is marked for absent ones."""
-        crops, questions = batch.used.shape
-        patches, fine = self.towers.encode_images(batch.pixels, batch.offset_mm)
-        _, pooled = self.towers.encode_phrases(batch.phrases)
-        chance = self.towers.head.fine_scores(pooled.unflatten(0, (crops, questions)), patches, fine).float().sigmoid()
-        mask = (chance >= 0.5) & (batch.known > 0)
-        truth = batch.target >= 0.5
-        total = mask.flatten(2).sum(2) + truth.flatten(2).sum(2)
-        dice = 2 * (mask & truth).flatten(2).sum(2) / total.clamp(min=1)
-        dense = (batch.used > 0) & (batch.known.flatten(2).amax(2) > 0)
-        there = dense & truth.flatten(2).any(2)
-        if there.any():
-            self.log("val_dice", dice[there].mean(), prog_bar=True, batch_size=int(there.sum()), sync_dist=True)
-        absent = dense & ~there
-        if absent.any():
-            self.log(
-                "val_false",
-                mask.flatten(2).float().mean(2)[absent].mean(),
-                batch_size=int(absent.sum()),
-                sync_dist=True,
-            )
-        if n == 0:
-            self._picture(batch, chance, truth)
+    def validation_step(self, file: Path, n: int) -> None:
+        """Answers one whole study as ``ground`` does: Dice of what is outlined, marked volume of what is absent."""
+        model = replace(self.towers.model(self.card), language=self.lexicon)
+        with torch.autocast(self.device.type, enabled=False):
+            for one in validate_study(file, model):
+                outlined = one.truth is not None
+                name, value = ("val_dice", one.dice) if outlined else ("val_false_ml", one.false_ml)
+                self.log(name, value, prog_bar=outlined, batch_size=1, sync_dist=True)
+                self.log(f"{name}/{one.term}", value, batch_size=1, sync_dist=True)
+                if outlined and n == 0:
+                    self._picture(one)
 
     def configure_model(self) -> None:
         """Shards the weights when Lightning's strategy gives the devices (FSDP2); else does nothing."""
@@ -194,13 +205,15 @@ class FinetuneTask(lightning.LightningModule):
     def configure_optimizers(self):  # noqa: D102 (Lightning's own signature)
         return adamw_with_cosine(self.parameters(), self.config)
 
-    def _picture(self, batch: PhraseBatch, chance: Tensor, truth: Tensor) -> None:
-        """The first validation map beside its truth, for loggers that take pictures."""
-        slab = int(truth[0, 0].flatten(1).sum(1).argmax())
-        middle = batch.pixels.shape[2] // 2
-        rows = [batch.pixels[0, slab, middle], chance[0, 0, slab], truth[0, 0, slab].float()]
-        picture = torch.cat([row.detach().cpu().clamp(0, 1) for row in rows], dim=1)
+    def _picture(self, one: ValidatedPhrase) -> None:
+        """An answer beside its truth, for loggers that take pictures."""
+        if one.truth is None:
+            return
+        plane = int(one.truth.reshape(len(one.truth), -1).sum(1).argmax())
+        scan = (np.nan_to_num(one.answer.scan.voxels[plane], nan=-1024.0) + 1000) / 1400
+        rows = [scan.clip(0, 1), one.answer.mask[plane], one.truth[plane]]
+        picture = torch.from_numpy(np.concatenate([row.astype(np.float32) for row in rows], axis=1))
         for logger in self.loggers:
             add = getattr(getattr(logger, "experiment", None), "add_image", None)
             if add is not None:
-                add(f"scan, map, truth: {batch.phrases[0]}", picture[None], self.global_step)
+                add(f"scan, answer, truth: {one.label.phrase}", picture[None], self.global_step)

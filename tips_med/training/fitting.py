@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import logging
+import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import lightning
 import torch
@@ -20,17 +19,15 @@ from lightning.pytorch.strategies import ModelParallelStrategy
 from tips_med.card import ModelCard
 from tips_med.encoders.precision import has_fast_bfloat16
 from tips_med.errors import ConfigError, OutputError
-from tips_med.model import GroundingModel
-from tips_med.query import Lexicon
-from tips_med.training.finetune import FinetuneConfig, FinetuneTask
+from tips_med.training.finetune import FinetuneTask
 from tips_med.training.manifest_data import ManifestData
-from tips_med.training.studies import read_study_header
 
 log = logging.getLogger(__name__)
 CHECKPOINT = "last.ckpt"
 _IGNORED_WARNINGS = (
     "You're using the WeightAveraging callback with a model that overrides",  # but shards only with fsdp, and not both
     "Checkpoint directory .* exists and is not empty",  # which is how a run goes on
+    "The `srun` command is available",  # how processes are started is the user's choice
     ".*isinstance.treespec, LeafSpec.* is deprecated",  # Lightning's own matter
 )
 """Warnings of Lightning that would only worry people here."""
@@ -92,24 +89,53 @@ def step_of(out: Path) -> int:
 
 
 class ProgressLogger(Callback):
-    """Tells how far training is: every step to a bar, and every validation to the log.
+    """Tells how far training is, and how long it will take.
+
+    Every step goes to a bar; the first two, then one every half minute, and every validation go to the log.
 
     Args:
         progress: Called with (steps done, total steps).
+        every_s: Number of seconds between lines of the log.
     """
 
-    def __init__(self, progress: Callable[[int, int], None]) -> None:
-        self.progress = progress
+    def __init__(self, progress: Callable[[int, int], None], every_s: float = 30.0) -> None:
+        self.progress, self.every_s = progress, every_s
+        self._first = 0
+        self._begun = self._told = time.monotonic()
 
-    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:  # noqa: D102 (Lightning's own)
-        self.progress(trainer.global_step, int(trainer.max_steps))
+    def on_train_start(self, trainer: lightning.Trainer, *_: object) -> None:  # noqa: D102 (Lightning's own)
+        self._first, self._begun = trainer.global_step, time.monotonic()
+
+    def on_train_batch_end(self, trainer: lightning.Trainer, *_: object) -> None:  # noqa: D102
+        step, total, now = trainer.global_step, int(trainer.max_steps), time.monotonic()
+        self.progress(step, total)
+        done = step - self._first
+        if done < 1 or not trainer.is_global_zero or (done > 2 and now - self._told < self.every_s):
+            return
+        self._told = now
+        each_s = (now - self._begun) / done
+        loss = trainer.callback_metrics.get("loss")
+        log.info(
+            "step %d of %d: %s%.3g s a step, %s left", step, total,
+            "" if loss is None else f"loss {float(loss):.3g}, ", each_s, duration(each_s * (total - step)),
+        )  # fmt: skip
 
     def on_validation_end(self, trainer: lightning.Trainer, *_: object) -> None:  # noqa: D102
-        shown = {"loss": "loss", "val_dice": "validation Dice", "val_false": "falsely marked share"}
+        shown = {"loss": "loss", "val_dice": "validation Dice", "val_false_ml": "falsely marked ml"}
+        terms = [name for name in trainer.callback_metrics if name.startswith(("val_dice/", "val_false_ml/"))]
+        shown |= {name: f"{shown[name.partition('/')[0]]} of {name.partition('/')[2]}" for name in sorted(terms)}
         values = [f"{text} {float(trainer.callback_metrics[name]):.3g}" for name, text in shown.items()
                   if name in trainer.callback_metrics]  # fmt: skip
         if trainer.is_global_zero:
             log.info("step %d of %d: %s", trainer.global_step, trainer.max_steps, ", ".join(values) or "no value")
+
+
+def duration(seconds: float) -> str:
+    """A duration in words: ``40 s``, ``12 min``, ``3 h 20 min``."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,33 +187,13 @@ def fit_task(
     if spec.threads:
         torch.set_num_threads(spec.threads)
     checkpoint = out / CHECKPOINT
-    validates = bool(data.split("val"))
     sharded = spec.strategy == "fsdp"
     whole = copy.deepcopy(task) if sharded else None
-    trainer = lightning.Trainer(
-        accelerator=spec.accelerator,
-        devices=spec.devices,
-        num_nodes=spec.nodes,
-        strategy=_sharding(spec) if sharded else spec.strategy,
-        precision=precision_of(spec.precision, spec.accelerator),  # type: ignore[arg-type]
-        accumulate_grad_batches=spec.accumulate,
-        max_steps=task.config.steps,
-        gradient_clip_val=1.0,
-        use_distributed_sampler=False,  # crops differ by rank
-        val_check_interval=spec.validate_every * spec.accumulate,
-        check_val_every_n_epoch=None,
-        limit_val_batches=None if validates else 0,
-        num_sanity_val_steps=0,
-        logger=_loggers(out, data.start // spec.accumulate),
-        log_every_n_steps=10,
-        callbacks=[*_callbacks(out, spec, validates), *callbacks],
-        enable_model_summary=False,
-        enable_progress_bar=False,
-    )
     try:
         with warnings.catch_warnings():
             for beside_the_point in _IGNORED_WARNINGS:
                 warnings.filterwarnings("ignore", beside_the_point)
+            trainer = _trainer(task, data, out, spec, callbacks)
             trainer.fit(
                 task, datamodule=data, ckpt_path=str(checkpoint) if checkpoint.exists() else None, weights_only=True
             )
@@ -198,6 +204,32 @@ def fit_task(
             remedy="make room and run it again: it goes on from the last checkpoint",
         ) from error
     return FitResult(trainer, task, whole)
+
+
+def _trainer(
+    task: FinetuneTask, data: ManifestData, out: Path, spec: TrainerSpec, callbacks: Sequence[Callback]
+) -> lightning.Trainer:
+    validates = bool(data.split("val"))
+    return lightning.Trainer(
+        accelerator=spec.accelerator,
+        devices=spec.devices,
+        num_nodes=spec.nodes,
+        strategy=_sharding(spec) if spec.strategy == "fsdp" else spec.strategy,
+        precision=precision_of(spec.precision, spec.accelerator),  # type: ignore[arg-type]
+        accumulate_grad_batches=spec.accumulate,
+        max_steps=task.config.steps,
+        gradient_clip_val=1.0,
+        use_distributed_sampler=False,  # crops differ by rank
+        val_check_interval=spec.validate_every * spec.accumulate,
+        check_val_every_n_epoch=None,
+        limit_val_batches=None if validates else 0,
+        num_sanity_val_steps=0,
+        logger=_loggers(out, data.start // spec.accumulate),
+        log_every_n_steps=1,
+        callbacks=[*_callbacks(out, spec, validates), *callbacks],
+        enable_model_summary=False,
+        enable_progress_bar=False,
+    )
 
 
 def _sharding(spec: TrainerSpec) -> ModelParallelStrategy:
@@ -211,57 +243,6 @@ def _sharding(spec: TrainerSpec) -> ModelParallelStrategy:
         raise ConfigError("fsdp on any number of devices", expected="a number", remedy="set --trainer.devices")
     # One file, assembled in the first process: the same kind of checkpoint as without sharding.
     return ModelParallelStrategy(spec.devices * spec.nodes, 1, save_distributed_checkpoint=False)
-
-
-def card_after(
-    base: GroundingModel,
-    data: ManifestData,
-    language: Lexicon,
-    lexicon: str | None,
-    name: str,
-    licence: str,
-    config: FinetuneConfig,
-    seed: int,
-) -> ModelCard:
-    """The card of a fine-tuned model: the old one, with the terms, the data and the hash of what it was trained on.
-
-    A term counts as learned when a row marks it present somewhere, and in the structure that the row names.
-    Calibrations of findings do not carry over, for training moved what they were fitted on: until ``calibrate`` has
-    seen the new weights, their answers come with scores.
-    """
-    findings, structures = list(base.card.findings), list(base.card.structures)
-    places = {term: list(taught) for term, taught in base.card.places.items()}
-    labels = [one for file in data.files["train"] for one in read_study_header(file).statements]
-    for text in dict.fromkeys(one.text for one in labels if one.label == "present"):
-        query = language.parse(text)
-        term, known = (query.finding, findings) if query.finding else (query.structure, structures)
-        if term is not None and term.id not in known:
-            known.append(term.id)
-        if query.finding is not None:
-            chest = ["lung"] if query.finding.id in base.card.findings else []
-            taught = places.setdefault(query.finding.id, chest)
-            place = query.structure.id if query.structure else query.finding.within or "lung"
-            taught += [place] if place not in taught else []
-    manifest = data.spec.manifest.read_bytes()
-    trained: dict[str, Any] = {
-        **base.card.trained,
-        "fine_tuned_from": base.sha256,
-        "fine_tuning_steps": config.steps,
-        "fine_tuning_seed": seed,
-        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
-        "studies_sha256": hashlib.sha256("".join(file.name for file in data.files["train"]).encode()).hexdigest(),
-    }
-    return replace(
-        base.card.after_training(),
-        name=name,
-        findings=tuple(findings),
-        structures=tuple(structures),
-        lexicon=lexicon or base.card.lexicon,
-        licence=licence or base.card.licence,
-        data=(*base.card.data, f"Fine-tuned on {len(data.files['train'])} studies of the user's own"),
-        places={term: tuple(taught) for term, taught in places.items()},
-        trained=trained,
-    )
 
 
 def _callbacks(out: Path, spec: TrainerSpec, validates: bool) -> list[Callback]:

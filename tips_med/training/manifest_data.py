@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lightning
 from torch.utils.data import DataLoader, Dataset
 
 from tips_med.manifest import ManifestError, Row, read_manifest
 from tips_med.model import GroundingModel
-from tips_med.query import Lexicon
+from tips_med.query import Lexicon, Query
 from tips_med.training.batches import PhraseBatch
 from tips_med.training.crops import DataSpec, StudyCrops
 from tips_med.training.distillation import teacher_file, width_of
@@ -141,6 +141,13 @@ class ManifestData(lightning.LightningDataModule):
             )  # fmt: skip
 
     @property
+    def taught(self) -> tuple[Query, ...]:
+        """The phrases that the split ``train`` marks present, those with a finding or a structure."""
+        labels = [one for file in self.files["train"] for one in read_study_header(file).statements]
+        queries = [self.lexicon.parse(text) for text in dict.fromkeys(s.text for s in labels if s.label == "present")]
+        return tuple(query for query in queries if query.finding is not None or query.structure is not None)
+
+    @property
     def teacher_width(self) -> int:
         """Embedding size of the teacher; 0 without one."""
         return width_of(next(iter(self.teachers.values()))) if self.teachers else 0
@@ -155,14 +162,10 @@ class ManifestData(lightning.LightningDataModule):
             )
         )  # fmt: skip
 
-    def val_dataloader(self) -> DataLoader[PhraseBatch] | list[PhraseBatch]:
-        """Every study of the split once, around what is outlined in it; the same in every process."""
-        files = self.files["val"]
-        if not files:
-            return []
-        spec = replace(self.spec, batch=1)
-        slabs = self.model.image.slab_spec
-        return self._loader(StudyCrops(files, spec, slabs, self.lexicon, self.seed, steps=len(files), augment=False))
+    def val_dataloader(self) -> DataLoader[Path] | list[Path]:
+        """The prepared studies of the split ``val``, or the first of them, as files; the same in every process."""
+        files: Any = self.files["val"][: self.spec.val_studies or None]
+        return DataLoader(files, batch_size=None) if files else []
 
     def _loader(self, crops: Dataset) -> DataLoader[PhraseBatch]:
         return DataLoader(crops, batch_size=None, num_workers=self.spec.workers)

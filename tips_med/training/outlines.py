@@ -34,7 +34,7 @@ def outline_lungs(anatomy: Anatomy, model: GroundingModel) -> np.ndarray | None:
     scene = Scene(volume, None, (), np.zeros(volume.shape, bool), (offset_mm[0], offset_mm[1]), anatomy.spacing_mm)
     study = study_of(scene, model)
     right, left = (
-        probability_map(study, text.pooled, model)[:, :rows, :columns]
+        probability_map(study, text, model)[:, :rows, :columns]
         for text in model.text.embed(["right lung", "left lung"])
     )
     ml = float(np.prod(anatomy.spacing_mm)) / 1000

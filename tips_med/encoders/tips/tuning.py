@@ -13,7 +13,7 @@ from tips_med.encoders.tips.image import TipsEncoder
 from tips_med.encoders.tips.text import TipsTextTower
 from tips_med.errors import ConfigError
 
-FineTuningMode = Literal["freeze", "lora", "full"]
+FineTuningMode = Literal["freeze", "lora", "adapter", "full"]
 
 Tower = TipsEncoder | TipsTextTower
 
@@ -26,7 +26,8 @@ class FineTuning:
     """How a tower is fine-tuned, as a training configuration states it.
 
     Attributes:
-        mode: ``freeze`` trains nothing of the tower, ``lora`` low-rank additions to its attention, ``full`` all of it.
+        mode: ``freeze`` trains nothing of the tower, ``lora`` low-rank additions to its attention, ``adapter`` a new
+            decoder on what it has (compact models only), ``full`` all of it.
         rank: Rank of the additions.
         alpha: Numerator of the scale of the additions, which is alpha / rank.
         dropout: Dropout before the additions in training, 0 to below 1.
@@ -77,6 +78,8 @@ def prepare_finetuning(tower: Tower, how: FineTuning | FineTuningMode) -> list[n
     """
     how = how if isinstance(how, FineTuning) else FineTuning(how)
     net = tower.net
+    if how.mode == "adapter":
+        raise ConfigError("an adapter of a TIPS tower", expected="'freeze', 'lora' or 'full'", remedy="use 'lora'")
     if has_lora(net):
         raise ConfigError("the tower has LoRA layers already", remedy="call merge_lora first")
     blocks = blocks_of(net)

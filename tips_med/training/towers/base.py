@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tips_med.alignment import AlignmentHead
 from tips_med.card import ModelCard
 from tips_med.encoders.tips.tuning import FineTuning
+from tips_med.model import GroundingModel
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,9 @@ class Tuning:
     """What of a model learns beside its head, which always does.
 
     Attributes:
-        image: Mode of the image tower: ``freeze``, ``lora`` (TIPS only) or ``full``; the towers' own choice when None.
-        text: Mode of the text tower, with the same values.
+        image: Mode of the image tower: ``adapter`` (compact models only: see ``TrainableAdapter``), ``lora`` (TIPS
+            only), ``full`` or ``freeze``; the towers' own choice when None.
+        text: Mode of the text tower, with the same values but for ``adapter``.
     """
 
     image: FineTuning | None = None
@@ -35,10 +37,12 @@ class TrainableTowers(nn.Module, ABC):
     Attributes:
         head: Alignment head, which scores text against patches and fine features.
         patch_width: Size of a patch embedding.
+        keeps: Whether all that is not taught stays as it was.
     """
 
     head: AlignmentHead
     patch_width: int
+    keeps: bool = False
 
     @abstractmethod
     def encode_images(self, pixels: Tensor, offset_mm: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,6 +75,14 @@ class TrainableTowers(nn.Module, ABC):
     @abstractmethod
     def layers(self) -> Sequence[nn.Module]:
         """The blocks that FSDP shards one by one."""
+
+    @abstractmethod
+    def model(self, card: ModelCard) -> GroundingModel:
+        """The model that these towers are now, to answer queries with; it shares their networks.
+
+        Args:
+            card: Card of the model.
+        """
 
     @abstractmethod
     def save(self, out: Path, card: ModelCard) -> Path:

@@ -16,7 +16,9 @@ from tips_med.encoders.compact import DEPTH, CompactImageTower, CompactNet
 from tips_med.encoders.compact_text import CompactTextNet, CompactTextTower
 from tips_med.encoders.tips.tuning import FineTuning
 from tips_med.errors import ConfigError
-from tips_med.model import save_model
+from tips_med.model import GroundingModel, model_of_net, save_model
+from tips_med.net import GroundingNet
+from tips_med.query import Lexicon
 from tips_med.training.towers.base import TrainableTowers, Tuning
 
 log = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ class TrainableCompact(TrainableTowers):
         vocabulary: Words of the phrases; words that the model lacks are added to it.
         tuning: Modes of the towers, ``full`` (the default) or ``freeze``.
         checkpointing: Compute activations again in the backward pass: slower, with less memory.
+        language: Lexicon that came with the model; see GroundingModel.
 
     Raises:
         ConfigError: For a way of fine-tuning that compact towers do not have.
@@ -45,6 +48,7 @@ class TrainableCompact(TrainableTowers):
         vocabulary: tuple[str, ...] = (),
         tuning: Tuning | None = None,
         checkpointing: bool = False,
+        language: Lexicon | None = None,
     ) -> None:
         super().__init__()
         words = with_words(text.net, vocabulary)
@@ -59,15 +63,18 @@ class TrainableCompact(TrainableTowers):
         tuning = tuning or Tuning()
         for net, how in ((self.image, tuning.image), (self.text, tuning.text)):
             how = how or FineTuning("full")
-            if how.mode == "lora" or how.last_blocks is not None:
+            if how.mode in ("lora", "adapter") or how.last_blocks is not None:
                 raise ConfigError(
                     "compact towers have no LoRA and no blocks to choose",
-                    expected="the mode 'full' or 'freeze'",
+                    expected="the mode 'adapter', 'full' or 'freeze'",
                     remedy="leave out --tuning, or fine-tune TIPS towers (--model tips:FOLDER)",
                 )
             net.requires_grad_(how.mode == "full")
             checkpointing = checkpointing or how.checkpointing
         self.image.checkpointing = checkpointing
+        whole = GroundingNet(image.net.config, words.config)
+        whole.image, whole.text, whole.head = self.image, self.text, self.head
+        self._whole, self._language = (whole,), language  # in a tuple, for its parts are registered already
 
     def encode_images(self, pixels: Tensor, offset_mm: Tensor) -> tuple[Tensor, Tensor]:
         """See TrainableTowers."""
@@ -79,23 +86,36 @@ class TrainableCompact(TrainableTowers):
 
     def check_shape(self, shape: tuple[int, int, int]) -> None:
         """See TrainableTowers."""
-        if min(shape) < 1 or shape[1] % DEPTH or shape[2] % DEPTH:
-            raise ConfigError(
-                f"crops of {shape[1]} by {shape[2]} pixels in {shape[0]} slabs",
-                expected=f"rows and columns that are multiples of {DEPTH}",
-                remedy="set --data.shape, as in --data.shape '[16, 160, 160]'",
-                code="crop-shape",
-            )
+        check_compact_shape(shape)
 
     def layers(self) -> Sequence[nn.Module]:
         """See TrainableTowers."""
         return [*self.image.levels, *self.image.attention]
+
+    def model(self, card: ModelCard) -> GroundingModel:
+        """See TrainableTowers."""
+        return model_of_net(self._whole[0].to(self.head.bias.weight.device), card, "", self._language)
 
     def save(self, out: Path, card: ModelCard) -> Path:
         """See TrainableTowers."""
         path = out / "model.safetensors"
         save_model(path, self.image, self.text, self.head, card)
         return path
+
+
+def check_compact_shape(shape: tuple[int, int, int]) -> None:
+    """Refuses crops that compact networks cannot divide.
+
+    Raises:
+        ConfigError: ``crop-shape``.
+    """
+    if min(shape) < 1 or shape[1] % DEPTH or shape[2] % DEPTH:
+        raise ConfigError(
+            f"crops of {shape[1]} by {shape[2]} pixels in {shape[0]} slabs",
+            expected=f"rows and columns that are multiples of {DEPTH}",
+            remedy="set --data.shape, as in --data.shape '[16, 160, 160]'",
+            code="crop-shape",
+        )
 
 
 def with_words(net: CompactTextNet, words: tuple[str, ...]) -> CompactTextNet:

@@ -17,6 +17,7 @@ from tips_med.encoders.tips.sliding_windows import fitted_grid
 from tips_med.encoders.tips.tuning import blocks_of
 from tips_med.errors import ConfigError
 from tips_med.loading import save_tuned_tips
+from tips_med.model import GroundingModel
 from tips_med.training.towers.base import TrainableTowers, Tuning
 
 
@@ -99,6 +100,10 @@ class TrainableTips(TrainableTowers):
     def layers(self) -> Sequence[nn.Module]:
         """See TrainableTowers."""
         return [*blocks_of(self.image_tower.net), *blocks_of(self.text_tower.net)]
+
+    def model(self, card: ModelCard) -> GroundingModel:
+        """See TrainableTowers."""
+        return GroundingModel(self.image_tower, self.text_tower, self.head, card, "")
 
     def save(self, out: Path, card: ModelCard) -> Path:
         """See TrainableTowers. What LoRA learnt is added to the weights; the towers are plain ones afterwards."""
