@@ -17,7 +17,7 @@ from tips_med.training.manifest_data import DataSpec
 
 SHAPE = (6, 32, 48)
 SPACING_MM = (2.5, 2.0, 2.0)
-CARD = ModelCard("tiny", ("nodule",), licence="CC0-1.0")
+CARD = ModelCard("tiny", ("nodule",), structures=(), licence="CC0-1.0")
 RECIPE = FinetuneConfig(steps=6, warmup=1, learning_rate=3e-3)
 TRAINER = TrainerSpec("cpu", 1, precision="32-true", ema=0.0, checkpoint_every=2, validate_every=3, threads=1)
 

@@ -18,7 +18,7 @@ FITTED = {term: Calibration(intercept=n) for n, term in enumerate(("lung", "nodu
 @pytest.fixture
 def base(tmp_path) -> GroundingModel:
     model = tiny_model(tmp_path)
-    return replace(model, card=replace(model.card, calibration=FITTED))
+    return replace(model, card=replace(model.card, structures=("lung",), calibration=FITTED))
 
 
 @pytest.fixture

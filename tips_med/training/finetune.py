@@ -110,7 +110,9 @@ class FinetuneTask(lightning.LightningModule):
         phrases = [phrase_of(query) for query in data.taught] if data else []
         towers = trainable_towers(model, lexicon, tuning, config.checkpointing, phrases)
         task = cls(towers, config, data.teacher_width if data else 0)
-        task.card = taught_card(model, data, towers.keeps) if data else model.card.after_training()
+        # Of an unknown manifest any phrase may be validated: a card without findings refuses none.
+        unknown = replace(model.card.after_training(), findings=())
+        task.card = taught_card(model, data, towers.keeps) if data else unknown
         task.lexicon = lexicon
         return task
 

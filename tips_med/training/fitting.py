@@ -254,7 +254,9 @@ def _callbacks(out: Path, spec: TrainerSpec, validates: bool) -> list[Callback]:
     if spec.ema:
         found.insert(0, EMAWeightAveraging(decay=spec.ema))
     if spec.patience and validates:
-        found.append(EarlyStopping("val_dice", mode="max", patience=spec.patience, check_on_train_epoch_end=False))
+        found.append(
+            EarlyStopping("val_dice", mode="max", patience=spec.patience, check_on_train_epoch_end=False, strict=False)
+        )
     return found
 
 

@@ -72,6 +72,7 @@ class TrainableAdapter(TrainableTowers):
         whole.adapters = nn.ModuleList(kept)
         # In a tuple, for what is not taught is no parameter of this module.
         self._whole, self._language = (whole,), model.language
+        self.train()
 
     def encode_images(self, pixels: Tensor, offset_mm: Tensor) -> tuple[Tensor, Tensor]:
         """See TrainableTowers."""
