@@ -138,7 +138,8 @@ class Worker:
             found = f"{type(error).__name__} in {Path(frame.filename).name}, line {frame.lineno}"
             refusal = Refusal(scan.path, "unexpected", found, "", "report it, with this line", scan.key)
             return self._failed(refusal, begun)
-        return self._told(Outcome(scan.key, "answered", seconds=time.monotonic() - begun))
+        first = (self.folder.record(scan.key) or {}).get("worker") == self.name
+        return self._told(Outcome(scan.key, "answered" if first else "skipped", seconds=time.monotonic() - begun))
 
     def _write(self, scan: FoundScan) -> None:
         settings, clock = self.work.settings, _Clock()
