@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from tips_med.discovery import FoundScan
 from tips_med.errors import ConfigError, MissingExtraError, TipsMedError
 
 log = logging.getLogger(__name__)
+
+_CONNECT_SECONDS = 10.0
 
 MAX_IDLE_DEATHS = 3
 """Actors that die one after the other before they can be given a study: something else than a study is wrong."""
@@ -53,6 +56,7 @@ class RayExecutor(Executor):
         """See ``Executor.run``."""
         ray, ours = self._ray, not self._ray.is_initialized()
         if ours:
+            _reach(self.address)
             try:
                 ray.init(self.address, log_to_driver=False, configure_logging=False, include_dashboard=False)
             except (ConnectionError, ValueError, RuntimeError) as error:
@@ -114,6 +118,23 @@ class RayExecutor(Executor):
         options: dict[str, Any] = {"num_cpus": self.cores, "num_gpus": int(device == "cuda")}
         actor = self._ray.remote(**options)(_Actor).remote(work, self.cores, device)
         asked[actor.ready.remote()] = _Asked(actor, device, None)
+
+
+def _reach(address: str) -> None:
+    """Makes sure that something listens at ``HOST:PORT``: Ray itself would try for minutes.
+
+    Raises:
+        ConfigError: Nothing does.
+    """
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host, int(port)), timeout=_CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"there is no Ray cluster at {address} ({error})", expected="auto, or HOST:PORT", code="ray"
+        ) from error
 
 
 @dataclass(frozen=True)
