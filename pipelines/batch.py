@@ -59,7 +59,7 @@ def batch(
         device: auto, cpu or cuda.
         outputs: Files of each answer beside the picture: table (none), masks, or all that the command ground writes.
         exporter: Further files, as of the command ground.
-        match: Pattern of the paths of files that are taken, such as '*/ct.nii.gz'; DICOM is taken whatever it is called.
+        match: Pattern of the paths of files that are taken, such as '*/ct.nii.gz'; DICOM is always taken.
         fill_gaps: Leave empty slices where some are missing, with a note.
         untilt: Resample a tilted gantry's slices to an upright grid, with a note.
         modality: Modality of files that do not state it, such as NIfTI: CT (in Hounsfield units) or MR.

@@ -37,7 +37,9 @@ def study_key(secret: bytes, identity: str) -> str:
         secret: 32 bytes, see ``tips_med.secret.secret_key``. The same secret gives the same names.
         identity: What the scan is known by: its Series Instance UID, or its path.
     """
-    return "s" + hmac.digest(secret, f"scan:{identity}".encode("utf-8", "surrogateescape"), "sha256").hex()[:_KEY_DIGITS]
+    return (
+        "s" + hmac.digest(secret, f"scan:{identity}".encode("utf-8", "surrogateescape"), "sha256").hex()[:_KEY_DIGITS]
+    )
 
 
 @dataclass(frozen=True)

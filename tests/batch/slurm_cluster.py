@@ -140,7 +140,7 @@ def slurm_cluster(folder: Path) -> Iterator[Cluster]:
     """
     before = os.environ.get("SLURM_CONF")
     with only_loopback():
-        # glibc resolves no address to listen on where there is none but 127.0.0.1; this one is reached from here alone, too.
+        # Where there is no address but 127.0.0.1, glibc finds none to listen on; this one is reached from here alone.
         subprocess.run(["ip", "address", "add", "192.0.2.1/32", "dev", "lo"], check=True)
         os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
         cluster = Cluster(folder)

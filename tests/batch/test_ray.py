@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import psutil
@@ -23,7 +23,9 @@ from tips_med.batch.executors.ray_cluster import RayExecutor
 from tips_med.errors import ConfigError
 
 pytest.importorskip("ray", reason="needs tips-med[ray]")
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::ResourceWarning"
+)
 
 
 @pytest.fixture
@@ -32,10 +34,8 @@ def address(tmp_path, monkeypatch) -> Iterator[str]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     with ExitStack() as stack:
-        try:
+        with suppress(OSError):  # it listens on 127.0.0.1 in any case
             stack.enter_context(only_loopback())
-        except OSError:
-            pass  # it listens on 127.0.0.1 in any case
         port = free_port()
         ray = Path(sys.executable).with_name("ray")
         options = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2", "--num-gpus=0", "--block"]

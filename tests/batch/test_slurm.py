@@ -45,7 +45,9 @@ def test_a_node_dies_and_every_scan_is_answered_once(cluster, tmp_path):
             time.sleep(0.2)
         begun.append(len(answered(out)))
         # A job that is requeued waits for two minutes, lest it meet what ended it; an operator can shorten that.
-        job = subprocess.run(["squeue", "-h", "-t", "PD", "-o", "%i"], capture_output=True, text=True, check=True).stdout
+        job = subprocess.run(
+            ["squeue", "-h", "-t", "PD", "-o", "%i"], capture_output=True, text=True, check=True
+        ).stdout
         subprocess.run(["scontrol", "update", f"JobId={job.strip()}", "StartTime=now"], check=True)
 
     begun: list[int] = []

@@ -268,7 +268,7 @@ class BatchFolder:
         try:
             with (
                 whole_file(self.root / name) as partial,
-                open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=opener) as file,  # noqa: PTH123 (Path.open takes no opener)
+                open(partial, "w", encoding="utf-8", errors="surrogateescape", newline="", opener=opener) as file,
             ):
                 writer = csv.writer(file)
                 writer.writerow(columns)

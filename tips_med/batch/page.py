@@ -30,13 +30,14 @@ _COLUMNS = (
     Column("ml", number=True),
     Column("where"),
     Column("slice", number=True),
+    Column("image", number=True),
     Column("reasons"),
-    Column("s", number=True),
+    Column("seconds", number=True),
 )
 _STYLE = """
 body{max-width:1400px}
 .sortable td{vertical-align:middle}
-.sortable img{display:block;width:128px;max-width:none;border:0;background:#000}
+.sortable img{display:block;width:176px;max-width:none;border:0;background:#000}
 .sortable .study{font:12px/1.3 ui-monospace,monospace}
 .sortable .present{font-weight:bold}
 .sortable .unsure{font-style:italic}
@@ -73,22 +74,23 @@ def write_page(
     pairs.sort(key=lambda pair: _order(pair[0]))
     shown = pairs[:rows]
     parts = [
-        f"<p>{len(records)} scans answered, {sum(bool(one.key) for one in refused)} failed or refused; model "
-        f"{html.escape(settings.model)} ({settings.weights_sha256[:12]}).</p>",
+        f"<p>Scans answered: {len(records)}. Not answered: {len(refused)}. Model: {html.escape(settings.model)} "
+        f"({settings.weights_sha256[:12]}), tips_med {settings.version}.</p>",
         _counts([answer for answer, _, _ in pairs]),
         "<h2>Answers</h2>",
     ]
     if len(shown) < len(pairs):
         parts.append(
-            f"<p>The {len(shown)} of {len(pairs)} answers that are likeliest to be present; <code>answers.csv</code> has "
-            "all of them.</p>"
+            f"<p>The {len(shown)} of {len(pairs)} answers that are likeliest to be present; "
+            "<code>answers.csv</code> has all of them.</p>"
         )
     cells = (_cells(answer, place, name, folder.root) for answer, place, name in shown)
-    parts.append(sortable_table(_COLUMNS, cells))
+    parts.append(sortable_table(_COLUMNS, cells, filter_id="answers"))
     parts += _left_out(refused)
     note = (
         "Pictures are axial, seen from the feet: the patient's right, R, is on the left. The blue line is what was "
-        "marked; an orange cross is the strongest evidence where nothing was. Slices are counted from 0."
+        "marked; an orange cross is the strongest evidence where nothing was. Slices are counted from 0; image is the "
+        "Instance Number of that slice, by which a PACS counts."
     )
     path = folder.root / PAGE
     try:
@@ -117,18 +119,28 @@ def _counts(answers: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _cells(answer: Mapping[str, Any], place: str, name: str, root: Path) -> Iterable[Cell]:
-    yield Cell(_picture(root / place / name / THUMBNAIL, answer))
+    picture = _picture(root / place / name / THUMBNAIL, answer)
+    whole = f"{place}/{name}/figure.png"
+    yield Cell(f'<a href="{whole}">{picture}</a>' if (root / whole).is_file() else picture)
     link = f'<a href="{place}/{REPORT}">{html.escape(answer["study"])}</a>'
     yield Cell(link, answer["study"], "study")
     yield text_cell(answer["query"])
-    yield text_cell(answer["answer"], answer["answer"])
+    yield text_cell(_answer(answer), answer["answer"])
     yield number_cell(answer["probability"], 2)
     yield number_cell(answer["volume_ml"] or None, 1 if (answer["volume_ml"] or 0) >= 10 else 2)
     yield text_cell(answer["region"] or answer["side"])
     yield number_cell(answer["peak_slice"], 0)
+    yield number_cell(answer["peak_instance_number"], 0)
     reasons = [str(REASONS.get(code, code)) for code in answer["reasons"].split(";") if code]  # type: ignore[call-overload]
     yield text_cell("; ".join(reasons), "reasons")
     yield number_cell(answer["study_seconds"], 1)
+
+
+def _answer(answer: Mapping[str, Any]) -> str:
+    """The state, which is that of the finding, and for a negated query whether its statement holds."""
+    if answer["holds"] is None:
+        return answer["answer"]
+    return f"{answer['answer']}: statement {'holds' if answer['holds'] else 'fails'}"
 
 
 def _picture(file: Path, answer: Mapping[str, Any]) -> str:

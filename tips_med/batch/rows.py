@@ -28,6 +28,7 @@ COLUMNS: Mapping[str, type] = {
     "peak_y_mm": float,
     "peak_z_mm": float,
     "peak_slice": int,
+    "peak_instance_number": int,
     "assessed_fraction": float,
     "seconds": float,
     "study_seconds": float,
@@ -48,7 +49,8 @@ def answer_rows(key: str, answers: Sequence[Grounding], seconds: Mapping[str, fl
 
     Returns:
         A dictionary with the keys of ``COLUMNS`` for each answer: ``side``, ``third`` and ``region`` are those of the
-        instance with the highest score, ``peak_x_mm`` to ``peak_z_mm`` are LPS in mm, ``peak_slice`` counts from 0.
+        instance with the highest score, ``peak_x_mm`` to ``peak_z_mm`` are LPS in mm, ``peak_slice`` counts from 0, and
+        ``peak_instance_number`` is the DICOM Instance Number (0020,0013) of that slice.
     """
     whole = round(sum(seconds.values()), 3)
     return [_row(key, one, seconds.get(f"answer {n}"), whole) for n, one in enumerate(answers, start=1)]
@@ -59,6 +61,8 @@ def _row(key: str, answer: Grounding, seconds: float | None, study_seconds: floa
     first = answer.instances[0] if answer.instances else None
     third = first.region.partition(" ")[0] if first is not None else ""
     x, y, z = answer.peak_lps if all(math.isfinite(value) for value in answer.peak_lps) else (None, None, None)
+    k = None if x is None else _slice(answer)
+    numbers = answer.scan.provenance.instance_numbers
     return {
         "study": key,
         "query": answer.query.text,
@@ -75,7 +79,8 @@ def _row(key: str, answer: Grounding, seconds: float | None, study_seconds: floa
         "peak_x_mm": _rounded(x),
         "peak_y_mm": _rounded(y),
         "peak_z_mm": _rounded(z),
-        "peak_slice": None if x is None else _slice(answer),
+        "peak_slice": k,
+        "peak_instance_number": (numbers[k] or None) if k is not None and numbers else None,
         "assessed_fraction": _rounded(presence.assessed_fraction),
         "seconds": seconds,
         "study_seconds": study_seconds,

@@ -163,9 +163,7 @@ def run_batch(
             records = [record for key in answered if (record := folder.record(key)) is not None]
             files = write_tables(records, work.out, tables)
             files.append(write_page(records, refused, folder, work.settings, page_rows))
-    return BatchResult(
-        work.out, len(mine), len(answered), now, refused, unfinished, tuple(declined), tuple(files)
-    )
+    return BatchResult(work.out, len(mine), len(answered), now, refused, unfinished, tuple(declined), tuple(files))
 
 
 def batch_secret(out: Path, key: Path | None = None) -> bytes:

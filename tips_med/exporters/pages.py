@@ -1,4 +1,4 @@
-"""Pages in one file, without network or framework, and tables in them that sort with a mouse or the keyboard."""
+"""Pages in one file, without network or framework; tables in them sort and filter with a mouse or the keyboard."""
 
 from __future__ import annotations
 
@@ -25,6 +25,14 @@ for (const table of document.querySelectorAll("table.sortable")) {
     table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
   }));
 }
+for (const box of document.querySelectorAll("input.filter")) {
+  const rows = [...document.getElementById(box.dataset.table).tBodies[0].rows];
+  const texts = rows.map(row => row.textContent.toLowerCase());
+  box.addEventListener("input", () => {
+    const words = box.value.toLowerCase().split(/\\s+/).filter(Boolean);
+    rows.forEach((row, n) => { row.hidden = !words.every(word => texts[n].includes(word)); });
+  });
+}
 """
 
 _STYLE = """
@@ -35,6 +43,8 @@ td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
 img{max-width:100%;border:1px solid #ddd}
 figure{margin:0 0 2em}
 .note{color:#555}
+caption{text-align:left}
+input.filter{font:inherit;padding:.3em .6em;width:24em;max-width:100%;margin:.4em 0}
 .wide{overflow-x:auto}
 .sortable th{padding:0;position:sticky;top:0;background:#fff;vertical-align:bottom}
 .sortable th.plain{padding:.25em .8em}
@@ -89,19 +99,26 @@ def number_cell(value: float | None, decimals: int) -> Cell:
     return Cell(shown, "" if value is None else value, "n")
 
 
-def sortable_table(columns: Sequence[Column], rows: Iterable[Iterable[Cell]], *, sorted_by: int | None = None) -> str:
+def sortable_table(columns: Sequence[Column], rows: Iterable[Iterable[Cell]], *, filter_id: str = "") -> str:
     """A table whose headings sort it.
 
     Args:
         columns: Columns.
         rows: One cell for each column.
-        sorted_by: Column that the rows come sorted by, downwards; None for none.
+        filter_id: Name of the table on the page, for a box above it that shows only the rows with the words typed;
+            empty for no box.
     """
-    heads = "".join(_head(column, n == sorted_by) for n, column in enumerate(columns))
+    heads = "".join(_head(column) for column in columns)
     body = "".join(f"<tr>{''.join(_cell(cell) for cell in row)}</tr>" for row in rows)
+    named = f' id="{filter_id}"' if filter_id else ""
+    box = (
+        f'<input class="filter" type="search" data-table="{filter_id}" placeholder="Only rows with these words" '
+        'aria-label="Only rows with these words">'
+    )
+    about = "Press a heading to sort by it, and again to turn the order."
     return (
-        '<div class="wide"><table class="sortable"><caption class="note">Press a heading to sort by it, and again to '
-        f"turn the order.</caption><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'{box if filter_id else ""}<div class="wide"><table class="sortable"{named}><caption class="note">{about}'
+        f"</caption><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 
@@ -126,13 +143,12 @@ def page(title: str, parts: Iterable[str], *, note: str = "", style: str = "") -
     )
 
 
-def _head(column: Column, downwards: bool) -> str:
+def _head(column: Column) -> str:
     title = html.escape(column.title)
     number = ' class="n" data-number="1"' if column.number else ""
     if not column.sorts:
         return f'<th scope="col" class="plain">{title}</th>'
-    order = ' aria-sort="descending"' if downwards else ""
-    return f'<th scope="col"{number}{order}><button type="button">{title}</button></th>'
+    return f'<th scope="col"{number}><button type="button">{title}</button></th>'
 
 
 def _cell(cell: Cell) -> str:

@@ -27,7 +27,8 @@ class ThumbnailExporter(Exporter):
     """Writes ``thumbnail.jpg``: one axial slice, at most 256 pixels wide and high.
 
     The slice is that of the largest instance where it is widest, with the outline; without one that of the strongest
-    evidence, which has a cross unless the answer is absent. In the finding's window, with the patient's right on the left.
+    evidence, which has a cross unless the answer is absent. It is in the finding's window, the patient's right on the
+    left.
     """
 
     def export(self, grounding: Grounding, folder: Path) -> tuple[Path, ...]:
@@ -63,8 +64,8 @@ def draw_thumbnail(grounding: Grounding) -> np.ndarray:
     pen = ImageDraw.Draw(picture)
     if not grounding.instances and grounding.presence.state != "absent":
         _cross(pen, grounding, box, (columns, rows))
-    font = ImageFont.load_default(13)
-    pen.text((4, rows / 2), "R", fill="white", font=font, anchor="lm", stroke_width=1, stroke_fill="black")
+    font = ImageFont.load_default(20)
+    pen.text((5, rows / 2), "R", fill="white", font=font, anchor="lm", stroke_width=1, stroke_fill="black")
     return np.asarray(picture)
 
 

@@ -33,9 +33,9 @@ class Outcome:
 class Executor(ABC):
     """Has scans answered by workers.
 
-    A worker is made by ``Answering.start``, once, and answers scan after scan; all results go into the batch's folder. An
-    executor has to give each scan to a worker, to give it to another one when a worker dies, and to tell what became of
-    it. A worker that is given a scan which is done already says so at once.
+    A worker is made by ``Answering.start``, once, and answers scan after scan; all results go into the batch's folder.
+    An executor has to give each scan to a worker, to give it to another one when a worker dies, and to tell what became
+    of it. A worker that is given a scan which is done already says so at once.
     """
 
     @abstractmethod

@@ -25,8 +25,8 @@ MAX_IDLE_DEATHS = 3
 class RayExecutor(Executor):
     """Actors of a Ray cluster.
 
-    An actor that dies with its node is replaced where there is room, and its study given out again. Studies are given only
-    to actors that have loaded their model, so none waits for a node that does not come back.
+    An actor that dies with its node is replaced where there is room, and its study given out again. Studies are given
+    only to actors that have loaded their model, so none waits for a node that does not come back.
 
     Args:
         address: Address of the cluster: ``auto``, or ``HOST:PORT``; ``local`` starts one on this machine.
@@ -46,7 +46,9 @@ class RayExecutor(Executor):
             raise MissingExtraError("actors on Ray", "ray", "ray") from error
         if workers < 0 or gpu_workers < 0 or workers + gpu_workers < 1:
             raise ConfigError(
-                f"{workers} workers and {gpu_workers} with a GPU", expected="1 or more of them", remedy="set --workers 1"
+                f"{workers} workers and {gpu_workers} with a GPU",
+                expected="1 or more of them",
+                remedy="set --workers 1",
             )
         self._ray: Any = ray
         self.address, self.cores = address, cores or 1

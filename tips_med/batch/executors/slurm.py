@@ -1,8 +1,8 @@
 """Workers on a Slurm cluster, through submitit: one array of jobs, each of which answers its share of the scans.
 
-The scheduler sees one submission, and one ``squeue`` every ten seconds, however many scans there are. What becomes of them is
-read from the workers' logs in the batch's folder, which all nodes share. A job whose node dies, or that is preempted,
-is put back into the queue and goes on where it stopped: scans that are done are skipped.
+The scheduler sees one submission, and one ``squeue`` every ten seconds, however many scans there are. What becomes of
+them is read from the workers' logs in the batch's folder, which all nodes share. A job whose node dies, or that is
+preempted, is put back into the queue and goes on where it stopped: scans that are done are skipped.
 """
 
 from __future__ import annotations
