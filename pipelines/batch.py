@@ -9,7 +9,7 @@ from typing import Literal
 
 from tips_med.batch import Answering, BatchResult, BatchSettings, Executor, LocalExecutor, run_batch
 from tips_med.batch.executors.ray_cluster import RayExecutor
-from tips_med.batch.executors.slurm import SlurmExecutor, SlurmOptions
+from tips_med.batch.executors.slurm import NO_SLURM, SlurmExecutor, SlurmOptions
 from tips_med.batch.folder import BatchFolder
 from tips_med.batch.run import Shard, batch_secret
 from tips_med.batch.table import check_tables
@@ -40,7 +40,7 @@ def batch(
     cores: int | None = None,
     shard: str | None = None,
     list_only: bool = False,
-    slurm: SlurmOptions | None = None,
+    slurm: SlurmOptions = NO_SLURM,
     ray: str | None = None,
     gpu_workers: int = 0,
     tables: Literal["auto", "csv", "parquet"] = "auto",
@@ -73,7 +73,7 @@ def batch(
         cores: Number of cores of each; a fair share if left out.
         shard: Answer a part of the scans, such as 0/8 to 7/8; a last run without it writes the table.
         list_only: Find the scans, write their list, which all shards then share, and stop.
-        slurm: Run on Slurm: --slurm.partition NAME, and the others of --slurm.
+        slurm: Run on Slurm, where any of these is given: --slurm.partition NAME.
         ray: Run on the Ray cluster at an address: auto, or HOST:PORT.
         gpu_workers: Number of workers on the Ray cluster that have a GPU each.
         tables: csv, parquet (and csv), or auto: Parquet where pyarrow is installed.
@@ -122,11 +122,11 @@ def batch(
 
 
 def _executor(
-    out: Path, workers: int, cores: int | None, slurm: SlurmOptions | None, ray: str | None, gpu_workers: int
+    out: Path, workers: int, cores: int | None, slurm: SlurmOptions, ray: str | None, gpu_workers: int
 ) -> Executor:
-    if slurm is not None and ray is not None:
+    if slurm != NO_SLURM and ray is not None:
         raise ConfigError("both --slurm and --ray", expected="one of them", code="executor")
-    if slurm is not None:
+    if slurm != NO_SLURM:
         return SlurmExecutor(slurm, out.resolve() / "slurm", workers)
     if ray is not None:
         return RayExecutor(ray, workers, gpu_workers, cores)

@@ -72,6 +72,17 @@ def test_what_the_user_can_put_right_is_one_line_and_exit_code_2(arguments, said
     assert len(error.splitlines()) == 1
 
 
+def test_any_option_of_slurm_asks_for_slurm(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("submitit", reason="needs tips-med[slurm]")
+    source = write_archive(tmp_path / "in", 1)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = ("batch", source, "--query", "mass", "--out", tmp_path / "out", "--quiet")
+    assert run(*command, "--slurm.partition", "cpu", "--slurm.jobs", "200") == 2
+    assert "no Slurm here" in capsys.readouterr().err
+    assert run(*command, "--slurm.jobs", "10", "--ray", "auto") == 2
+    assert "both --slurm and --ray" in capsys.readouterr().err
+
+
 def test_other_settings_are_told_with_both_ways_out(tmp_path, capsys):
     source, out = write_archive(tmp_path / "in", 1), tmp_path / "out"
     assert run("batch", source, "--query", "mass", "--out", out, "--quiet") == 0

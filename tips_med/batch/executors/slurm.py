@@ -27,6 +27,7 @@ from tips_med.errors import ConfigError, MissingExtraError
 log = logging.getLogger(__name__)
 
 _JOB = "job.json"
+_JOBS = 10
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class SlurmOptions:
 
     Attributes:
         partition: Partition; the cluster's default if left out.
-        jobs: Number of jobs of the array, 1 or more.
+        jobs: Number of jobs of the array, 1 or more; 10 if left out.
         simultaneous: Largest number of jobs that run at a time, 1 or more.
         cpus: Number of cores of a job; its workers share them.
         gpus: Number of GPUs of a job.
@@ -50,7 +51,7 @@ class SlurmOptions:
     """
 
     partition: str | None = None
-    jobs: int = 10
+    jobs: int | None = None
     simultaneous: int = 256
     cpus: int = 4
     gpus: int = 0
@@ -62,6 +63,10 @@ class SlurmOptions:
     constraint: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
     poll_s: float = 10.0
+
+
+NO_SLURM = SlurmOptions()
+"""What is there where nothing was asked of Slurm."""
 
 
 class SlurmExecutor(Executor):
@@ -119,7 +124,7 @@ class SlurmExecutor(Executor):
             running = running and bool(left)
 
     def _submit(self, scans: Sequence[FoundScan], work: Answering) -> str:
-        jobs = min(self.options.jobs, len(scans))
+        jobs = min(self.options.jobs or _JOBS, len(scans))
         shares = [ScanShare(tuple(scans[n::jobs]), work, self.workers) for n in range(jobs)]
         made = self._submitter.map_array(_answer_share, shares) if jobs > 1 else [self._submitter.submit(shares[0])]
         job = str(made[0].job_id).partition("_")[0]
