@@ -104,6 +104,10 @@ def batch(
         deidentify=deidentify,
     )
     batch_exporters(settings)
+    if deidentify:
+        from tips_med.deidentification import Deidentifier
+
+        Deidentifier()  # a missing extra is told now
     BatchFolder(out).prepare(settings, again=again)
     return run_batch(
         Path(path),

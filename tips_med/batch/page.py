@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import heapq
 import html
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from tips_med.folders import whole_file
 from tips_med.grounding.wording import REASONS
 
 PAGE = "index.html"
+_Answer = tuple[Mapping[str, Any], str, str]
+"""A row of the table, the folder of its study, and that of the answer in it."""
+
 _STATES = ("present", "unsure", "absent")
 _COLUMNS = (
     Column("picture", sorts=False),
@@ -46,7 +50,7 @@ body{max-width:1400px}
 
 
 def write_page(
-    records: Sequence[Mapping[str, Any]],
+    records: Iterable[Mapping[str, Any]],
     refused: Sequence[Refusal],
     folder: BatchFolder,
     settings: BatchSettings,
@@ -57,7 +61,7 @@ def write_page(
     Nothing on it tells whose a scan is: studies have their keys, and no path is named.
 
     Args:
-        records: Records of the studies.
+        records: Records of the studies; gone through once, one by one.
         refused: What was not answered.
         folder: Folder of the batch.
         settings: Settings of the batch.
@@ -66,22 +70,27 @@ def write_page(
     Raises:
         OutputError: It cannot be written.
     """
-    pairs = [
-        (answer, f"{folder.place(record['study']).relative_to(folder.root).as_posix()}", name)
-        for record in records
-        for answer, name in zip(record["answers"], record["folders"], strict=True)
-    ]
-    pairs.sort(key=lambda pair: _order(pair[0]))
-    shown = pairs[:rows]
+    counted: dict[str, Counter[str]] = {}
+    studies: set[str] = set()
+
+    def answers() -> Iterator[_Answer]:
+        for record in records:
+            studies.add(record["study"])
+            for answer, name in zip(record["answers"], record["folders"], strict=True):
+                counted.setdefault(answer["query"], Counter())[answer["answer"]] += 1
+                yield answer, folder.place(record["study"]).relative_to(folder.root).as_posix(), name
+
+    shown = heapq.nsmallest(max(rows, 1), answers(), key=lambda one: _order(one[0]))[:rows]
+    total = sum(states.total() for states in counted.values())
     parts = [
-        f"<p>Scans answered: {len(records)}. Not answered: {len(refused)}. Model: {html.escape(settings.model)} "
+        f"<p>Scans answered: {len(studies)}. Not answered: {len(refused)}. Model: {html.escape(settings.model)} "
         f"({settings.weights_sha256[:12]}), tips_med {settings.version}.</p>",
-        _counts([answer for answer, _, _ in pairs]),
+        _counts(counted),
         "<h2>Answers</h2>",
     ]
-    if len(shown) < len(pairs):
+    if len(shown) < total:
         parts.append(
-            f"<p>The {len(shown)} of {len(pairs)} answers that are likeliest to be present; "
+            f"<p>The {len(shown)} of {total} answers that are likeliest to be present; "
             "<code>answers.csv</code> has all of them.</p>"
         )
     cells = (_cells(answer, place, name, folder.root) for answer, place, name in shown)
@@ -106,10 +115,7 @@ def _order(answer: Mapping[str, Any]) -> tuple[int, float, str, str]:
     return _STATES.index(answer["answer"]), -(likely or 0.0), answer["study"], answer["query"]
 
 
-def _counts(answers: Sequence[Mapping[str, Any]]) -> str:
-    counted: dict[str, Counter[str]] = {}
-    for answer in answers:
-        counted.setdefault(answer["query"], Counter())[answer["answer"]] += 1
+def _counts(counted: Mapping[str, Mapping[str, int]]) -> str:
     rows = ""
     for query, states in sorted(counted.items()):
         numbers = "".join(f'<td class="n">{states[state]}</td>' for state in _STATES)

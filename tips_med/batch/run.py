@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tips_med.batch.executors.base import Executor
 from tips_med.batch.folder import KEY, BatchFolder
@@ -160,7 +161,7 @@ def run_batch(
             folder.clear_partial()
         folder.write_refused(refused)
         with steps("writing the table"):
-            records = [record for key in answered if (record := folder.record(key)) is not None]
+            records = _Records(folder, answered)
             files = write_tables(records, work.out, tables)
             files.append(write_page(records, refused, folder, work.settings, page_rows))
     return BatchResult(work.out, len(mine), len(answered), now, refused, unfinished, tuple(declined), tuple(files))
@@ -207,6 +208,16 @@ def _found(
     folder.write_scans(found)
     folder.write_refused(found.refused)
     return found
+
+
+class _Records:
+    """The records of studies, read one by one: those of an archive together take gigabytes."""
+
+    def __init__(self, folder: BatchFolder, keys: Sequence[str]) -> None:
+        self.folder, self.keys = folder, keys
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return (record for key in self.keys if (record := self.folder.record(key)) is not None)
 
 
 def _failures(scans: Sequence[FoundScan], answered: set[str], folder: BatchFolder, digest: str) -> list[Refusal]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from tips_med.errors import MissingExtraError, OutputError
 from tips_med.folders import whole_file
 
 CSV, PARQUET = "answers.csv", "answers.parquet"
+_ROWS_AT_A_TIME = 50_000
 
 TableFormat = Literal["auto", "csv", "parquet"]
 
@@ -27,11 +29,11 @@ def check_tables(tables: TableFormat) -> None:
         raise MissingExtraError("tables in Parquet", "pyarrow", "archive", otherwise="set --tables csv")
 
 
-def write_tables(records: Sequence[Mapping[str, Any]], out: Path, tables: TableFormat = "auto") -> list[Path]:
+def write_tables(records: Iterable[Mapping[str, Any]], out: Path, tables: TableFormat = "auto") -> list[Path]:
     """Writes ``answers.csv`` and, with pyarrow, ``answers.parquet``: a row for each study and query, by study.
 
     Args:
-        records: Records of the studies, see ``BatchFolder.record``.
+        records: Records of the studies, see ``BatchFolder.record``; gone through once a file, one by one.
         out: Folder to write to.
         tables: ``csv``, ``parquet`` (CSV is written, too), or ``auto``: Parquet where pyarrow is installed.
 
@@ -58,7 +60,7 @@ def write_tables(records: Sequence[Mapping[str, Any]], out: Path, tables: TableF
     return written
 
 
-def all_rows(records: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def all_rows(records: Iterable[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """The rows of all records, in their order."""
     for record in records:
         yield from record["answers"]
@@ -72,10 +74,13 @@ def _safe(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _write_parquet(records: Sequence[Mapping[str, Any]], path: Path) -> None:
+def _write_parquet(records: Iterable[Mapping[str, Any]], path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
     types = {str: pa.string(), bool: pa.bool_(), float: pa.float64(), int: pa.int32()}
     schema = pa.schema([(name, types[kind]) for name, kind in COLUMNS.items()])
-    parquet.write_table(pa.Table.from_pylist(list(all_rows(records)), schema=schema), path)
+    rows = all_rows(records)
+    with parquet.ParquetWriter(path, schema) as writer:
+        while some := list(islice(rows, _ROWS_AT_A_TIME)):
+            writer.write_table(pa.Table.from_pylist(some, schema=schema))

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 
 def batch_exporters(settings: BatchSettings) -> list[Exporter]:
-    """What writes the files of each answer.
+    """What writes the files of each answer; made before any work, so that a missing extra is told at once.
 
     Raises:
         MissingExtraError: An extra is missing.
