@@ -8,19 +8,15 @@ from pathlib import Path
 from typing import Literal
 
 from tips_med.encoders.study import EncodedStudy, is_study
-from tips_med.errors import QueryError
 from tips_med.exporters.folder import check_writable, default_exporters, write_answers
 from tips_med.exporters.named import named_exporters
 from tips_med.grounding import Declined, Grounding
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding import ground as answer
-from tips_med.grounding.ground import parse_queries, parse_query
 from tips_med.grounding.modality import with_stated_modality
-from tips_med.lexicon.nearest import with_nearest
+from tips_med.grounding.questions import understand
 from tips_med.loading import open_model
-from tips_med.model import GroundingModel
 from tips_med.progress import StepFactory, no_progress
-from tips_med.query import Query
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path
 
@@ -85,7 +81,7 @@ def ground(
     path = str(sample_path()) if scan == "sample" else scan
     with steps("loading the model"):
         opened = open_model(model, device)
-        queries, declined = _understood(query, opened)
+        queries, declined = understand(query, opened)
     # Imported where they are needed: together they take as long as half an answer.
     private = results = None
     if deidentify:
@@ -140,29 +136,3 @@ class Answers(list[Grounding]):
     def __init__(self, answers: Sequence[Grounding], declined: Sequence[Declined] = ()) -> None:
         super().__init__(answers)
         self.declined = tuple(declined)
-
-
-def _understood(texts: Sequence[str], model: GroundingModel) -> tuple[list[Query], list[Declined]]:
-    """The queries that the model can answer, and those that it cannot; one of these must not silence the others.
-
-    A text may be several queries.
-    """
-    queries: list[Query] = []
-    declined: list[Declined] = []
-    position = 0
-    for text in texts:
-        try:
-            questions: list[Query | str] = [*parse_queries(text, model)]
-        except QueryError:
-            questions = [text]
-        for question in questions:
-            try:
-                queries.append(parse_query(question, model))
-            except QueryError as error:
-                asked = question if isinstance(question, str) else question.text
-                told = with_nearest(error, asked, model.lexicon)
-                declined.append(Declined(position, asked, told))
-            position += 1
-    if declined and not queries:
-        raise declined[0].error
-    return queries, declined

@@ -30,7 +30,7 @@ UNUSABLE = 1
 """Exit code of ``doctor`` for an installation that cannot be used."""
 
 PARTLY = 3
-"""Exit code when some of the queries got no answer."""
+"""Exit code when some of the queries, or of the scans, got no answer."""
 
 _POSITIONAL = {
     "ground": ("scan", "query"),
@@ -38,11 +38,16 @@ _POSITIONAL = {
     "inspect": ("path",),
     "deidentify": ("scan",),
     "check-manifest": ("path",),
+    "batch": ("path",),
     "embed": ("path",),
     "completion": ("shell",),
 }
+_SEVERAL = {"batch": ("query",)}
+"""Options that take several words."""
+
 _COMMANDS = {
     "ground": "where is it? query a scan, or an encoded study",
+    "batch": "query every scan of a folder or manifest, here or on a cluster: one table, one page",
     "encode": "encode a scan once, for any number of queries",
     "inspect": "list the series in a folder, and which one would be read",
     "pretrain": "train the compact model on painted findings",
@@ -125,14 +130,18 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
     parser.add_argument("--quiet", action="store_true", help="no progress, and no log but errors")
     if "scan" in positional:
         parser.add_argument("scan", type=str, help="DICOM folder, DICOM or NIfTI file, encoded study, or sample")
+    several = _SEVERAL.get(name, ())
     if "query" in positional:
         parser.add_argument("query", type=str, nargs="+", help="finding or structure to search, in words")
+    for option in several:
+        about = "finding or structure to search, in words; several follow each other"
+        parser.add_argument(f"--{option}", type=str, nargs="+", required=True, help=about)
     if "path" in positional:
         parser.add_argument("path", type=str, help="a file or folder")
     if "shell" in positional:
         parser.add_argument("shell", type=Literal["bash", "zsh", "fish"], help="shell to complete in")
     flags = [p.name for p in signatures.signature(function).parameters.values() if p.default is False]
-    parser.add_function_arguments(function, as_group=False, skip={*positional, *flags, "steps"})
+    parser.add_function_arguments(function, as_group=False, skip={*positional, *several, *flags, "steps"})
     about = {p.arg_name: p.description for p in parse_docstring(function.__doc__ or "").params}
     for flag in flags:
         parser.add_argument("--" + flag.replace("_", "-"), action="store_true", help=about.get(flag))
@@ -152,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         0 on success, 1 from ``doctor`` for an installation that cannot be used, 2 for an error that the user can fix, 3
-        when some of the queries got no answer.
+        when some of the queries, or of the scans, got no answer.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     command = next((a for a in arguments if a in _COMMANDS), None)
@@ -191,7 +200,7 @@ def _run(command: str, arguments: dict[str, Any], errors: Console) -> int:
         )
     if not getattr(result, "usable", True):
         return UNUSABLE
-    return PARTLY if declined else 0
+    return PARTLY if declined or not getattr(result, "complete", True) else 0
 
 
 def _log_to_stderr(quiet: bool) -> None:

@@ -11,6 +11,9 @@ EXTRAS = {
     "monai": "running and training MONAI bundles, Ignite engines",
     "torchio": "TorchIO's subjects",
     "train": "TensorBoard beside the CSV log of training",
+    "archive": "answers about many scans as Parquet",
+    "slurm": "batches on a Slurm cluster",
+    "ray": "batches on a Ray cluster",
     "tips": "Google DeepMind's TIPS towers, and their fine-tuning by LoRA",
 }
 """Extras for users, by name; those for developers (docs, test, release, dev) are in the documentation alone."""
@@ -24,8 +27,11 @@ _EXTRA_OF_MODULE = {
     "matplotlib": "figures",
     "peft": "tips",
     "prometheus_client": "pacs",
+    "pyarrow": "archive",
     "pynetdicom": "pacs",
+    "ray": "ray",
     "sentencepiece": "tips",
+    "submitit": "slurm",
     "tensorboard": "train",
     "torchio": "torchio",
     "transformers": "tips",

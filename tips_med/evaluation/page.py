@@ -9,25 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from tips_med.errors import OutputError
-from tips_med.evaluation.cases_table import SCRIPT, STYLE, cases_table
+from tips_med.evaluation.cases_table import cases_table
 from tips_med.evaluation.gallery import Gallery, Picture
 from tips_med.evaluation.meanings import meaning_of
 from tips_med.evaluation.run import Evaluation
+from tips_med.exporters.pages import page
 from tips_med.folders import whole_file
 
 FORMAT = "tips_med-evaluation-1"
 JSON, PAGE, PICTURES = "evaluation.json", "index.html", "cases"
 
 _CASES, _LEFT_OUT = "All cases", "Left out"
-_STYLE = """
-body{font:15px/1.45 system-ui,sans-serif;margin:2em auto;max-width:1200px;padding:0 1em;color:#1b1b1b}
-table{border-collapse:collapse;margin:.6em 0 1.6em}
-td,th{padding:.25em .8em;text-align:left;border-bottom:1px solid #ddd}
-td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}
-img{max-width:100%;border:1px solid #ddd}
-figure{margin:0 0 2em}
-.note{color:#555}
-"""
 
 
 def check_place(out: Path) -> None:
@@ -84,10 +76,6 @@ def write_evaluation(
 def _page(evaluation: Evaluation, about: Mapping[str, Any], gallery: Gallery | None) -> str:
     e = html.escape
     parts = [
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Evaluation of {e(evaluation.model)}</title>',
-        f"<style>{_STYLE}{STYLE}</style><h1>Evaluation of {e(evaluation.model)}</h1>",
-        '<p class="note">Research use only, not a medical device. Intervals are 95% percentile bootstrap intervals '
-        "over patients.</p>",
         f"<p>{e(str(about.get('manifest', '')))}, split {e(str(about.get('split', '')))}: "
         f"{len(evaluation.cases)} rows answered, {len(evaluation.skipped)} left out.</p>",
     ]
@@ -128,7 +116,8 @@ def _page(evaluation: Evaluation, about: Mapping[str, Any], gallery: Gallery | N
         parts.append(f"{_heading(_LEFT_OUT)}<ul>")
         parts += [f"<li>Line {one['line']}: {e(one['text'])}</li>" for one in evaluation.skipped]
         parts.append("</ul>")
-    return "\n".join([*parts, f"<script>{SCRIPT}</script></html>"])
+    note = "Intervals are 95% percentile bootstrap intervals over patients."
+    return page(f"Evaluation of {evaluation.model}", parts, note=note)
 
 
 def _heading(title: str) -> str:

@@ -22,10 +22,21 @@ _RECOVERIES = {"missing-slice": "fill_gaps", "gantry-tilt": "untilt"}
 
 @dataclass(frozen=True)
 class ReadingProblem:
-    """A reason for refusal, and its remedy."""
+    """A reason for refusal, and its remedy.
+
+    Attributes:
+        code: Short stable name of the reason.
+        text: All of it in one sentence, with the path.
+        found: What was found; like the next two, empty where there is nothing to say.
+        expected: What was expected.
+        remedy: What to do about it.
+    """
 
     code: str
     text: str
+    found: str = ""
+    expected: str = ""
+    remedy: str = ""
 
 
 @dataclass(frozen=True)
@@ -141,21 +152,26 @@ def inspect_path(path: str | Path) -> Inspection:
     if image_format(path) is not None and path.is_file():
         return _inspect_image(path)
     with dicom_files(path) as files:
-        catalog = scan_files(files)
-        reports = tuple(_series_report(series, files) for series in catalog.series)
-        would_read, reason = _choice(catalog, reports)
-        return Inspection(
-            path=str(path),
-            series=reports,
-            would_read=would_read,
-            reason=reason,
-            other_files=len(catalog.other_files),
-            damaged=tuple(_problem(error) for error in catalog.damaged),
-        )
+        return inspect_files(files)
+
+
+def inspect_files(files: DicomFiles) -> Inspection:
+    """Lists the series among some files, as ``inspect_path`` does for all files at a path."""
+    catalog = scan_files(files)
+    reports = tuple(_series_report(series, files) for series in catalog.series)
+    would_read, reason = _choice(catalog, reports)
+    return Inspection(
+        path=str(files.root),
+        series=reports,
+        would_read=would_read,
+        reason=reason,
+        other_files=len(catalog.other_files),
+        damaged=tuple(_problem(error) for error in catalog.damaged),
+    )
 
 
 def _problem(error: ReadError) -> ReadingProblem:
-    return ReadingProblem(error.code, str(error))
+    return ReadingProblem(error.code, str(error), error.found, error.expected or "", error.remedy or "")
 
 
 def _choice(catalog: Catalog, reports: tuple[SeriesReport, ...]) -> tuple[str | None, str]:
@@ -177,14 +193,15 @@ def _series_report(series: Series, files: DicomFiles) -> SeriesReport:
     facts = (series.uid, kind, series.modality, head.description, len(series.headers))
     if not series.is_image or localizer:
         return SeriesReport(
-            *facts, problems=(ReadingProblem("localizer" if localizer else "not-a-volume", f"a {kind}"),)
+            *facts, problems=(ReadingProblem("localizer" if localizer else "not-a-volume", f"a {kind}", f"a {kind}"),)
         )
     volumes, _ = split_volumes(series.frames)
     reports = tuple(_volume_report(series, files, volume, n, len(volumes)) for n, volume in enumerate(volumes, 1))
     problems = ()
     if len(volumes) > 1:
         text = f"holds {len(volumes)} volumes: choose one with --phase N (phase=N)"
-        problems = (ReadingProblem("several-phases", text),)
+        found, _, remedy = text.partition(": ")
+        problems = (ReadingProblem("several-phases", text, found, "one volume", remedy),)
     return SeriesReport(*facts, volumes=reports, problems=problems)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tips_med.errors import ReadError
 from tips_med.readers.catalog import scan_files
 from tips_med.readers.dicom import read_catalog
-from tips_med.readers.sources import dicom_files, image_format
+from tips_med.readers.sources import DicomFiles, dicom_files, image_format
 from tips_med.scan import Scan
 
 
@@ -53,6 +54,23 @@ def read_scan(
         return read_image(path, kind, phase=phase)
     with dicom_files(path) as files:
         return read_catalog(scan_files(files), series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
+
+
+def read_series(folders: Sequence[Path], series: str, *, fill_gaps: bool = False, untilt: bool = False) -> Scan:
+    """``read_scan`` for one series among the files that lie directly in some folders; those below are not searched.
+
+    Args:
+        folders: Folders that hold the files of the series.
+        series: Series Instance UID.
+        fill_gaps: See ``read_scan``.
+        untilt: See ``read_scan``.
+
+    Raises:
+        ReadError: See ``read_scan``.
+    """
+    paths = [path for folder in folders for path in sorted(folder.iterdir()) if path.is_file()]
+    files = DicomFiles(folders[0], tuple(paths))
+    return read_catalog(scan_files(files), series=series, phase=None, fill_gaps=fill_gaps, untilt=untilt)
 
 
 @dataclass(frozen=True)

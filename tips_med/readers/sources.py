@@ -96,20 +96,42 @@ def dicom_files(path: Path) -> Iterator[DicomFiles]:
 def _walk(root: Path) -> tuple[tuple[Path, ...], int]:
     """All files in a folder and in those that links lead to, each folder once, and how many links lead nowhere."""
     found: list[Path] = []
-    broken, visited = 0, set()
+    broken = 0
+    for _, files, dead in walk_folders(root):
+        found += files
+        broken += dead
+    return tuple(sorted(found)), broken
+
+
+def walk_folders(root: Path, skip: Path | None = None) -> Iterator[tuple[Path, tuple[Path, ...], int]]:
+    """Each folder at and below a path with the files that lie directly in it, in a stable order.
+
+    Links are followed, and each folder is visited once.
+
+    Args:
+        root: Folder to begin at.
+        skip: Folder that is left out with all below it; None for none.
+
+    Yields:
+        Folder, its files by name, and the number of its links that lead nowhere.
+    """
+    visited = set() if skip is None else {os.path.realpath(skip)}
     for folder, folders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
         if real in visited:
             folders.clear()
             continue
         visited.add(real)
+        folders.sort()
+        found: list[Path] = []
+        broken = 0
         for name in (*names, *folders):
             path = Path(folder, name)
             if path.is_file():
                 found.append(path)
             elif path.is_symlink() and not path.exists():
                 broken += 1
-    return tuple(sorted(found)), broken
+        yield Path(folder), tuple(sorted(found)), broken
 
 
 def _exists(path: Path) -> bool:
