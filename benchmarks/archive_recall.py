@@ -5,7 +5,7 @@
 
 ``--real`` and ``--painted`` are folders of encoded studies (``tips-med encode``), named like the folders of DATA and
 the scans of the manifest. DATA has presence.csv and the labels that ``radiology_configs/pretrain_chest_ct.yaml`` names.
-Every query is asked of each study exactly, and each is indexed. Exact answers are kept in the cache, so that a stopped
+Every query is asked of each study exactly, and each is indexed. What is done is kept in the cache, so that a stopped
 run goes on. ``--write`` keeps the result in docs/measurements/archive_recall.json and draws
 docs/images/archive-recall.png.
 """
@@ -255,6 +255,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
+    parser.add_argument("--only", choices=["real", "painted"], help="measure one of the sets, and keep it in the cache")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     options.cache.mkdir(parents=True, exist_ok=True)
@@ -263,7 +264,11 @@ def main() -> None:
     for name, folder in (("real", options.real), ("painted", options.painted)):
         paths = sorted(folder.glob("*.safetensors"))
         manifest = options.manifest if name == "painted" else None
-        sets[name] = measure(paths, options.data, manifest, options.cache, model, name)
+        kept = options.cache / f"{name}.result.json"
+        if options.only in (None, name) and not kept.is_file():
+            kept.write_text(json.dumps(measure(paths, options.data, manifest, options.cache, model, name)))
+        if kept.is_file():
+            sets[name] = json.loads(kept.read_text())
     result = {
         "model": model.identity,
         "radius_mm": RADIUS_MM,
