@@ -47,7 +47,7 @@ def test_values_are_those_of_other_libraries(rng):
     their_map = other.RetrievalMAP(empty_target_action="skip")
     by_sklearn = []
     for query in range(20):
-        scores = rng.permutation(40) / 40.0
+        scores = (rng.permutation(40) + 1) / 41.0  # torchmetrics takes a score of 0 for no rank
         relevant = rng.random(40) < 0.15 * (query % 3)  # a third of the queries have none
         recall.update(scores, relevant)
         precision.update(torch.from_numpy(scores), torch.from_numpy(relevant))
@@ -67,14 +67,14 @@ def test_intervals_are_drawn_over_groups():
     metric = RetrievalRecall(k=(1,))
     for group in ("a", "b"):
         for _ in range(5):
-            metric.update([1.0, 0.0], [group == "a", group == "b"], patient=group)
+            metric.update(np.array([1.0, 0.0]), np.array([group == "a", group == "b"]), patient=group)
     interval = metric.intervals(draws=200)["recall@1"]
     assert (interval.value, interval.low, interval.high) == (0.5, 0.0, 1.0)
 
 
 def test_a_query_without_relevant_scans_defines_nothing():
     for metric in (RetrievalRecall(), RetrievalMeanAveragePrecision()):
-        metric.update([0.1, 0.2], [0, 0])
+        metric.update(np.array([0.1, 0.2]), np.array([0, 0]))
         assert metric.cases == 0 and metric.compute() == {}
 
 

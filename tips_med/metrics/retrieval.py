@@ -126,7 +126,7 @@ class RetrievalLocalization(CaseMetric):
         return {name: mean_of(rows[:, n]) for n, name in enumerate(names)}
 
 
-def peak_in_mask(peak_lps: Sequence[float], truth: ArrayLike, lps_from_kji: ArrayLike) -> bool:
+def peak_in_mask(peak_lps: Sequence[float] | np.ndarray, truth: ArrayLike, lps_from_kji: ArrayLike) -> bool:
     """Whether a place lies in a mask.
 
     Args:
