@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -132,20 +131,23 @@ def measure(paths: list[Path], data: Path, manifest: Path, cache: Path, model: G
     """All figures of one set of studies."""
     asked = queries(model)
     exact: dict[str, dict[str, Any]] = {}
-    place = cache / f"{name}.archive"
-    shutil.rmtree(place, ignore_errors=True)
-    store, about = LanceStore(str(place), create=True), None
-    stem_of: dict[str, str] = {}
+    place, names = cache / f"{name}.archive", cache / f"{name}.keys.json"
+    store = LanceStore(str(place), create=True)
+    stem_of: dict[str, str] = json.loads(names.read_text()) if names.is_file() else {}
     for path in paths:
         exact[path.stem] = ask(path, asked, model, outlined(path.stem, data, manifest, model), cache)
     for path in paths:
+        if path.stem in stem_of.values():
+            continue
         study = EncodedStudy.load(path)
-        about = about or about_archive(study, model)
+        about = store.about or about_archive(study, model)
         record = describe(study, model, about, SECRET)
         stem_of[record.key] = path.stem
         store.put(record, about)
+        names.write_text(json.dumps(stem_of))
         print(name, path.stem, len(record.vectors), flush=True)
     store.maintain()
+    about = store.about
     assert about is not None
     size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file()) / len(paths)
     result: dict[str, Any] = {"studies": len(paths), "kib_per_study": round(size / 1024, 1)}

@@ -119,7 +119,10 @@ def measure(
     table = None
     for first in range(0, size, ROWS):
         rows = simulated(sources, about, first, min(ROWS, size - first), few)
-        table = base.create_table("studies", rows) if table is None else table.add(rows) or table
+        if table is None:
+            table = base.create_table("studies", rows)
+        else:
+            table.add(rows)
     result: dict[str, Any] = {"studies": size, "write_s": round(time.perf_counter() - begun, 1)}
     store = LanceStore(str(place))
     begun = time.perf_counter()
@@ -182,22 +185,21 @@ def main() -> None:
     options = parser.parse_args()
     source = LanceStore(options.archive)
     records = list(source.records(sorted(source.keys())).values())
-    load = os.getloadavg()[0]
-    sizes = []
-    for size in options.sizes:
-        sizes.append(measure(size, records, source.about, options.folder, options.whole, options.vectors))
-        print(json.dumps(sizes[-1], indent=1), flush=True)
-    result = {
+    result: dict[str, Any] = {
         "machine": platform.machine(),
         "cores": len(os.sched_getaffinity(0)),
-        "load_when_it_began": round(load, 1),
+        "load_when_it_began": round(os.getloadavg()[0], 1),
         "drawn_from": len(records),
         "lancedb": lancedb.__version__,
-        "sizes": sizes,
+        "sizes": [],
     }
-    if options.write:
-        (DOCS / "measurements" / "archive_speed.json").write_text(json.dumps(result, indent=1) + "\n")
-        draw(result, DOCS / "images" / "archive-speed.png")
+    for size in options.sizes:
+        one = measure(size, records, source.about, options.folder, options.whole, options.vectors)
+        print(json.dumps(one, indent=1), flush=True)
+        result["sizes"] = sorted([*result["sizes"], one], key=lambda each: each["studies"])
+        if options.write:
+            (DOCS / "measurements" / "archive_speed.json").write_text(json.dumps(result, indent=1) + "\n")
+            draw(result, DOCS / "images" / "archive-speed.png")
 
 
 if __name__ == "__main__":

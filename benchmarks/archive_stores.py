@@ -214,8 +214,9 @@ def measure(name: str, folder: Path, count: int) -> dict[str, Any]:
     other = folder / "killed"
     writer = child(name, other, "write")
     assert writer.stdout is not None
-    for _ in range(4):
-        writer.stdout.readline()
+    acknowledged = [writer.stdout.readline().strip() for _ in range(4)]
+    if "" in acknowledged:  # it ended by itself
+        return result | {"whole_after_kill": None, "why": writer.communicate()[1][-300:]}
     time.sleep(0.05)
     writer.send_signal(signal.SIGKILL)
     writer.wait()

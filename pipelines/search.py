@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tips_med.archive.conditions import parse_condition
+from tips_med.archive.describe import check_study
 from tips_med.archive.keys import key_of
 from tips_med.archive.lance import LanceStore
 from tips_med.archive.ranking import check_weights
@@ -104,6 +105,7 @@ def search(
             else:
                 volume = read_scan(sample_path() if like == "sample" else like)
                 study = encode_scan(with_stated_modality(volume, modality), opened)
+        check_study(study, opened)
         vector = region_vector(study, region, radius_mm)
         own_key = key_of(study, studies.secret()) if studies.exists else ""
         with steps("searching") as progress:

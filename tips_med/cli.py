@@ -151,7 +151,7 @@ def _complete_files(parser: ArgumentParser) -> None:
     from shtab import FILE
 
     for action in parser._actions:
-        if action.dest in ("scan", "path", "model", "source"):
+        if action.dest in ("scan", "path", "model", "source", "archive", "like"):
             action.complete = FILE  # type: ignore[attr-defined] (what shtab looks for)
 
 

@@ -244,6 +244,12 @@ def test_other_weights_are_refused_with_what_to_do(archive, cohort, monkeypatch)
         cli.pipeline("index")(str(cohort["right"]), archive)
 
 
+def test_a_region_of_a_study_of_other_weights_is_refused(archive, cohort, tmp_path):
+    study = replace(EncodedStudy.load(cohort["right"]), weights_sha256="1" * 64).save(tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="Encode the scan again"):
+        search(archive, like=str(study), at="-60,5,0")
+
+
 def test_what_is_no_archive_is_told(tmp_path, archive):
     with pytest.raises(ArchiveError) as missing:
         LanceStore(str(tmp_path / "none"))

@@ -24,6 +24,21 @@ from tips_med.query import Query
 _SEARCHED = {"any": None, "right": "right", "left": "left"}
 
 
+def check_study(study: EncodedStudy, model: GroundingModel) -> None:
+    """Refuses a study of other weights.
+
+    Raises:
+        WeightsError: ``other-weights``.
+    """
+    if study.weights_sha256 != model.sha256:
+        raise WeightsError(
+            f"the study was encoded by weights {study.weights_sha256[:12]}",
+            expected=model.sha256[:12],
+            remedy="encode the scan again, or name that model with --model",
+            code="other-weights",
+        )
+
+
 def about_archive(study: EncodedStudy, model: GroundingModel) -> About:
     """What holds for an archive that begins with a study."""
     blocks = pool_blocks(study)
@@ -49,13 +64,7 @@ def describe(study: EncodedStudy, model: GroundingModel, about: About, secret: b
     Raises:
         WeightsError: ``other-weights``: the study was encoded by another model.
     """
-    if study.weights_sha256 != model.sha256:
-        raise WeightsError(
-            f"the study was encoded by weights {study.weights_sha256[:12]}",
-            expected=model.sha256[:12],
-            remedy="encode the scan again, or name that model with --model",
-            code="other-weights",
-        )
+    check_study(study, model)
     thorax = study_thorax(study, model) if "lung" in model.card.structures else None
     known, whole = _shown(study, thorax)
     evidence: dict[str, np.ndarray] = {}
@@ -63,14 +72,14 @@ def describe(study: EncodedStudy, model: GroundingModel, about: About, secret: b
     maps: list[np.ndarray] = []
     for term in about.terms:
         query = model.lexicon.parse(model.lexicon.term(term).name)
-        if query.finding is not None:
-            instances += _marked(study, query, model)
         if thorax is not None and query.finding is not None and in_chest(query, model):
             logits = _evidence(study, query, model)
             maps.append(logits)
             evidence[term] = highest_by_place(logits, thorax, study.body.inside)[0]
         else:
             evidence[term] = _asked(study, query, model)
+    for term in model.card.findings:
+        instances += _marked(study, term, evidence, model)
     blocks = pool_blocks(study)
     scan = study.scan
     return StudyRecord(
@@ -117,11 +126,18 @@ def _asked(study: EncodedStudy, query: Query, model: GroundingModel) -> np.ndarr
     return found
 
 
-def _marked(study: EncodedStudy, query: Query, model: GroundingModel) -> list[StoredInstance]:
-    assert query.finding is not None
+def _marked(
+    study: EncodedStudy, term: str, evidence: dict[str, np.ndarray], model: GroundingModel
+) -> list[StoredInstance]:
+    """What the model marks for a finding; a study whose evidence is too low for any component is not asked."""
+    finding = model.lexicon.term(term)
+    kinds = [(model.card.calibration_of(one), evidence[one]) for one in (term, *finding.kinds) if one in evidence]
+    # No component is surer than the surest place, and those that are less sure than this are dropped.
+    if all(one is not None and one.probability(float(logits[0, 0])) < one.absent_below for one, logits in kinds):
+        return []
     return [
         StoredInstance(
-            term=query.finding.id,
+            term=term,
             side=one.side or "",
             region=one.region,
             volume_ml=one.volume_ml,
@@ -130,5 +146,5 @@ def _marked(study: EncodedStudy, query: Query, model: GroundingModel) -> list[St
             peak_lps=one.peak_lps,
             centroid_lps=one.centroid_lps,
         )
-        for one in ground(study, query, model).instances
+        for one in ground(study, model.lexicon.parse(finding.name), model).instances
     ]

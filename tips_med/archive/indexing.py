@@ -130,7 +130,7 @@ def index_scans(
         if progress:
             progress(n, len(sources))
     store.maintain()
-    return Indexed(tuple(written), unchanged, tuple(refused), len(store.keys()), archive)
+    return Indexed(tuple(written), unchanged, tuple(refused), store.count(), archive)
 
 
 def _index(

@@ -88,6 +88,10 @@ class LanceStore:
         """See ``Store``."""
         return set() if self._table is None else set(self._read(["key"], None)["key"].to_pylist())
 
+    def count(self, where: Condition | None = None) -> int:
+        """See ``Store``."""
+        return 0 if self._table is None else self._table.count_rows(None if where is None else sql(where))
+
     def evidence(self, terms: Sequence[str], sides: Sequence[str], where: Condition | None = None) -> Evidence:
         """See ``Store``."""
         columns = [f"{term}__{side}" for term in terms for side in sides]

@@ -15,7 +15,7 @@ from tips_med.grounding.maps import study_thorax
 from tips_med.grounding.thorax import anatomical_label
 from tips_med.model import GroundingModel
 
-ALIKE = 0.9
+ALIKE = 0.95
 """Patches about the most similar one with at least this share of its cosine belong to the same place."""
 
 

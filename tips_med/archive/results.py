@@ -23,9 +23,9 @@ JSON, PAGE = "search.json", "index.html"
 _SHOWN_PLACES = 4
 _KEY_DIGITS = 12
 _STYLE = """
-td img{display:block;width:190px}
+td img{display:block;width:220px;max-width:none}
 td{vertical-align:top}
-td ul{margin:0;padding-left:1.1em}
+td ul{margin:0;padding-left:1.1em;min-width:17em}
 code{font-size:.9em}
 """
 
@@ -93,11 +93,8 @@ def results_page(found: Found, paths: Mapping[str, str] | None = None) -> str:
         *([] if alike else [Column("answer")]),
         Column("cosine" if alike else "probability", number=True),
         Column("where", sorts=False),
-        Column("ml", number=True),
-        Column("slices of the scan", number=True),
-        Column("mm apart", number=True),
-        Column("year", number=True),
-        Column("modality"),
+        Column("ml alike, about" if alike else "ml", number=True),
+        Column("scan"),
     ]
     condition = f" where <code>{html.escape(found.condition)}</code>" if found.condition else ""
     parts = [
@@ -137,11 +134,9 @@ def _cells(rank: int, hit: Hit, alike: bool, paths: Mapping[str, str] | None) ->
     if len(hit.places) > _SHOWN_PLACES:
         shown.append(f"<li>and {len(hit.places) - _SHOWN_PLACES} more</li>")
     yield Cell(f"<ul>{''.join(shown)}</ul>" if shown else html.escape(", ".join(hit.reasons)))
-    yield number_cell(_volume(hit), 2)
-    yield number_cell(hit.slices, 0)
-    yield number_cell(hit.thickness_mm, 2)
-    yield number_cell(hit.year, 0)
-    yield text_cell(hit.modality)
+    yield number_cell(_volume(hit), 0 if alike else 2)
+    year = "" if hit.year is None else f" of {hit.year}"
+    yield text_cell(f"{hit.modality}{year}, {hit.slices} slices every {hit.thickness_mm:.3g} mm")
 
 
 def place_text(place: Place) -> str:
@@ -149,7 +144,9 @@ def place_text(place: Place) -> str:
     parts = [place.region or place.side or "side not known"]
     if place.finding:
         parts.insert(0, place.finding)
-    parts.append(f"{place.volume_ml:.2f} ml" if place.volume_ml < 10 else f"{place.volume_ml:.0f} ml")
+    coarse = place.slices is None and place.long_axis_mm is None  # of patches, not of a mask
+    volume = f"{place.volume_ml:.0f} ml" if place.volume_ml >= 10 or coarse else f"{place.volume_ml:.2f} ml"
+    parts.append(f"about {volume} of it alike" if coarse else volume)
     if place.long_axis_mm is not None:
         parts.append(f"{place.long_axis_mm:.0f} mm")
     if place.slices is not None:

@@ -292,7 +292,7 @@ def search_alike(
         if progress:
             progress(n, len(nearest))
     made.sort(key=lambda hit: (hit.verified, hit.score), reverse=True)
-    return Found(searched, condition, tuple(made[:top]), len(store.keys()), model.identity, False)
+    return Found(searched, condition, tuple(made[:top]), store.count(where), model.identity, False)
 
 
 def _compared(

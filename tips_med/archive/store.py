@@ -58,6 +58,10 @@ class Store(Protocol):
         """Keys of all studies."""
         ...
 
+    def count(self, where: Condition | None = None) -> int:
+        """Number of studies that meet a condition; of all without one."""
+        ...
+
     def evidence(self, terms: Sequence[str], sides: Sequence[str], where: Condition | None = None) -> Evidence:
         """Evidence for some terms of all studies that meet a condition; other sides than ``sides`` may be left out."""
         ...
