@@ -211,15 +211,16 @@ def against_truth(exact: dict[str, dict[str, Any]], model: GroundingModel) -> di
         text = model.lexicon.term(term).name
         known = {stem: one["answers"][text] for stem, one in exact.items() if term in one["state"]}
         relevant = np.array([exact[stem]["state"][term] for stem in known], bool)
+        scores = np.array([answer[0] + answer[1] for answer in known.values()])
+        inside = np.array([bool(answer[3]) for answer in known.values()])
+        outline = relevant & np.array([answer[3] is not None for answer in known.values()], bool)
+        if known:
+            places.update(scores, outline, inside)
         if not relevant.any() or relevant.all():
             continue
-        scores = np.array([answer[0] + answer[1] for answer in known.values()])
         recall.update(scores, relevant)
         precision.update(scores, relevant)
         chance.append(relevant.mean())
-        inside = np.array([bool(answer[3]) for answer in known.values()])
-        with_outline = relevant & np.array([answer[3] is not None for answer in known.values()])
-        places.update(scores, with_outline, inside)
     values = {**recall.compute(), **precision.compute(), **places.compute()}
     return {
         "queries": precision.cases,
@@ -274,7 +275,7 @@ def main() -> None:
     result = {
         "model": model.identity,
         "radius_mm": RADIUS_MM,
-        "sets": {name: sets[name] for name in ("real", "painted")},
+        "sets": sets,
     }
     print(json.dumps(result, indent=1))
     if options.write:
