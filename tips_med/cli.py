@@ -41,6 +41,8 @@ _POSITIONAL = {
     "batch": ("path",),
     "embed": ("path",),
     "completion": ("shell",),
+    "index": ("source",),
+    "search": ("text",),
 }
 _SEVERAL = {"batch": ("query",)}
 """Options that take several words."""
@@ -58,6 +60,8 @@ _COMMANDS = {
     "embed": "store a teacher's patch embeddings of every scan of a manifest, to be distilled by train",
     "train": "fine-tune a model on a manifest of your own studies",
     "evaluate": "evaluate a model on every phrase of a manifest: table, JSON, page",
+    "index": "store of each scan what is needed to search all of them",
+    "search": "which scans of an archive have it, and where in each?",
     "make-submission": "answer a split of ReXGroundingCT, and write the archive that its leaderboard takes",
     "fetch": "get a study from an archive, by DICOMweb or DIMSE",
     "send": "send DICOM results to an archive",
@@ -138,6 +142,10 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
         parser.add_argument(f"--{option}", type=str, nargs="+", required=True, help=about)
     if "path" in positional:
         parser.add_argument("path", type=str, help="a file or folder")
+    if "source" in positional:
+        parser.add_argument("source", type=str, help="a folder of encoded studies, a manifest, or a scan")
+    if "text" in positional:
+        parser.add_argument("text", type=str, nargs="?", help="finding or structure to search, in words")
     if "shell" in positional:
         parser.add_argument("shell", type=Literal["bash", "zsh", "fish"], help="shell to complete in")
     flags = [p.name for p in signatures.signature(function).parameters.values() if p.default is False]
@@ -152,7 +160,7 @@ def _complete_files(parser: ArgumentParser) -> None:
     from shtab import FILE
 
     for action in parser._actions:
-        if action.dest in ("scan", "path", "model", "source"):
+        if action.dest in ("scan", "path", "model", "source", "archive", "like"):
             action.complete = FILE  # type: ignore[attr-defined] (what shtab looks for)
 
 
@@ -240,6 +248,16 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
             sys.stdout.write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
         else:
             console.print(inspection_table(result))
+    elif command == "search":
+        import json
+
+        from tips_med.archive.results import results_table, to_dict
+
+        if arguments.get("json"):
+            content = to_dict(result.found, result.files)
+            sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        else:
+            console.print(results_table(result.found, result.files))
     elif command == "completion":
         sys.stdout.write(f"{result}\n")
     elif command == "doctor":

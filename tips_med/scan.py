@@ -29,6 +29,8 @@ class Provenance:
         series_number: Series Number (0020,0011), by which reports cite a series; None if not DICOM, or not there.
         instance_numbers: Instance Number (0020,0013) of every slice k, by which reports cite an image; 0 where there is
             none, empty if not DICOM. Never used for geometry.
+        study_year: Year of the Study Date (0008,0020), for searches of an archive; the rest of the date is not kept.
+            None if not DICOM, not there, or de-identified.
     """
 
     format: str
@@ -42,6 +44,7 @@ class Provenance:
     deidentified: bool = False
     series_number: int | None = None
     instance_numbers: tuple[int, ...] = ()
+    study_year: int | None = None
 
     def noting(self, *notes: str) -> Provenance:
         """The same provenance with more notes."""

@@ -79,6 +79,7 @@ class Deidentifier:
             instance_uids=tuple(self.uid(uid) for uid in source.instance_uids),
             notes=tuple(without_identity(note, self.uid) for note in source.notes),
             deidentified=True,
+            study_year=None,
         )
         return replace(scan, provenance=mapped.noting(_NOTE))
 

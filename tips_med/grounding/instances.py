@@ -231,6 +231,11 @@ def _place(fine: np.ndarray, thorax: Thorax) -> tuple[Literal["left", "right", "
     return ("both", "both lungs") if thorax.sides_known else (None, "both lungs")
 
 
+def same_size(long_axis_mm: float, size_mm: float) -> bool:
+    """Whether a component's long axis is about the requested one: within 30% of it, and within 3 mm in any case."""
+    return abs(long_axis_mm - size_mm) <= max(3.0, 0.3 * size_mm)
+
+
 def filter_by_size(
     labels: Labels, instances: tuple[Instance, ...], size_mm: float
 ) -> tuple[Labels, tuple[Instance, ...], tuple[Instance, ...]]:
@@ -244,8 +249,7 @@ def filter_by_size(
     Returns:
         The labels and the components that fit, numbered anew, and the other ones.
     """
-    tolerance_mm = max(3.0, 0.3 * size_mm)
-    fits = [one for one in instances if abs(one.long_axis_mm - size_mm) <= tolerance_mm]
+    fits = [one for one in instances if same_size(one.long_axis_mm, size_mm)]
     others = tuple(one for one in instances if one not in fits)
     numbers = np.zeros(256, np.uint8)
     for new, one in enumerate(fits, start=1):

@@ -14,6 +14,12 @@ from tips_med.metrics.localization import ContrastToNoise, PointingGame, Thresho
 from tips_med.metrics.overlap import GlobalDice, HitRate, SurfaceDice, dice, surface_dice
 from tips_med.metrics.perturbations import ParaphraseStability, SwapTest
 from tips_med.metrics.presence import FalsePositiveVolume, PresenceDetection
+from tips_med.metrics.retrieval import (
+    RetrievalLocalization,
+    RetrievalMeanAveragePrecision,
+    RetrievalRecall,
+    peak_in_mask,
+)
 from tips_med.metrics.rexgroundingct import ReXGroundingCT
 from tips_med.metrics.value import MetricValue
 
@@ -34,6 +40,9 @@ __all__ = [
     "PointingGame",
     "PresenceDetection",
     "ReXGroundingCT",
+    "RetrievalLocalization",
+    "RetrievalMeanAveragePrecision",
+    "RetrievalRecall",
     "SurfaceDice",
     "SwapTest",
     "ThresholdIoU",
@@ -41,5 +50,6 @@ __all__ = [
     "count_instances",
     "dice",
     "find_components",
+    "peak_in_mask",
     "surface_dice",
 ]

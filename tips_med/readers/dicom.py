@@ -73,4 +73,5 @@ def _provenance(chosen: Series, stack: Stack, notes: list[str]) -> Provenance:
         series_number=int(head.series_number) if head.series_number.lstrip("-").isdecimal() else None,
         instance_numbers=tuple(int(frame.instance_number or 0) if frame else 0 for frame in stack.frames),
         notes=tuple(notes),
+        study_year=head.study_year,
     )

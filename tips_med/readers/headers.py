@@ -37,6 +37,8 @@ from tips_med.readers.objects import IMAGE_CLASSES, MULTIFRAME_CLASSES
 
 MAX_HEADER_FRAMES = 100_000
 
+_DATE = re.compile(r"((?:19|20)\d\d)\.?\d\d\.?\d\d")
+
 SPLITTERS = (
     "TemporalPositionIdentifier",
     "TemporalPositionIndex",
@@ -123,6 +125,7 @@ class Header:
 
     ``patient_key`` distinguishes patients without naming them: a hash of Patient ID and its issuer, empty without one.
     ``identity_removed`` is Patient Identity Removed (0012,0062): such a Patient ID may be a placeholder.
+    ``study_year`` is all that is kept of the Study Date.
     """
 
     path: Path
@@ -137,6 +140,7 @@ class Header:
     frames: tuple[Frame, ...]
     problems: tuple[str, ...] = ()
     identity_removed: bool = False
+    study_year: int | None = None
 
 
 def read_header(path: Path) -> Header | None:
@@ -211,7 +215,14 @@ def _header(path: Path, dataset: Dataset, syntax: str, stream: io.BufferedIOBase
         frames=frames,
         problems=header_problems,
         identity_removed=values.text("PatientIdentityRemoved").upper() == "YES",
+        study_year=_year(values.text("StudyDate")),
     )
+
+
+def _year(date: str) -> int | None:
+    """The year of a date (VR DA, or as ACR-NEMA wrote it: 2024.03.01); None for anything else."""
+    found = _DATE.fullmatch(date.strip())
+    return int(found[1]) if found else None
 
 
 def _patient_key(values: Elements) -> str:

@@ -1,0 +1,1 @@
+"""Which scans have it, and where in each: an index of encoded studies, and searches of it."""
