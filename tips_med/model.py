@@ -66,6 +66,10 @@ class GroundingModel:
     file: Path | None = None
     adapters: tuple[Adapter, ...] = ()
 
+    def head_of(self, adapter: int) -> AlignmentHead:
+        """The head of an adapter, as ``TextFeatures.adapter`` has it; the first one for 0."""
+        return self.adapters[adapter - 1].head if adapter else self.head
+
     @torch.inference_mode()
     def scores(self, text: Tensor, features: ImageFeatures, adapter: int = 0, slabs: slice = slice(None)) -> Tensor:
         """Logits of embeddings at every cell, [query slab y x]: fine cells, or patches of towers that have only these.
@@ -76,7 +80,7 @@ class GroundingModel:
             adapter: As ``TextFeatures.adapter`` has it.
             slabs: Slabs to score; all by default.
         """
-        head = self.adapters[adapter - 1].head if adapter else self.head
+        head = self.head_of(adapter)
         patches = _part(features.patches[slabs], adapter, head.to_patch.out_features).float()
         if features.fine is None:
             return head.patch_scores(text, patches)

@@ -175,9 +175,13 @@ def _rank_by_vectors(store: Store, query: Query, model: GroundingModel, count: i
     """For what no evidence is stored: the score of the phrase at the stored vectors."""
     assert store.about is not None
     phrase = canonical_phrase(query, query.finding) if query.finding else query.phrase
-    text = model.text.embed([phrase])[0].pooled
+    text = model.text.embed([phrase])[0]
+    head = model.head_of(text.adapter)
+    width = head.to_patch.out_features
+    own = slice(text.adapter * width, (text.adapter + 1) * width)  # each adapter has patches of its own
+    towards = np.zeros(store.about.width, np.float32)
     with torch.inference_mode():
-        towards = model.head.to_patch(text)[0].float().cpu().numpy()
+        towards[own] = head.to_patch(text.pooled)[0].float().cpu().numpy()
     nearest = store.nearest(towards / max(float(np.linalg.norm(towards)), 1e-6), count, where)
     records = store.records([key for key, _ in nearest])
     centre = np.array(store.about.centre, np.float32)
@@ -187,7 +191,7 @@ def _rank_by_vectors(store: Store, query: Query, model: GroundingModel, count: i
         patches = torch.from_numpy(vectors.directions * vectors.lengths[:, None] + centre)[:, None, None]
         allowed = query.side in (None, "both") or vectors.sides == (2 if query.side == "left" else 1)
         with torch.inference_mode():
-            scores = model.head.patch_scores(text, patches)[0, :, 0, 0].sigmoid().cpu().numpy()
+            scores = head.patch_scores(text.pooled, patches[..., own])[0, :, 0, 0].sigmoid().cpu().numpy()
         best = float(np.where(allowed, scores, 0).max(initial=0))
         candidates.append(Candidate(key, (True, True, 1 - best if query.negated else best)))
     candidates.sort(key=lambda one: one.relevance, reverse=True)
