@@ -11,6 +11,7 @@ from tips_med.geometry import axis_letters, spacing_mm
 from tips_med.readers.catalog import Catalog, Series, pick_series, scan_files
 from tips_med.readers.dicom import plan_reading
 from tips_med.readers.objects import class_name
+from tips_med.readers.parts import part_names
 from tips_med.readers.pixels import PixelReader
 from tips_med.readers.reading import read_scan
 from tips_med.readers.sources import DicomFiles, dicom_files, image_format
@@ -69,6 +70,7 @@ class SeriesReport:
 
     Attributes:
         readable: Whether it would be read as it is, once chosen.
+        parts: Names of the structures of an RTSTRUCT or SEG, for the column ``part`` of a manifest.
     """
 
     uid: str
@@ -78,6 +80,7 @@ class SeriesReport:
     files: int
     volumes: tuple[VolumeReport, ...] = ()
     problems: tuple[ReadingProblem, ...] = ()
+    parts: tuple[str, ...] = ()
 
     @property
     def readable(self) -> bool:
@@ -128,7 +131,7 @@ def _row(report: SeriesReport, volume: VolumeReport | None, would_read: str | No
         "read": "yes" if report.uid == would_read else "",
         "series": report.uid,
         "kind": report.kind,
-        "description": report.description,
+        "description": "; ".join(filter(None, (report.description, ", ".join(report.parts)))),
         "images": str(volume.images if volume else report.files),
         "phase": f"{volume.phase} of {len(report.volumes)}: {volume.label}" if volume and several else "",
         "size": " x ".join(map(str, volume.shape)) if volume and volume.shape else "",
@@ -193,7 +196,9 @@ def _series_report(series: Series, files: DicomFiles) -> SeriesReport:
     facts = (series.uid, kind, series.modality, head.description, len(series.headers))
     if not series.is_image or localizer:
         return SeriesReport(
-            *facts, problems=(ReadingProblem("localizer" if localizer else "not-a-volume", f"a {kind}", f"a {kind}"),)
+            *facts,
+            problems=(ReadingProblem("localizer" if localizer else "not-a-volume", f"a {kind}", f"a {kind}"),),
+            parts=part_names(head.path) if series.modality in ("RTSTRUCT", "SEG") else (),
         )
     volumes, _ = split_volumes(series.frames)
     reports = tuple(_volume_report(series, files, volume, n, len(volumes)) for n, volume in enumerate(volumes, 1))
