@@ -14,7 +14,7 @@ def parsed(*arguments: str) -> jsonargparse.Namespace:
 def test_the_shipped_configuration_is_exactly_arguments_of_train():
     config = str(config_path("", "chest_ct_finetune"))
     chosen = parsed("train", "--config", config, "--data.manifest", "m.csv", "--out", "runs")
-    assert tuple(chosen.data.shape) == (16, 160, 160)
+    assert tuple(chosen.data.shape) == (8, 128, 160)
     assert str(chosen.data.manifest) == "m.csv"
     assert chosen.optimizer.steps == 1000
     assert chosen.trainer.checkpoint_every == 50

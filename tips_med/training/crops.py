@@ -65,7 +65,7 @@ class DataSpec:
     """
 
     manifest: Path
-    shape: tuple[int, int, int] = (16, 160, 160)
+    shape: tuple[int, int, int] = (8, 128, 160)
     batch: int = 2
     questions: int = 6
     flip_prob: float = 0.5
