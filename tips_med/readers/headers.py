@@ -11,7 +11,9 @@ import hashlib
 import io
 import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pydicom
@@ -123,6 +125,7 @@ class Header:
 
     ``patient_key`` distinguishes patients without naming them: a hash of Patient ID and its issuer, empty without one.
     ``identity_removed`` is Patient Identity Removed (0012,0062): such a Patient ID may be a placeholder.
+    ``acquired`` is the day of the acquisition, or else of the study; None where neither is stated.
     """
 
     path: Path
@@ -137,6 +140,7 @@ class Header:
     frames: tuple[Frame, ...]
     problems: tuple[str, ...] = ()
     identity_removed: bool = False
+    acquired: date | None = None
 
 
 def read_header(path: Path) -> Header | None:
@@ -211,7 +215,17 @@ def _header(path: Path, dataset: Dataset, syntax: str, stream: io.BufferedIOBase
         frames=frames,
         problems=header_problems,
         identity_removed=values.text("PatientIdentityRemoved").upper() == "YES",
+        acquired=_acquired(values),
     )
+
+
+def _acquired(values: Elements) -> date | None:
+    for keyword in ("AcquisitionDate", "AcquisitionDateTime", "StudyDate"):
+        text = values.text(keyword)[:8]
+        if len(text) == 8 and text.isdigit():
+            with suppress(ValueError):
+                return date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    return None
 
 
 def _patient_key(values: Elements) -> str:

@@ -1,0 +1,94 @@
+"""What one scan shows at the place where the other one has a finding: was it seen, was it searched, is it empty?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+from tips_med.encoders.study import EncodedStudy
+from tips_med.geometry import spacing_mm, transform_points
+from tips_med.grounding.evidence import MIN_LOGIT, evidence_map
+from tips_med.grounding.ground import Assessment, assess
+from tips_med.model import GroundingModel
+from tips_med.query import Query
+
+MIN_SEEN = 0.9
+"""Minimum share of a place that must be seen before anything is said to be missing there."""
+
+AROUND_MM = 6.0
+"""Margin around a place in which evidence counts as of it: registration is no finer."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a scan shows at a place.
+
+    Attributes:
+        seen_fraction: Share of the place that was measured, 0 to 1.
+        searched_fraction: Share of it that lies in the searched region, 0 to 1.
+        probability: Calibrated probability of the finding there, 0 to 1; None without a calibration.
+        empty: Whether it is below the probability from which on the finding is not excluded.
+    """
+
+    seen_fraction: float
+    searched_fraction: float
+    probability: float | None
+    empty: bool
+
+
+class Searched:
+    """One scan, searched for one finding: answers about places.
+
+    Args:
+        study: Encoded scan.
+        query: Query, parsed.
+        model: Model that encoded it.
+    """
+
+    def __init__(self, study: EncodedStudy, query: Query, model: GroundingModel) -> None:
+        self._study = study
+        self._found: Assessment = assess(study, query, model)
+        self._logits = evidence_map(self._found.heat)
+
+    def at(self, points_lps: np.ndarray) -> Surroundings:
+        """What is at a place.
+
+        Args:
+            points_lps: Points of the place in this scan, LPS in mm, [n 3].
+        """
+        found, scan = self._found, self._study.scan
+        index, within = _indices(scan.lps_from_kji, points_lps, scan.shape)
+        seen = np.zeros(len(points_lps), bool)
+        seen[within] = np.isfinite(scan.voxels[tuple(index[within].T)])
+        cells, reached = _indices(found.lps_from_heat, points_lps, found.heat.shape)
+        where = np.zeros(found.heat.shape, bool)
+        where[tuple(cells[reached].T)] = True
+        searched = np.zeros(len(points_lps), bool)
+        searched[reached] = found.regions["searched"].mask[tuple(cells[reached].T)]
+        near = _dilated(where, AROUND_MM / spacing_mm(found.lps_from_heat))
+        logit = float(self._logits[near].max()) if near.any() else MIN_LOGIT
+        calibration = found.calibration
+        probability = None if calibration is None else calibration.probability(logit)
+        empty = calibration is not None and probability is not None and probability < calibration.absent_below
+        return Surroundings(float(seen.mean()), float(searched.mean()), probability, empty)
+
+
+def _indices(lps_from_index: np.ndarray, points_lps: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    index = np.rint(transform_points(np.linalg.inv(lps_from_index), points_lps)).astype(int)
+    return index, ((index >= 0) & (index < shape)).all(axis=1)
+
+
+def _dilated(mask: np.ndarray, cells: np.ndarray) -> np.ndarray:
+    """A mask grown by an ellipsoid with half axes of ``cells``, worked on near the mask alone."""
+    if not mask.any():
+        return mask
+    reach = np.ceil(cells).astype(int)
+    grid = np.indices(2 * reach + 1) - reach[:, None, None, None]
+    ball = ((grid / np.maximum(cells, 1e-6)[:, None, None, None]) ** 2).sum(axis=0) <= 1
+    held = ndimage.find_objects(mask.astype(np.uint8))[0]
+    box = tuple(slice(max(0, s.start - r), s.stop + r) for s, r in zip(held, reach))
+    out = mask.copy()
+    out[box] = ndimage.binary_dilation(mask[box], ball)
+    return out
