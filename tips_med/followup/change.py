@@ -59,6 +59,7 @@ class Change:
         current_lps: Its centroid in the current scan (where it would be, without one there), LPS in mm.
         distance_mm: Distance between the two centroids after registration; None without a counterpart.
         local_correlation: Correlation of fine structure around it, -1 to 1; NaN where there is too little lung.
+        elsewhere: What the scan without it shows there; None where both answers have it.
     """
 
     number: int
@@ -71,6 +72,7 @@ class Change:
     current_lps: tuple[float, float, float]
     distance_mm: float | None
     local_correlation: float
+    elsewhere: Surroundings | None = None
 
     @property
     def region(self) -> str:

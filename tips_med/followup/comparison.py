@@ -178,6 +178,7 @@ def _changed(
         _point(current_lps),
         match.distance_mm,
         correlation,
+        seen,
     )
 
 
