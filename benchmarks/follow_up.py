@@ -2,10 +2,10 @@
 
     python -m benchmarks.follow_up DATA --out docs/measurements/follow_up.json [--parts repeat pairs moved]
 
-``DATA`` holds a folder for each case (``ct.nii.gz`` or ``dicom``). Three parts, each replaced in the table when it runs:
+``DATA`` holds a folder for each case (``ct.nii.gz`` or ``dicom``). A part is replaced in the table when it runs:
 
-- *repeat*: a scan is answered again on other grids (shifted by half a voxel, in slices of twice the thickness, turned
-  by 5 degrees). Nothing changed: whatever differs is repeat noise.
+- *repeat*: a scan is answered again on other grids (in slices of twice the thickness, shifted with that by half a
+  slice; turned by 5 degrees). Nothing changed: whatever differs is repeat noise.
 - *pairs*: scans of one patient, and of two, registered to each other: what tells a good registration from a bad one.
 - *moved*: a real scan as the prior one; the current one is the same patient moved by a known deformation and scanned on
   another grid, with other noise. Painted lesions stay, grow or shrink by a known volume, come or go.
@@ -45,7 +45,7 @@ from tips_med.synthesis.findings import Canvas
 from tips_med.synthesis.growth import paint_lesion
 from tips_med.synthesis.motion import Motion, move, sample_motion
 
-FINDINGS = ("nodule", "mass", "ground-glass opacity", "consolidation", "pleural effusion", "atelectasis")
+FINDINGS = ("nodule", "mass", "consolidation", "ground-glass opacity")
 """Findings that are answered again; the others are seldom present in these scans."""
 
 SAME_PATIENT = (("elastix-lung-t1", "elastix-lung-t2"), ("elastix-lung-t2", "elastix-lung-t1"))
@@ -77,13 +77,6 @@ def encoded(scan: Scan, model: GroundingModel) -> EncodedStudy:
 # --- repeat
 
 
-def shifted(affine: Affine, shape: tuple[int, int, int]) -> tuple[Affine, tuple[int, int, int]]:
-    """Half a voxel along each axis."""
-    moved = affine.copy()
-    moved[:3, 3] += affine[:3, :3] @ [0.5, 0.5, 0.5]
-    return moved, (shape[0] - 1, shape[1] - 1, shape[2] - 1)
-
-
 def thick(affine: Affine, shape: tuple[int, int, int]) -> tuple[Affine, tuple[int, int, int]]:
     """Slices of twice the thickness."""
     return affine @ index_from_block((2, 1, 1)), (shape[0] // 2, shape[1], shape[2])
@@ -100,7 +93,7 @@ def turned(affine: Affine, shape: tuple[int, int, int], degrees: float = 5.0) ->
 
 
 Regrid = Callable[[Affine, tuple[int, int, int]], tuple[Affine, tuple[int, int, int]]]
-GRIDS: dict[str, Regrid] = {"shifted": shifted, "thick": thick, "turned": turned}
+GRIDS: dict[str, Regrid] = {"thick": thick, "turned": turned}
 
 
 def in_place() -> Registration:
@@ -118,6 +111,9 @@ def row_of(change: Change) -> dict[str, Any]:
         "prior_score": round(max((one.score for one in change.prior), default=0.0), 4),
         "current_score": round(max((one.score for one in change.current), default=0.0), 4),
         "elsewhere": None if change.elsewhere is None else round(change.elsewhere.probability or 0.0, 4),
+        "density_difference_hu": None
+        if change.elsewhere is None or not np.isfinite(change.elsewhere.density_difference_hu)
+        else round(change.elsewhere.density_difference_hu, 1),
     }
 
 
@@ -250,7 +246,7 @@ def painted(scan: Scan, lungs: np.ndarray, turn: int) -> tuple[np.ndarray, np.nd
     calm = ndimage.uniform_filter((before > -500).astype(np.float32), 9) < 0.15
     rng = np.random.default_rng([11, turn])
     taken = np.zeros(scan.shape, bool)
-    for number, (fate, factors) in enumerate(FATES.items(), start=1):
+    for number, factors in enumerate(FATES.values(), start=1):
         diameter = DIAMETERS_MM[(number + turn) % len(DIAMETERS_MM)]
         free = (deep > 0.75 * diameter) & calm & ~ndimage.binary_dilation(taken, iterations=8)
         place = np.flatnonzero(free)
@@ -264,7 +260,6 @@ def painted(scan: Scan, lungs: np.ndarray, turn: int) -> tuple[np.ndarray, np.nd
                 mask = paint_lesion(canvas, centre, diameter * factor)
                 marks[mask] = number
                 taken |= mask
-        del fate
     return before, after, truth[0], truth[1]
 
 

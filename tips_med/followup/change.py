@@ -24,6 +24,7 @@ UnsureReason = Literal[
     "not-searched-in-current",
     "evidence-in-prior",
     "evidence-in-current",
+    "looks-alike",
     "match-doubtful",
 ]
 
@@ -38,6 +39,7 @@ REASONS: dict[UnsureReason, str] = {
     "not-searched-in-current": "this place is outside the region that was searched in the current scan",
     "evidence-in-prior": "the prior scan has some evidence of it there, which was not outlined",
     "evidence-in-current": "the current scan has some evidence of it there, which was not outlined",
+    "looks-alike": "the tissue there looks the same in both scans",
     "match-doubtful": "a finding of the other scan is so near that it may be the same",
 }
 """What the codes of ``Change.reasons`` mean, in words."""
@@ -148,6 +150,8 @@ def _missing(elsewhere: Surroundings | None, doubtful: bool, *, in_prior: bool) 
         reasons.append("not-searched-in-prior" if in_prior else "not-searched-in-current")
     elif not elsewhere.empty:
         reasons.append("evidence-in-prior" if in_prior else "evidence-in-current")
+    elif elsewhere.looks_alike:
+        reasons.append("looks-alike")
     if doubtful:
         reasons.append("match-doubtful")
     return reasons

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from tips_med.geometry import same_grid, transform_points
 from tips_med.grounding import Grounding, Instance, encode, ground
 from tips_med.grounding.ground import default_model, parse_query
 from tips_med.model import GroundingModel
+from tips_med.progress import ProgressCallback
 from tips_med.query import Query
 from tips_med.scan import Scan
 
@@ -75,7 +77,9 @@ def compare(
         WeightsError: A study was encoded by another model.
     """
     model = model or default_model()
-    asked = comparable_query(query, model)
+    parsed = comparable_query(query, model)
+    # A finding that grows would leave the size that was asked for.
+    asked = dataclasses.replace(parsed, measurement_mm=None)
     if isinstance(prior, Scan):
         prior = encode(prior, model)
     if isinstance(current, Scan):
@@ -90,12 +94,38 @@ def compare(
         _changed(number, match, answers, registration, leave_out, seekers, noise)
         for number, match in enumerate(matches, start=1)
     )
-    notes = _notes(query, prior.scan, current.scan, registration.quality)
+    notes = _notes(parsed, prior.scan, current.scan, registration.quality)
     return Comparison(asked, *answers, registration, changes, notes, write_summary(asked, *answers, changes))
 
 
+def compare_queries(
+    prior: EncodedStudy,
+    current: EncodedStudy,
+    queries: Sequence[str | Query],
+    model: GroundingModel,
+    registration: Registration,
+    progress: ProgressCallback | None = None,
+) -> list[Comparison]:
+    """``compare`` for several queries, with one registration.
+
+    Args:
+        prior: Encoded earlier scan.
+        current: Encoded later scan.
+        queries: Findings to compare.
+        model: Model that encoded both.
+        registration: Registration of the two.
+        progress: Called with (queries done, total queries).
+    """
+    made = []
+    for n, query in enumerate(queries, start=1):
+        made.append(compare(prior, current, query, model, registration))
+        if progress is not None:
+            progress(n, len(queries))
+    return made
+
+
 def comparable_query(query: str | Query, model: GroundingModel) -> Query:
-    """A query whose findings can be compared: a finding, without a size.
+    """A query whose findings can be compared.
 
     Raises:
         QueryError: ``no-finding``, or as ``parse_query`` raises it.
@@ -108,7 +138,7 @@ def comparable_query(query: str | Query, model: GroundingModel) -> Query:
             remedy="name a finding, or query each scan with tips-med ground",
             code="no-finding",
         )
-    return dataclasses.replace(parsed, measurement_mm=None)
+    return parsed
 
 
 def same_scan(prior: Scan, current: Scan) -> bool:
@@ -118,7 +148,7 @@ def same_scan(prior: Scan, current: Scan) -> bool:
     return bool(np.array_equal(prior.voxels, current.voxels, equal_nan=True))
 
 
-def _notes(query: str | Query, prior: Scan, current: Scan, quality: Quality) -> tuple[str, ...]:
+def _notes(query: Query, prior: Scan, current: Scan, quality: Quality) -> tuple[str, ...]:
     notes = []
     if same_scan(prior, current):
         notes.append("Both are the same scan, so that nothing can have changed.")
@@ -128,7 +158,7 @@ def _notes(query: str | Query, prior: Scan, current: Scan, quality: Quality) -> 
             f"The scans could not be registered well (correlation of the lungs' fine structure {found}): they may show "
             "too little in common, or two patients."
         )
-    if isinstance(query, Query) and query.measurement_mm is not None:
+    if query.measurement_mm is not None:
         notes.append("The size in the query was left out: what grows would leave it.")
     return tuple(notes)
 
@@ -149,12 +179,12 @@ def _changed(
         elsewhere = registration.points_in_prior(points)
         current_lps = points.mean(axis=0)
         prior_lps = _points(answers[0], match.prior).mean(axis=0) if prior else elsewhere.mean(axis=0)
-        seen = None if prior else seekers[0].at(elsewhere)
+        seen = None if prior else seekers[0].at(elsewhere, _density(current))
     else:
         points = _points(answers[0], match.prior)
         elsewhere = registration.points_in_current(points)
         prior_lps, current_lps = points.mean(axis=0), elsewhere.mean(axis=0)
-        seen = seekers[1].at(elsewhere)
+        seen = seekers[1].at(elsewhere, _density(prior))
     quality = registration.quality
     correlation = quality.near(current_lps, leave_out)
     status, reasons, volume = decide_change(
@@ -190,6 +220,11 @@ def _instances(answer: Grounding, labels: tuple[int, ...]) -> tuple[Instance, ..
 def _points(answer: Grounding, labels: tuple[int, ...]) -> np.ndarray:
     index = np.argwhere(np.isin(answer.labels, labels))
     return transform_points(answer.scan.lps_from_kji, index[:: max(1, len(index) // _CHECKED_POINTS)])
+
+
+def _density(instances: tuple[Instance, ...]) -> float:
+    """The mean density of instances in Hounsfield units, weighted by their volume."""
+    return float(np.average([one.mean_hu for one in instances], weights=[one.volume_ml for one in instances]))
 
 
 def _touched(answers: tuple[Grounding, Grounding], registration: Registration) -> np.ndarray:

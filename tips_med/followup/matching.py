@@ -102,10 +102,11 @@ def match_findings(prior: Grounding, current: Grounding, registration: Registrat
             prior_of[c] = [p]
     for p in set(range(len(before))) - set(current_of):  # several grew together
         shares = [inside[p, c] * now[c].ml / before[p].ml for c in range(len(now))]
-        if now and max(shares) >= JOINED and (c := int(np.argmax(shares))) in prior_of:
-            if len(current_of.get(prior_of[c][0], [])) == 1:
-                prior_of[c].append(p)
-                current_of[p] = [c]
+        c = int(np.argmax(shares)) if shares else -1
+        # One that split is not joined by a third: what belongs to what would be a guess.
+        if c in prior_of and shares[c] >= JOINED and len(current_of[prior_of[c][0]]) == 1:
+            prior_of[c].append(p)
+            current_of[p] = [c]
     lone_now = [c for c in range(len(now)) if c not in prior_of]
     lone_before = [p for p in range(len(before)) if p not in current_of]
     near = {(p, c) for p in lone_before for c in lone_now if apart[p, c] <= DOUBT_MM}
@@ -157,5 +158,3 @@ def _assign(
                 score[p, c] = 1e-6 + dice + max(0.0, 1 - apart[p, c] / reach)
     chosen = linear_sum_assignment(score, maximize=True)
     return [(int(p), int(c)) for p, c in zip(*chosen) if score[p, c] > 0]
-
-

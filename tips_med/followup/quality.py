@@ -15,7 +15,7 @@ from tips_med.geometry import transform_points
 from tips_med.shapes import Affine
 
 MIN_CORRELATION = 0.75
-"""Correlation of fine structure in the lungs below which a registration is poor (``python -m benchmarks.follow_up``)."""
+"""Correlation of fine structure in the lungs below which a registration is poor (``docs/follow-up.md``)."""
 
 MIN_LOCAL_CORRELATION = 0.65
 """The same near one finding."""

@@ -123,7 +123,7 @@ class Registration:
             linear: Use linear interpolation; nearest neighbour otherwise, for labels.
 
         Returns:
-            float32 with NaN where the prior scan does not reach when ``linear``; else of the dtype of ``array``, with 0.
+            float32, NaN where the prior scan does not reach, when ``linear``; else of the dtype of ``array``, with 0.
         """
         like = sitk_image(np.zeros(shape, np.uint8), lps_from_out)
         method = sitk.sitkLinear if linear else sitk.sitkNearestNeighbor
@@ -227,7 +227,9 @@ def _fit(prior: ChestGrid, current: ChestGrid) -> sitk.Transform:
     method.Execute(fixed, moving)
     found = sitk.CompositeTransform([affine])
     # The B-splines end at the box around the chest; beyond it, and beyond the scan, the affine holds.
-    region = (ndimage.binary_dilation(current.lungs > 0, iterations=4) & current.seen) if current.lungs.any() else fixed_mask
+    region = (
+        (ndimage.binary_dilation(current.lungs > 0, iterations=4) & current.seen) if current.lungs.any() else fixed_mask
+    )
     box = box_around(region)
     if box is None:
         return found

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import ndimage
 
 from tips_med.encoders.study import EncodedStudy
 from tips_med.geometry import spacing_mm, transform_points
-from tips_med.grounding.evidence import MIN_LOGIT, evidence_map
+from tips_med.grounding.evidence import MIN_LOGIT, evidence_within
 from tips_med.grounding.ground import Assessment, assess
 from tips_med.model import GroundingModel
 from tips_med.query import Query
+from tips_med.scan import Scan
 
 MIN_SEEN = 0.9
 """Minimum share of a place that must be seen before anything is said to be missing there."""
 
 AROUND_MM = 6.0
 """Margin around a place in which evidence counts as of it: registration is no finer."""
+
+
+ALIKE_HU = 150.0
+"""Difference in mean density below which two scans show the same tissue at a place. A network may outline a vessel in
+one scan and not in the next; that the vessel is still there shows in the values themselves."""
+
+SHIFT_MM = 4.0
+"""Error of the registration that this allows for, along each axis."""
 
 
 @dataclass(frozen=True)
@@ -30,12 +41,20 @@ class Surroundings:
         searched_fraction: Share of it that lies in the searched region, 0 to 1.
         probability: Calibrated probability of the finding there, 0 to 1; None without a calibration.
         empty: Whether it is below the probability from which on the finding is not excluded.
+        density_difference_hu: Difference in mean density between this place and the finding in the other scan, in
+            Hounsfield units; the smallest one over shifts by up to ``SHIFT_MM``. Infinite where nothing was measured.
     """
 
     seen_fraction: float
     searched_fraction: float
     probability: float | None
     empty: bool
+    density_difference_hu: float
+
+    @property
+    def looks_alike(self) -> bool:
+        """Whether the tissue there is as dense as the finding in the other scan: then nothing came or went."""
+        return self.density_difference_hu < ALIKE_HU
 
 
 class Searched:
@@ -48,15 +67,18 @@ class Searched:
     """
 
     def __init__(self, study: EncodedStudy, query: Query, model: GroundingModel) -> None:
-        self._study = study
-        self._found: Assessment = assess(study, query, model)
-        self._logits = evidence_map(self._found.heat)
+        self._study, self._query, self._model = study, query, model
 
-    def at(self, points_lps: np.ndarray) -> Surroundings:
+    @cached_property
+    def _found(self) -> Assessment:
+        return assess(self._study, self._query, self._model)
+
+    def at(self, points_lps: np.ndarray, density_hu: float) -> Surroundings:
         """What is at a place.
 
         Args:
             points_lps: Points of the place in this scan, LPS in mm, [n 3].
+            density_hu: Mean of the finding in the scan that has it, in Hounsfield units.
         """
         found, scan = self._found, self._study.scan
         index, within = _indices(scan.lps_from_kji, points_lps, scan.shape)
@@ -68,14 +90,34 @@ class Searched:
         searched = np.zeros(len(points_lps), bool)
         searched[reached] = found.regions["searched"].mask[tuple(cells[reached].T)]
         near = _dilated(where, AROUND_MM / spacing_mm(found.lps_from_heat))
-        logit = float(self._logits[near].max()) if near.any() else MIN_LOGIT
+        logit = float(evidence_within(found.heat, near)[near].max()) if near.any() else MIN_LOGIT
         calibration = found.calibration
         probability = None if calibration is None else calibration.probability(logit)
         empty = calibration is not None and probability is not None and probability < calibration.absent_below
-        return Surroundings(float(seen.mean()), float(searched.mean()), probability, empty)
+        difference = _density_difference(scan, points_lps, density_hu)
+        return Surroundings(float(seen.mean()), float(searched.mean()), probability, empty, difference)
 
 
-def _indices(lps_from_index: np.ndarray, points_lps: np.ndarray, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+def _density_difference(scan: Scan, points_lps: np.ndarray, density_hu: float) -> float:
+    index_from_lps = np.linalg.inv(scan.lps_from_kji)
+    steps = np.array(list(itertools.product((-SHIFT_MM, 0.0, SHIFT_MM), repeat=3)))
+    index = transform_points(index_from_lps, (points_lps[None] + steps[:, None]).reshape(-1, 3))
+    cells = np.rint(index).astype(int)
+    within = ((cells >= 0) & (cells < scan.shape)).all(axis=1)
+    values = np.full(len(cells), np.nan)
+    values[within] = scan.voxels[tuple(cells[within].T)]
+    values = values.reshape(len(steps), -1)
+    known = np.isfinite(values)
+    enough = known.mean(axis=1) >= MIN_SEEN
+    if not enough.any() or not np.isfinite(density_hu):
+        return float("inf")
+    means = np.where(known, values, 0)[enough].sum(axis=1) / known[enough].sum(axis=1)
+    return float(np.abs(means - density_hu).min())
+
+
+def _indices(
+    lps_from_index: np.ndarray, points_lps: np.ndarray, shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
     index = np.rint(transform_points(np.linalg.inv(lps_from_index), points_lps)).astype(int)
     return index, ((index >= 0) & (index < shape)).all(axis=1)
 

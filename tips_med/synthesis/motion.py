@@ -12,7 +12,6 @@ from tips_med.resampling import sitk_image
 from tips_med.scan import Scan
 from tips_med.shapes import Affine
 
-
 FIELD_MM = 6.0
 """Distance between the samples of a motion."""
 

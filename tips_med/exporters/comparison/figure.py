@@ -185,7 +185,9 @@ class _Painter:
         text = f"{number(sum(one.volume_ml for one in some))} ml" if some else "not outlined"
         if not prior and row.change.volume is not None:
             text += f", {signed(row.change.volume.change_percent)}%"
-        axes.text(0.03, 0.97, f"{row.change.number}: {text}", transform=axes.transAxes, va="top", fontsize=13, **ON_IMAGE)
+        axes.text(
+            0.03, 0.97, f"{row.change.number}: {text}", transform=axes.transAxes, va="top", fontsize=13, **ON_IMAGE
+        )
 
 
 def _rows(comparison: Comparison) -> list[_Row]:

@@ -145,6 +145,7 @@ def _change(change: Change) -> dict[str, Any]:
             "seen_fraction": elsewhere.seen_fraction,
             "searched_fraction": elsewhere.searched_fraction,
             "probability": elsewhere.probability,
+            "density_difference_hu": elsewhere.density_difference_hu,
         },
         "prior_instances": [instance_entry(one) for one in change.prior],
         "current_instances": [instance_entry(one) for one in change.current],

@@ -55,7 +55,9 @@ def _cells(change: Change) -> list[Text]:
     for reason in change.reasons[:2]:
         status.append(f"\n{reason}", style="italic")
     cells = [Text(str(change.number)), status, Text(change.region or "-")]
-    cells += [Text(number(sum(one.volume_ml for one in some)) if some else "-") for some in (change.prior, change.current)]
+    cells += [
+        Text(number(sum(one.volume_ml for one in some)) if some else "-") for some in (change.prior, change.current)
+    ]
     if change.volume is None:
         return [*cells, Text("-"), Text("-")]
     low, high = change.volume.change_percent_limits
