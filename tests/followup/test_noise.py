@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+import pytest
+
+from tips_med.followup import REPEAT_NOISE, VolumeNoise
+from tips_med.followup.noise import volume_change
+
+
+def test_small_findings_are_noisier():
+    sds = [REPEAT_NOISE.relative_sd(ml) for ml in (0.05, 0.5, 5.0, 50.0)]
+    assert sds == sorted(sds, reverse=True)
+    assert sds[-1] >= REPEAT_NOISE.floor
+
+
+def test_limits_in_ml_and_in_percent_agree():
+    change = volume_change(2.0, 5.0, VolumeNoise(0.1, 0.0, 0.1, 100.0))
+    assert change.change_ml == pytest.approx(3.0)
+    assert change.change_percent == pytest.approx(150.0)
+    low, high = change.change_percent_limits
+    # ln(2.5) +- 1.96 x 0.1 x sqrt(2)
+    assert (low, high) == pytest.approx((89.5, 229.9), abs=0.2)
+    assert change.change_ml_limits == pytest.approx((2.0 * low / 100, 2.0 * high / 100))
+    assert not change.within_noise
+    assert volume_change(2.0, 2.2, VolumeNoise(0.1, 0.0, 0.1, 100.0)).within_noise
