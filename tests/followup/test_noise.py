@@ -2,14 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from tips_med.followup import REPEAT_NOISE, VolumeNoise
+from tips_med.followup import VolumeNoise
 from tips_med.followup.noise import volume_change
 
 
 def test_small_findings_are_noisier():
-    sds = [REPEAT_NOISE.relative_sd(ml) for ml in (0.05, 0.5, 5.0, 50.0)]
-    assert sds == sorted(sds, reverse=True)
-    assert sds[-1] >= REPEAT_NOISE.floor
+    noise = VolumeNoise(0.1, 2.0, 0.1, 100.0)
+    sds = [noise.relative_sd(ml) for ml in (0.05, 0.5, 5.0, 50.0)]
+    assert sds == sorted(set(sds), reverse=True)
+    assert sds[-1] > noise.floor
+    # A sphere of 10 mm has 0.524 ml.
+    assert noise.relative_sd(0.5236) == pytest.approx((0.1**2 + 0.2**2) ** 0.5, rel=1e-3)
 
 
 def test_limits_in_ml_and_in_percent_agree():

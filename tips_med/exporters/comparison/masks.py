@@ -38,8 +38,8 @@ def write_masks(comparison: Comparison, folder: Path) -> tuple[Path, ...]:
     )
 
 
-def numbered(comparison: Comparison) -> tuple[Labels, Labels]:
-    """The findings of the prior and of the current scan, each on its own grid, by number of the change."""
+def numbered(comparison: Comparison) -> tuple[np.ndarray, np.ndarray]:
+    """The findings of the prior and of the current scan, each on its own grid [k j i], by number of the change."""
     maps = []
     for answer, which in ((comparison.prior, "prior"), (comparison.current, "current")):
         numbers = np.zeros(256, np.uint8)

@@ -83,7 +83,11 @@ def comparison_report(
                 "lungs_dice": quality.lungs_dice,
                 "shared_fraction": quality.shared_fraction,
             },
-            "repeat_noise": {"floor": REPEAT_NOISE.floor, "surface_mm": REPEAT_NOISE.surface_mm},
+            "repeat_noise": {
+                "floor": REPEAT_NOISE.floor,
+                "surface_mm": REPEAT_NOISE.surface_mm,
+                "measured_ml": (REPEAT_NOISE.min_ml, REPEAT_NOISE.max_ml),
+            },
             "notes": list(dict.fromkeys([*notes, *(note for one in comparisons for note in one.notes)])),
             "comparisons": entries,
         }
