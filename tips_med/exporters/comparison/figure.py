@@ -174,8 +174,11 @@ class _Painter:
         left, right, bottom, top = row.whole.extent_mm
         away = 0.16 * (right - left)
         sideways = away if x < (left + right) / 2 else -away
-        start = (float(np.clip(x + sideways, left + 8, right - 8)), float(np.clip(y - away * 0.6, top + 8, bottom - 8)))
-        arrow = {"arrowstyle": "-|>", "color": "white", "linewidth": 1.6, "shrinkB": 9}
+        # From above, but from below where the letter of the front would be in the way.
+        up = -0.6 * away if y - top > 0.25 * (bottom - top) else 0.6 * away
+        start = (float(np.clip(x + sideways, left + 8, right - 8)), float(np.clip(y + up, top + 8, bottom - 8)))
+        effects = {"path_effects": ON_IMAGE["path_effects"]}
+        arrow = {"arrowstyle": "-|>", "color": "white", "linewidth": 1.6, "shrinkB": 9, **effects}
         axes.annotate(str(row.change.number), (x, y), start, fontsize=13, weight="bold", arrowprops=arrow, **ON_IMAGE)
 
     def _label(self, axes: Axes, row: _Row, *, prior: bool) -> None:
