@@ -4,8 +4,8 @@
 
 ``DATA`` holds a folder for each case (``ct.nii.gz`` or ``dicom``). A part is replaced in the table when it runs:
 
-- *repeat*: a scan is answered again on other grids (in slices of twice the thickness, shifted with that by half a
-  slice; turned by 5 degrees). Nothing changed: whatever differs is repeat noise.
+- *repeat*: a scan is answered again on other grids (shifted by half a voxel, in slices of twice the thickness,
+  turned by 5 degrees). Nothing changed: whatever differs is repeat noise.
 - *pairs*: scans of one patient, and of two, registered to each other: what tells a good registration from a bad one.
 - *moved*: a real scan as the prior one; the current one is the same patient moved by a known deformation and scanned on
   another grid, with other noise. Painted lesions stay, grow or shrink by a known volume, come or go.
@@ -32,7 +32,7 @@ from benchmarks.trust import HELD_OUT
 from tips_med.encoders.study import EncodedStudy
 from tips_med.followup import Change, Comparison, Registration, VolumeNoise, compare, register
 from tips_med.followup.quality import Quality
-from tips_med.geometry import index_from_block, transform_points, voxel_volume_mm3
+from tips_med.geometry import index_from_block, index_from_crop, transform_points, voxel_volume_mm3
 from tips_med.grounding import encode
 from tips_med.grounding.maps import prepare, study_thorax
 from tips_med.loading import open_model
@@ -45,7 +45,7 @@ from tips_med.synthesis.findings import Canvas
 from tips_med.synthesis.growth import paint_lesion
 from tips_med.synthesis.motion import Motion, move, sample_motion
 
-FINDINGS = ("nodule", "mass", "consolidation", "ground-glass opacity")
+FINDINGS = ("nodule", "mass", "consolidation", "ground-glass opacity", "pleural effusion", "atelectasis")
 """Findings that are answered again; the others are seldom present in these scans."""
 
 SAME_PATIENT = (("elastix-lung-t1", "elastix-lung-t2"), ("elastix-lung-t2", "elastix-lung-t1"))
@@ -77,6 +77,11 @@ def encoded(scan: Scan, model: GroundingModel) -> EncodedStudy:
 # --- repeat
 
 
+def shifted(affine: Affine, shape: tuple[int, int, int]) -> tuple[Affine, tuple[int, int, int]]:
+    """Half a voxel along each axis."""
+    return affine @ index_from_crop((0.5, 0.5, 0.5)), (shape[0] - 1, shape[1] - 1, shape[2] - 1)
+
+
 def thick(affine: Affine, shape: tuple[int, int, int]) -> tuple[Affine, tuple[int, int, int]]:
     """Slices of twice the thickness."""
     return affine @ index_from_block((2, 1, 1)), (shape[0] // 2, shape[1], shape[2])
@@ -93,7 +98,7 @@ def turned(affine: Affine, shape: tuple[int, int, int], degrees: float = 5.0) ->
 
 
 Regrid = Callable[[Affine, tuple[int, int, int]], tuple[Affine, tuple[int, int, int]]]
-GRIDS: dict[str, Regrid] = {"thick": thick, "turned": turned}
+GRIDS: dict[str, Regrid] = {"shifted": shifted, "thick": thick, "turned": turned}
 
 
 def in_place() -> Registration:
