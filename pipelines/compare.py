@@ -79,12 +79,13 @@ def compare(
             study, trace = _study(path, series, fill_gaps, untilt, modality, opened, progress)
         studies.append(study)
         traces.append(trace)
-    days, notes = check_patients(*traces, allow_different=allow_different_patients)
-    check_modalities(*studies)
+    days, notes = check_patients(traces[0], traces[1], allow_different=allow_different_patients)
+    before, now = studies
+    check_modalities(before, now)
     with steps("registering"):
-        registration = register(*studies, opened)
+        registration = register(before, now, opened)
     with steps("asking") as progress:
-        made = compare_queries(*studies, queries, opened, registration, progress)
+        made = compare_queries(before, now, queries, opened, registration, progress)
     about = dataclasses.asdict(opened.card) | {"name": opened.card.name, "weights_sha256": opened.sha256}
     with steps("writing") as progress:
         write_comparisons(made, out, about, days_between=days, declined=declined, notes=notes, progress=progress)

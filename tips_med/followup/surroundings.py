@@ -119,7 +119,7 @@ def _indices(
     lps_from_index: np.ndarray, points_lps: np.ndarray, shape: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     index = np.rint(transform_points(np.linalg.inv(lps_from_index), points_lps)).astype(int)
-    return index, ((index >= 0) & (index < shape)).all(axis=1)
+    return index, np.asarray(((index >= 0) & (index < shape)).all(axis=1))
 
 
 def _dilated(mask: np.ndarray, cells: np.ndarray) -> np.ndarray:
@@ -127,7 +127,7 @@ def _dilated(mask: np.ndarray, cells: np.ndarray) -> np.ndarray:
     if not mask.any():
         return mask
     reach = np.ceil(cells).astype(int)
-    grid = np.indices(2 * reach + 1) - reach[:, None, None, None]
+    grid = np.indices(tuple(2 * reach + 1)) - reach[:, None, None, None]
     ball = ((grid / np.maximum(cells, 1e-6)[:, None, None, None]) ** 2).sum(axis=0) <= 1
     held = ndimage.find_objects(mask.astype(np.uint8))[0]
     box = tuple(slice(max(0, s.start - r), s.stop + r) for s, r in zip(held, reach))
