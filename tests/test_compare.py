@@ -63,8 +63,14 @@ def test_a_pair_becomes_a_table_a_report_masks_and_a_figure(files, tmp_path, cap
         assert f"{first['folder']}/{name}" in first["files"]
         assert (folder / name).stat().st_size > 0
     number = next(one["number"] for one in first["changes"] if one["status"] == "grown")
-    now, before = (nib.load(folder / name) for name in ("current.nii.gz", "prior_on_current.nii.gz"))
+    names = ("prior.nii.gz", "current.nii.gz", "prior_on_current.nii.gz")
+    first_day, now, before = (nib.load(folder / name) for name in names)
+    np.testing.assert_allclose(first_day.affine, nib.load(files[0]).affine, atol=1e-3)
     np.testing.assert_allclose(now.affine, nib.load(files[1]).affine, atol=1e-3)
+    first_day_mm3, before_mm3 = (
+        (np.asarray(one.dataobj) == number).sum() * abs(np.linalg.det(one.affine)) for one in (first_day, before)
+    )
+    assert before_mm3 == pytest.approx(first_day_mm3, rel=0.15), "moved, the prior's mask keeps its volume"
     now, before = (np.asarray(one.dataobj) == number for one in (now, before))
     assert (before & now).sum() > 0.85 * before.sum(), "the prior's mask lies inside the grown one, once moved"
     assert now.sum() > 2 * before.sum()

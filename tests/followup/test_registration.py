@@ -37,6 +37,22 @@ def test_a_known_motion_is_found_on_any_grid(on):
     assert found.quality.near(np.array(LEFT)) > 0.75
 
 
+@pytest.mark.parametrize(("then_mm", "now_mm"), [(12.0, 19.0), (19.0, 12.0), (0.0, 14.0), (14.0, 0.0)])
+def test_a_mass_that_changes_does_not_stretch_the_place_around_it(then_mm, now_mm):
+    """Or the mask of the prior scan, moved, would be as large as the mass it grew to."""
+    prior, later = (with_vessels(patient([mass(LEFT, radius)] if radius else [])) for radius in (then_mm, now_mm))
+    current = moved(later, motion(), "oblique")
+    found = register(study(prior), study(current), rule_model())
+    labels = (patient([mass(LEFT, 12.0)]).voxels == MASS).astype(np.uint8)
+    affine, shape = GRIDS["oblique"]
+    ours, true = (
+        of(transform).warp(labels, prior.lps_from_kji, affine, shape, linear=False) > 0
+        for transform in (found.prior_from_current, motion())
+    )
+    assert ours.sum() == pytest.approx(true.sum(), rel=0.2)
+    assert 2 * (ours & true).sum() > 0.85 * (ours.sum() + true.sum())
+
+
 def test_the_same_scans_give_the_same_transform():
     prior = with_vessels(patient([]))
     pair = study(prior), study(moved(prior, motion(), "anisotropic"))

@@ -68,7 +68,7 @@ class Quality:
         return _correlation(*(one[tuple(index.T)] for one in self.structure))
 
     def _usable(self, leave_out: np.ndarray) -> np.ndarray:
-        return np.isfinite(self.structure[0]) & ~np.asarray(ndimage.binary_dilation(leave_out, iterations=2))
+        return np.isfinite(self.structure[0]) & np.logical_not(ndimage.binary_dilation(leave_out, iterations=2))
 
 
 def measure_quality(

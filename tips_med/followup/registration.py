@@ -2,7 +2,9 @@
 
 A shift over all overlaps first (masked correlation, Padfield 2012, doi:10.1109/TIP.2011.2181402), then an affine, then
 B-splines inside the body (Rueckert 1999, doi:10.1109/42.796284), each by SimpleITK on a coarse grid along the patient's
-axes. The same two scans always give the same result: nothing is drawn at random, and the number of threads is fixed.
+axes. Masses are left out of what the B-splines compare (cost function masking, Brett 2001, doi:10.1006/nimg.2001.0845):
+they would stretch the small mass of the prior scan until it is as large as the one it grew to. The same two scans
+always give the same result: the seed of the points that are compared and the number of threads are fixed.
 """
 
 from __future__ import annotations
@@ -42,6 +44,12 @@ MIN_OVERLAP = 0.5
 
 B_SPLINES = ((80.0, 2, 4000, 20), (40.0, 1, 5000, 20))
 """For each B-spline: mm between control points, factor of the cells, number of points compared, maximum of rounds."""
+
+DENSE_HU = -400.0
+"""Value in the lungs from which on tissue is dense; what is dense and thicker than three cells is left out."""
+
+AROUND_DENSE_CELLS = 2
+"""Margin that is left out, too, for the edge of a mass pulls like the mass itself; in cells."""
 
 SEED = 1
 """Of the points that are compared."""
@@ -236,15 +244,18 @@ def _fit(prior: ChestGrid, current: ChestGrid) -> sitk.Transform:
     start = (box[0].start, box[1].start, box[2].start)
     lps_from_box = current.lps_from_kji @ index_from_crop(start)
     fixed = sitk_image(np.ascontiguousarray(current.hu[box]), lps_from_box)
-    inside = sitk_image(np.ascontiguousarray(region[box]), lps_from_box)
+    prior_masses, current_masses = _masses(prior), _masses(current)
+    compared = region & ~current_masses
+    inside = sitk_image(np.ascontiguousarray(compared[box]), lps_from_box)
     for control_mm, shrink, points, rounds in B_SPLINES:
         # The prior is moved by what is known before each step: ITK is slow on a B-spline within another transform.
         here = sitk.Resample(moving, fixed, found, sitk.sitkLinear, _AIR_HU)
-        reached = sitk.Resample(sitk_image(prior.seen, prior.lps_from_kji), fixed, found, sitk.sitkNearestNeighbor, 0)
+        shown = sitk_image(prior.seen & ~prior_masses, prior.lps_from_kji)
+        reached = sitk.Resample(shown, fixed, found, sitk.sitkNearestNeighbor, 0)
         mesh = [max(1, round(n * CELL_MM / control_mm)) for n in fixed.GetSize()]
         spline = sitk.BSplineTransformInitializer(fixed, mesh)
         method = _method(inside, reached)
-        share = points * shrink**3 / max(1, int(region.sum()))
+        share = points * shrink**3 / max(1, int(compared.sum()))
         if share < 1:
             method.SetMetricSamplingStrategy(method.RANDOM)
             method.SetMetricSamplingPercentage(share, seed=SEED)
@@ -273,6 +284,12 @@ def _method(fixed_mask: sitk.Image, moving_mask: sitk.Image) -> sitk.ImageRegist
 def _near_body(grid: ChestGrid) -> np.ndarray:
     """The body with a rim of air, as far as it was measured: the skin is an edge to go by, couch and arms are not."""
     return ndimage.binary_dilation(grid.body, iterations=2) & grid.seen
+
+
+def _masses(grid: ChestGrid) -> np.ndarray:
+    """What is dense and thick within the lungs, with a margin: it may have grown, shrunk, come or gone."""
+    dense = ndimage.binary_opening((grid.lungs > 0) & (grid.hu > DENSE_HU))
+    return np.asarray(ndimage.binary_dilation(dense, iterations=AROUND_DENSE_CELLS))
 
 
 def _middle_lps(grid: ChestGrid) -> list[float]:
