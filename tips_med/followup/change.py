@@ -50,7 +50,7 @@ class Change:
     """What became of one finding.
 
     Attributes:
-        number: Number in the figure, the table and ``changes.nii.gz``, from 1.
+        number: Number in the figure, the table and the label maps, from 1.
         status: ``new``, ``gone``, ``grown``, ``shrunk``, ``stable`` (within repeat noise) or ``unsure`` (see
             ``reasons``).
         reasons: Codes for why it is unsure, see ``REASONS``.
