@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tips_med.encoders.study import EncodedStudy
     from tips_med.errors import TipsMedError
     from tips_med.exporters.folder import write_answers
+    from tips_med.followup import Comparison, compare
     from tips_med.grounding import Grounding, encode, ground
     from tips_med.model import GroundingModel, load_model
     from tips_med.query import Lexicon, Query
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Comparison": "tips_med.followup",
     "EncodedStudy": "tips_med.encoders.study",
     "Grounding": "tips_med.grounding",
     "GroundingModel": "tips_med.model",
@@ -34,6 +36,7 @@ _HOME = {
     "Query": "tips_med.query",
     "Scan": "tips_med.scan",
     "TipsMedError": "tips_med.errors",
+    "compare": "tips_med.followup",
     "encode": "tips_med.grounding",
     "ground": "tips_med.grounding",
     "inspect_path": "tips_med.readers",
@@ -43,8 +46,8 @@ _HOME = {
 }
 
 __all__ = [
-    "EncodedStudy", "Grounding", "GroundingModel", "Lexicon", "Query", "Scan", "TipsMedError",
-    "encode", "ground", "inspect_path", "load_model", "read_scan", "write_answers",
+    "Comparison", "EncodedStudy", "Grounding", "GroundingModel", "Lexicon", "Query", "Scan", "TipsMedError",
+    "compare", "encode", "ground", "inspect_path", "load_model", "read_scan", "write_answers",
 ]  # fmt: skip
 
 

@@ -34,6 +34,7 @@ PARTLY = 3
 
 _POSITIONAL = {
     "ground": ("scan", "query"),
+    "compare": ("prior", "current", "query"),
     "encode": ("scan",),
     "inspect": ("path",),
     "deidentify": ("scan",),
@@ -50,6 +51,7 @@ _SEVERAL = {"batch": ("query",)}
 _COMMANDS = {
     "ground": "where is it? query a scan, or an encoded study",
     "batch": "query every scan of a folder or manifest, here or on a cluster: one table, one page",
+    "compare": "compare two scans of one patient: what is new, gone, grown, shrunk or stable",
     "encode": "encode a scan once, for any number of queries",
     "inspect": "list the series in a folder, and which one would be read",
     "pretrain": "train the compact model on painted findings",
@@ -132,6 +134,9 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
     positional = _POSITIONAL.get(name, ())
     parser.add_argument("--config", action="config", help="YAML with any of these arguments, or a known name")
     parser.add_argument("--quiet", action="store_true", help="no progress, and no log but errors")
+    for name in ("prior", "current"):
+        if name in positional:
+            parser.add_argument(name, type=str, help=f"{name} scan: DICOM, NIfTI, encoded study, or sample")
     if "scan" in positional:
         parser.add_argument("scan", type=str, help="DICOM folder, DICOM or NIfTI file, encoded study, or sample")
     several = _SEVERAL.get(name, ())
@@ -160,7 +165,7 @@ def _complete_files(parser: ArgumentParser) -> None:
     from shtab import FILE
 
     for action in parser._actions:
-        if action.dest in ("scan", "path", "model", "source", "archive", "like"):
+        if action.dest in ("scan", "prior", "current", "path", "model", "source", "archive", "like"):
             action.complete = FILE  # type: ignore[attr-defined] (what shtab looks for)
 
 
@@ -237,6 +242,15 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
         for answer in result:
             console.print(answer.sentence, markup=False, highlight=False)
         for note in result[0].scan.provenance.notes:
+            console.print(f"Note: {note}", markup=False, highlight=False)
+        console.print(f"Written to {arguments['out']}", markup=False, highlight=False)
+    elif command == "compare":
+        from tips_med.exporters.comparison.table import comparisons_table
+
+        console.print(comparisons_table(result, result.days_between))
+        for one in result:
+            console.print(one.sentence, markup=False, highlight=False)
+        for note in dict.fromkeys([*result.notes, *(note for one in result for note in one.notes)]):
             console.print(f"Note: {note}", markup=False, highlight=False)
         console.print(f"Written to {arguments['out']}", markup=False, highlight=False)
     elif command == "inspect":

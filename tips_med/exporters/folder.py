@@ -33,6 +33,8 @@ REPORT = "report.json"
 _PARTIAL = ".tips-med-partial-"
 _EARLIER = ".tips-med-earlier-"
 _SLUG_LENGTH = 40
+_LISTS = {FORMAT.partition("/")[0]: "answers", "tips-med-comparison": "comparisons"}
+"""Where the reports of each format list their files."""
 
 
 def default_exporters() -> tuple[Exporter, ...]:
@@ -107,15 +109,32 @@ def write_answers(
             remedy="write one folder for each scan",
             code="several-scans",
         )
-    folder = check_writable(out)
     if exporters is None:
         exporters = default_exporters()
+    return write_folder(out, lambda folder: _write_into(folder, groundings, model, exporters, declined, progress))
+
+
+def write_folder(out: str | Path, write: Callable[[Path], Sequence[Path]]) -> list[Path]:
+    """Lets results appear in a folder, all of them or none.
+
+    Args:
+        out: Folder to write to; see ``check_writable``. Earlier results in it are replaced as a whole.
+        write: Writes into an empty folder, and gives the paths relative to it. One of them is ``report.json``, which
+            lists the others.
+
+    Returns:
+        The files written.
+
+    Raises:
+        OutputError: When they cannot be written; the folder then has its earlier content, and nothing else.
+    """
+    folder = check_writable(out)
     missing_parents = [p for p in folder.parents if not p.exists()]
     # An existing folder is filled from within: it may be a mount point, or one whose parent is not ours to write to.
     partial = (folder if folder.exists() else folder.parent) / f"{_PARTIAL}{uuid4().hex}"
     try:
         partial.mkdir(parents=True)
-        written = _write_into(partial, groundings, model, exporters, declined, progress)
+        written = write(partial)
         if not _take_place(partial, folder):
             with _alone_in(folder):
                 _refuse_foreign(folder)
@@ -240,9 +259,10 @@ def _earlier_files(folder: Path) -> set[str]:
     """The files that an earlier report in a folder lists, and itself; none when it is not a report of ours."""
     try:
         content = json.loads((folder / REPORT).read_text("utf-8"))
-        if not str(content["format"]).startswith(FORMAT.partition("/")[0]):
+        listed = _LISTS.get(str(content["format"]).partition("/")[0])
+        if listed is None:
             return set()
-        return {REPORT, *(str(file) for answer in content["answers"] for file in answer.get("files", []))}
+        return {REPORT, *(str(file) for answer in content[listed] for file in answer.get("files", []))}
     except (OSError, ValueError, KeyError, TypeError):
         return set()
 

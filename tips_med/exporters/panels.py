@@ -54,13 +54,7 @@ class Painter:
 
     def scan_in(self, axes: Axes, plane: Plane, window: Window, *, place: bool = True) -> None:
         """The grey picture with its sides, its scale, and (with ``place``) its place and window."""
-        low, high = window.limits
-        axes.set_facecolor(_UNSEEN)
-        picture = plane.sample(self.scan.voxels, self.scan.lps_from_kji)
-        axes.imshow(picture, cmap="gray", vmin=low, vmax=high, extent=plane.extent_mm, interpolation="bilinear")
-        axes.autoscale(False)
-        _mark_sides(axes, plane)
-        _mark_scale(axes, plane)
+        show_plane(axes, plane, plane.sample(self.scan.voxels, self.scan.lps_from_kji), window)
         if place:
             style = {"transform": axes.transAxes, "va": "top", "fontsize": _SMALL, **ON_IMAGE}
             axes.text(0.02, 0.98, self._place(plane), **style)
@@ -93,11 +87,7 @@ class Painter:
                 axes.plot(lps[0], at, "+", color=colour, markersize=11, markeredgewidth=width)
 
     def _outline_on(self, axes: Axes, plane: Plane, labels: Labels | Mask, colour: str, style: str) -> None:
-        inside = plane.cover(labels, self.scan.lps_from_kji)
-        if inside.max() > 0.5 and min(inside.shape) >= 2:
-            x, y = plane.pixel_centres
-            axes.contour(x, y, inside, levels=[0.5], colors="black", linewidths=2.4, alpha=0.5)
-            axes.contour(x, y, inside, levels=[0.5], colors=colour, linewidths=1.3, linestyles=style)
+        show_outline(axes, plane, plane.cover(labels, self.scan.lps_from_kji), colour, style)
 
     def _place(self, plane: Plane) -> str:
         if plane.view == "coronal":
@@ -105,6 +95,24 @@ class Painter:
         k = slice_index(self.scan, plane.at_mm)
         z = f"z {plane.at_mm:.1f} mm".replace("-", "\N{MINUS SIGN}")
         return z if k is None else f"slice {k}\n{z}"
+
+
+def show_plane(axes: Axes, plane: Plane, picture: np.ndarray, window: Window) -> None:
+    """A grey picture [row column] of a plane, NaN where nothing was measured, with its sides and its scale."""
+    low, high = window.limits
+    axes.set_facecolor(_UNSEEN)
+    axes.imshow(picture, cmap="gray", vmin=low, vmax=high, extent=plane.extent_mm, interpolation="bilinear")
+    axes.autoscale(False)
+    _mark_sides(axes, plane)
+    _mark_scale(axes, plane)
+
+
+def show_outline(axes: Axes, plane: Plane, inside: np.ndarray, colour: str, style: str = "solid") -> None:
+    """The outline of what covers more than half of a pixel; ``inside`` is the covered share, 0 to 1, [row column]."""
+    if inside.max() > 0.5 and min(inside.shape) >= 2:
+        x, y = plane.pixel_centres
+        axes.contour(x, y, inside, levels=[0.5], colors="black", linewidths=2.4, alpha=0.5)
+        axes.contour(x, y, inside, levels=[0.5], colors=colour, linewidths=1.3, linestyles=style)
 
 
 def _mark_sides(axes: Axes, plane: Plane) -> None:

@@ -66,11 +66,11 @@ def report(
     for one in sorted(declined, key=lambda one: one.position):
         reason = {"code": one.error.code, "reason": str(one.error)}
         answers.insert(one.position, {"query": one.query, "declined": reason})
-    return _plain(
+    return plain_json(
         {
             "format": FORMAT,
             "research_use_only": True,
-            "scan": _scan(scan),
+            "scan": scan_entry(scan),
             "model": named | dict(model),
             "answers": answers,
         }
@@ -102,7 +102,8 @@ def write_report(
     return path
 
 
-def _scan(scan: Scan) -> dict[str, Any]:
+def scan_entry(scan: Scan) -> dict[str, Any]:
+    """A scan and its place in the patient."""
     source = scan.provenance
     return {
         "format": source.format,
@@ -125,9 +126,9 @@ def _answer(grounding: Grounding) -> dict[str, Any]:
     return {
         "query": query.text,
         "presence": grounding.presence.state,
-        **_decision(grounding.presence),
+        **decision_entry(grounding.presence),
         "sides": {
-            side: {"presence": decision.state} | _decision(decision)
+            side: {"presence": decision.state} | decision_entry(decision)
             for side, decision in grounding.presence.sides.items()
         },
         "negated": query.negated,
@@ -136,19 +137,20 @@ def _answer(grounding: Grounding) -> dict[str, Any]:
         "unknown_words": query.unknown_words,
         "mended": [{"typed": typed, "read_as": meant} for typed, meant in query.mended],
         "unchecked": query.unchecked,
-        "finding": _concept(query.finding),
-        "structure": _concept(query.structure),
-        "locations": [_concept(term) for term in query.locations],
-        "attributes": [_concept(term) for term in query.attributes],
+        "finding": concept_entry(query.finding),
+        "structure": concept_entry(query.structure),
+        "locations": [concept_entry(term) for term in query.locations],
+        "attributes": [concept_entry(term) for term in query.attributes],
         "side": query.side,
-        "laterality": _laterality(query.side),
-        "peak_lps": _point(grounding.peak_lps),
-        "instances": [_instance(i) for i in grounding.instances],
+        "laterality": laterality_entry(query.side),
+        "peak_lps": point_entry(grounding.peak_lps),
+        "instances": [instance_entry(i) for i in grounding.instances],
         "sentence": grounding.sentence,
     }
 
 
-def _decision(decision: Decision) -> dict[str, Any]:
+def decision_entry(decision: Decision) -> dict[str, Any]:
+    """The basis of a decision."""
     return {
         "probability": decision.probability,
         "score": decision.score,
@@ -158,16 +160,17 @@ def _decision(decision: Decision) -> dict[str, Any]:
     }
 
 
-def _instance(instance: Instance) -> dict[str, Any]:
+def instance_entry(instance: Instance) -> dict[str, Any]:
+    """One instance with its measurements."""
     values = {field.name: getattr(instance, field.name) for field in fields(instance)}
     return values | {
-        "laterality": _laterality(instance.side),
-        "peak_lps": _point(instance.peak_lps),
-        "centroid_lps": _point(instance.centroid_lps),
+        "laterality": laterality_entry(instance.side),
+        "peak_lps": point_entry(instance.peak_lps),
+        "centroid_lps": point_entry(instance.centroid_lps),
     }
 
 
-def _concept(term: Term | None) -> dict[str, Any] | None:
+def concept_entry(term: Term | None) -> dict[str, Any] | None:
     """A term as a coded entry (DICOM PS3.3 section 8.8); ``code`` is None where the lexicon has no verified one."""
     if term is None:
         return None
@@ -176,26 +179,27 @@ def _concept(term: Term | None) -> dict[str, Any] | None:
     return {"id": term.id, "name": term.name, "code": coded}
 
 
-def _laterality(side: str | None) -> dict[str, str] | None:
+def laterality_entry(side: str | None) -> dict[str, str] | None:
+    """A side as a coded entry; None without one."""
     if side is None:
         return None
     value, meaning = _LATERALITY[side]
     return {"scheme": "SCT", "value": value, "meaning": meaning}
 
 
-def _point(point: Sequence[float]) -> list[float] | None:
+def point_entry(point: Sequence[float]) -> list[float] | None:
     """A point whole or not at all: two coordinates of three are no place."""
     return [float(x) for x in point] if all(math.isfinite(x) for x in point) else None
 
 
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
     """The same content in JSON's own types."""
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain_json(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
+        return plain_json(value.tolist())
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain_json(item) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str | int):

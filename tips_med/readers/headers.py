@@ -11,7 +11,9 @@ import hashlib
 import io
 import re
 import warnings
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import pydicom
@@ -125,7 +127,8 @@ class Header:
 
     ``patient_key`` distinguishes patients without naming them: a hash of Patient ID and its issuer, empty without one.
     ``identity_removed`` is Patient Identity Removed (0012,0062): such a Patient ID may be a placeholder.
-    ``study_year`` is all that is kept of the Study Date.
+    ``study_year`` is all that results keep of the Study Date. ``acquired``, the day of the acquisition, or else of the
+    study, is for the days between two scans, and is written nowhere; None where neither is stated.
     """
 
     path: Path
@@ -141,6 +144,7 @@ class Header:
     problems: tuple[str, ...] = ()
     identity_removed: bool = False
     study_year: int | None = None
+    acquired: date | None = None
 
 
 def read_header(path: Path) -> Header | None:
@@ -216,13 +220,23 @@ def _header(path: Path, dataset: Dataset, syntax: str, stream: io.BufferedIOBase
         problems=header_problems,
         identity_removed=values.text("PatientIdentityRemoved").upper() == "YES",
         study_year=_year(values.text("StudyDate")),
+        acquired=_acquired(values),
     )
 
 
-def _year(date: str) -> int | None:
+def _year(text: str) -> int | None:
     """The year of a date (VR DA, or as ACR-NEMA wrote it: 2024.03.01); None for anything else."""
-    found = _DATE.fullmatch(date.strip())
+    found = _DATE.fullmatch(text.strip())
     return int(found[1]) if found else None
+
+
+def _acquired(values: Elements) -> date | None:
+    for keyword in ("AcquisitionDate", "AcquisitionDateTime", "StudyDate"):
+        text = values.text(keyword)[:8]
+        if len(text) == 8 and text.isdigit():
+            with suppress(ValueError):
+                return date(int(text[:4]), int(text[4:6]), int(text[6:]))
+    return None
 
 
 def _patient_key(values: Elements) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 from tips_med.errors import ReadError
@@ -81,26 +82,29 @@ class PatientTrace:
         key: Hash of Patient ID (0010,0020) and its issuer; empty for other formats, and where there is none.
         identity_removed: Whether the files say that the patient's identity was removed (0012,0062): the Patient ID may
             then be the same for all patients.
+        acquired: Day of the acquisition; None where the files state none. Only its distance to another one is told.
     """
 
     key: str = ""
     identity_removed: bool = False
+    acquired: date | None = None
 
 
-def read_scan_of_patient(path: str | Path) -> tuple[Scan, PatientTrace]:
-    """``read_scan``, and whose scan it is; the headers are parsed once.
-
-    Args:
-        path: See ``read_scan``.
-
-    Raises:
-        ReadError: See ``read_scan``.
-    """
+def read_scan_of_patient(
+    path: str | Path,
+    *,
+    series: str | None = None,
+    phase: int | None = None,
+    fill_gaps: bool = False,
+    untilt: bool = False,
+) -> tuple[Scan, PatientTrace]:
+    """``read_scan``, and whose scan it is; the headers are parsed once. The arguments and errors are the same."""
     path = Path(path)
     if path.suffix and image_format(path) is not None and path.is_file():
-        return read_scan(path), PatientTrace()
+        return read_scan(path, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt), PatientTrace()
     with dicom_files(path) as files:
         catalog = scan_files(files)
-        scan = read_catalog(catalog, series=None, phase=None, fill_gaps=False, untilt=False)
+        scan = read_catalog(catalog, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
     own = next(one for one in catalog.series if one.uid == scan.provenance.series_uid and one.is_image)
-    return scan, PatientTrace(own.head.patient_key, any(header.identity_removed for header in own.headers))
+    removed = any(header.identity_removed for header in own.headers)
+    return scan, PatientTrace(own.head.patient_key, removed, own.head.acquired)
