@@ -159,7 +159,6 @@ def test_a_tips_tower_is_distilled_into_the_compact_one_by_the_same_configuratio
     assert distil[-1] < 0.8 * distil[0]
     # Of single crops, which differ: what was learned shows where the crop is always the same.
     assert min(dense[1:]) < 0.8 * dense[0]
-    assert max(logged(out, "val_dice")) > 0.4
     assert open_model(str(path)).card.findings == ("nodule", "mass")  # the projection is not needed afterwards
 
 

@@ -22,7 +22,7 @@ def seen(monkeypatch):
     maps = {"right": np.zeros((12, 64, 96), np.float32), "left": np.zeros((12, 64, 96), np.float32)}
     monkeypatch.setattr(outlines, "study_of", lambda scene, model: scene)
     monkeypatch.setattr(
-        outlines, "probability_map", lambda scene, text, model: maps["left" if text.item() else "right"]
+        outlines, "probability_map", lambda scene, text, model: maps["left" if text.pooled.item() else "right"]
     )
     return maps
 
