@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("words", "expected"),
     [
         (["tips-med", "gr"], {"ground"}),
-        (["tips-med", "co"], {"convert-tips", "completion"}),
+        (["tips-med", "co"], {"compare", "completion", "convert-tips"}),
         (["tips-med", "doctor", "--sk"], {"--skip-speed"}),
         (["tips-med", "ground", "che"], {"chest.nii.gz"}),
         (["tips-med", "ground", "--model", "che"], {"chest.nii.gz"}),

@@ -134,9 +134,9 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
     positional = _POSITIONAL.get(name, ())
     parser.add_argument("--config", action="config", help="YAML with any of these arguments, or a known name")
     parser.add_argument("--quiet", action="store_true", help="no progress, and no log but errors")
-    for name in ("prior", "current"):
-        if name in positional:
-            parser.add_argument(name, type=str, help=f"{name} scan: DICOM, NIfTI, encoded study, or sample")
+    for scan in ("prior", "current"):
+        if scan in positional:
+            parser.add_argument(scan, type=str, help=f"{scan} scan: DICOM, NIfTI, encoded study, or sample")
     if "scan" in positional:
         parser.add_argument("scan", type=str, help="DICOM folder, DICOM or NIfTI file, encoded study, or sample")
     several = _SEVERAL.get(name, ())
