@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from tips_med.encoders.study import EncodedStudy, is_study
-from tips_med.errors import QueryError, ReadError
+from tips_med.errors import ReadError
 from tips_med.exporters.comparison import write_comparisons
 from tips_med.exporters.folder import check_writable
 from tips_med.followup import Comparison, compare_queries
@@ -17,13 +17,11 @@ from tips_med.followup.pairing import check_patients
 from tips_med.followup.registration import check_modalities, register
 from tips_med.grounding import Declined
 from tips_med.grounding import encode as encode_scan
-from tips_med.grounding.ground import parse_queries
 from tips_med.grounding.modality import with_stated_modality
-from tips_med.lexicon.nearest import with_nearest
+from tips_med.grounding.questions import understand
 from tips_med.loading import open_model
 from tips_med.model import GroundingModel
 from tips_med.progress import ProgressCallback, StepFactory, no_progress
-from tips_med.query import Query
 from tips_med.readers import PatientTrace, read_scan_of_patient
 from tips_med.sample import sample_path
 
@@ -72,7 +70,7 @@ def compare(
     check_writable(out)
     with steps("loading the model"):
         opened = open_model(model, device)
-        queries, declined = _understood(query, opened)
+        queries, declined = understand(query, opened, comparable_query)
     studies, traces = [], []
     for name, path, series in (("prior", prior, prior_series), ("current", current, current_series)):
         with steps(f"reading and encoding the {name} scan") as progress:
@@ -129,26 +127,3 @@ def _study(
     source = sample_path() if path == "sample" else path
     scan, trace = read_scan_of_patient(source, series=series, fill_gaps=fill_gaps, untilt=untilt)
     return encode_scan(with_stated_modality(scan, modality), model, progress), trace
-
-
-def _understood(texts: Sequence[str], model: GroundingModel) -> tuple[list[Query], list[Declined]]:
-    """The queries whose findings can be compared, and those that cannot; a text may be several queries."""
-    queries: list[Query] = []
-    declined: list[Declined] = []
-    position = 0
-    for text in texts:
-        try:
-            questions: list[Query | str] = [*parse_queries(text, model)]
-        except QueryError:
-            questions = [text]
-        for question in questions:
-            try:
-                comparable_query(question, model)
-                queries.append(model.lexicon.parse(question) if isinstance(question, str) else question)
-            except QueryError as error:
-                asked = question if isinstance(question, str) else question.text
-                declined.append(Declined(position, asked, with_nearest(error, asked, model.lexicon)))
-            position += 1
-    if declined and not queries:
-        raise declined[0].error
-    return queries, declined

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ def address(tmp_path, monkeypatch) -> Iterator[str]:
         options = ["--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--num-cpus=2", "--num-gpus=0", "--block"]
         options += ["--include-dashboard=false", "--disable-usage-stats", f"--object-store-memory={80 << 20}"]
         # Sockets have short names only.
-        folder = Path(f"/tmp/tips-med-ray-{os.getpid()}-{port}")
+        folder = Path(tempfile.gettempdir()) / f"tips-med-ray-{os.getpid()}-{port}"
         with (tmp_path / "ray.txt").open("wb") as out:
             # Ray gives its parts 15 s to start, which they do not keep beside other work unless they come first.
             command = ["nice", "-n", "-15", ray, "start", *options, f"--temp-dir={folder}"]

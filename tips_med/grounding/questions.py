@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tips_med.errors import QueryError
 from tips_med.grounding.answer import Declined
@@ -12,12 +12,15 @@ from tips_med.model import GroundingModel
 from tips_med.query import Query
 
 
-def understand(texts: Sequence[str], model: GroundingModel) -> tuple[list[Query], list[Declined]]:
+def understand(
+    texts: Sequence[str], model: GroundingModel, parse: Callable[[str | Query, GroundingModel], Query] = parse_query
+) -> tuple[list[Query], list[Declined]]:
     """The queries that the model can answer, and those that it cannot; one of these must not silence the others.
 
     Args:
         texts: Queries as typed; one text may be several.
         model: Model to ask.
+        parse: Parses a question, and raises QueryError for one that is not to be answered.
 
     Raises:
         QueryError: None of them can be answered.
@@ -32,7 +35,7 @@ def understand(texts: Sequence[str], model: GroundingModel) -> tuple[list[Query]
             questions = [text]
         for question in questions:
             try:
-                queries.append(parse_query(question, model))
+                queries.append(parse(question, model))
             except QueryError as error:
                 asked = question if isinstance(question, str) else question.text
                 told = with_nearest(error, asked, model.lexicon)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -64,14 +64,14 @@ def measure_forgetting(
     """
     bodies = [make_phantom(PHANTOM_SEED + n, before.image.slab_spec.spacing_mm) for n in range(scans)]
     seen: list[list[Observation]] = []
-    for nth, model in enumerate((before, after)):
+    known = before.card.findings  # what was taught is not painted
+    for nth, model in enumerate((before, replace(after, card=replace(after.card, findings=known)))):
         seen.append([])
         for one in observe(model, bodies, SceneSpec(shape=None), range(scans), PHANTOM_SEED):
             progress(nth * scans + one.scene + 1, 2 * scans)
-            if one.finding in before.card.findings:
-                seen[-1].append(one)
+            seen[-1].append(one)
     return [_change(term, *([one for one in some if one.finding == term] for some in seen))
-            for term in before.card.findings]  # fmt: skip
+            for term in known]  # fmt: skip
 
 
 def _change(term: str, before: Sequence[Observation], after: Sequence[Observation]) -> TermChange:
