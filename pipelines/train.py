@@ -52,7 +52,7 @@ def train(
         trainer: Devices, precision, checkpoints.
         seed: Random seed (integer, 0 or more).
         check_scans: Number of painted scans on which every term that was known is measured before and after, 0 or
-            more: a minute or so for each.
+            more: two to three CPU minutes for each.
         steps: Progress of the work; the command line shows a bar.
 
     Returns:
