@@ -100,7 +100,10 @@ def taught(chosen: argparse.Namespace, spec: DataSpec) -> tuple[dict[str, dict[s
         "cpu", 1, ema=0.95, checkpoint_every=100, validate_every=chosen.validate_every, threads=chosen.threads
     )
     config = FinetuneConfig(steps=chosen.steps, warmup=20, learning_rate=chosen.learning_rate)
-    file = train(spec, chosen.out / chosen.mode, name="taught", optimizer=config, tuning=tuning, trainer=trainer)
+    file = train(
+        spec, chosen.out / chosen.mode, name="taught", optimizer=config, tuning=tuning, trainer=trainer,
+        check_scans=chosen.check_scans,
+    )  # fmt: skip
     spent, model = cpu_s() - begun, open_model(str(file), "cpu")
 
     def answer(path: Path) -> dict[str, np.ndarray]:
@@ -179,6 +182,7 @@ def main() -> None:
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--seconds", type=float, default=1800, help="CPU seconds of the U-Net")
     parser.add_argument("--validate-every", type=int, default=100)
+    parser.add_argument("--check-scans", type=int, default=0, help="painted scans of the table before and after")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--shape", type=int, nargs=3, default=(8, 128, 160))
     chosen = parser.parse_args()
