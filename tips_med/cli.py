@@ -44,6 +44,7 @@ _POSITIONAL = {
     "completion": ("shell",),
     "index": ("source",),
     "search": ("text",),
+    "suggest": ("path",),
 }
 _SEVERAL = {"batch": ("query",)}
 """Options that take several words."""
@@ -61,6 +62,7 @@ _COMMANDS = {
     "check-manifest": "read everything that a manifest names, and say what is wrong",
     "embed": "store a teacher's patch embeddings of every scan of a manifest, to be distilled by train",
     "train": "fine-tune a model on a manifest of your own studies",
+    "suggest": "rank unlabelled scans by what outlining them would teach",
     "evaluate": "evaluate a model on every phrase of a manifest: table, JSON, page",
     "index": "store of each scan what is needed to search all of them",
     "search": "which scans of an archive have it, and where in each?",
@@ -272,6 +274,17 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
             sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         else:
             console.print(results_table(result.found, result.files))
+    elif command == "suggest":
+        import json
+
+        from tips_med.suggestion.table import suggestions_table
+
+        if arguments.get("json"):
+            sys.stdout.write(json.dumps(result.to_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        else:
+            console.print(suggestions_table(result))
+            if arguments.get("out"):
+                console.print(f"Manifest to fill in: {arguments['out']}", markup=False, highlight=False)
     elif command == "completion":
         sys.stdout.write(f"{result}\n")
     elif command == "doctor":

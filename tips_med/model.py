@@ -88,6 +88,18 @@ class GroundingModel:
         step = None if features.fine_step is None else _part(features.fine_step[slabs], adapter, width)
         return head.fine_scores(text, patches, _part(features.fine[slabs], adapter, width).float(), step)
 
+    @torch.inference_mode()
+    def patch_scores(self, text: Tensor, features: ImageFeatures, adapter: int = 0) -> Tensor:
+        """Logits of embeddings at every patch, [query slab row column], without what fine features add.
+
+        Args:
+            text: Embeddings of tokens or phrases, [query width].
+            features: Output of the image tower.
+            adapter: As ``TextFeatures.adapter`` has it.
+        """
+        head = self.head_of(adapter)
+        return head.patch_scores(text, _part(features.patches, adapter, head.to_patch.out_features).float())
+
     @property
     def identity(self) -> str:
         """Name and short hash: ``compact chest CT (1a2b3c4d5e6f)``."""

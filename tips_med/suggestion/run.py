@@ -1,0 +1,224 @@
+"""Ranks the unlabelled scans of a folder for a manifest that is still growing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tips_med.discovery import Discovery, FoundScan
+from tips_med.encoders.study import EncodedStudy
+from tips_med.errors import QueryError, TipsMedError
+from tips_med.geometry import transform_points
+from tips_med.grounding.ground import parse_query
+from tips_med.grounding.maps import CHEST_STRUCTURES
+from tips_med.manifest import Row
+from tips_med.model import GroundingModel
+from tips_med.query import Query
+from tips_med.suggestion.acquisition import PhraseValue, StudyValue, embedding_of, value_study
+from tips_med.suggestion.selection import Selected, select_diverse
+
+Encode = Callable[[FoundScan], EncodedStudy]
+
+
+@dataclass(frozen=True, eq=False)
+class Suggestion:
+    """A scan to outline next.
+
+    Attributes:
+        scan: The scan.
+        selected: Value, novelty and priority.
+        phrases: What the model answered to each phrase, the most valuable first.
+        slices: Slice k (from 0) of the strongest evidence of each phrase, in the same order: where to look first.
+    """
+
+    scan: FoundScan
+    selected: Selected
+    phrases: tuple[PhraseValue, ...]
+    slices: tuple[int, ...]
+
+    @property
+    def path(self) -> Path:
+        """File or folder of the scan."""
+        return self.scan.root / self.scan.path
+
+    @property
+    def why(self) -> str:
+        """The reason in words."""
+        reasons = []
+        for one in self.phrases[:2]:
+            if one.rarity * one.presence_bits >= 0.5:
+                reasons.append(f"unsure of {one.phrase} ({one.probability:.2f})")
+            elif one.value >= 0.1:
+                reasons.append(f"outline of {one.phrase} doubtful ({max(one.mask_doubt, one.disagreement):.2f})")
+        if self.selected.novelty >= 0.5:
+            reasons.append("unlike what is labelled")
+        return "; ".join(reasons) or "little to learn"
+
+
+@dataclass(frozen=True, eq=False)
+class Suggestions:
+    """The ranking, and what could not be ranked.
+
+    Attributes:
+        chosen: Scans to outline, best first.
+        candidates: Number of unlabelled scans that were ranked.
+        labelled: Number of scans that the manifest labels.
+        phrases: Phrases that the model was asked.
+        unknown: Phrases that the model does not know yet, with the reason.
+        refused: Scans that cannot be used, with the reason.
+    """
+
+    chosen: tuple[Suggestion, ...]
+    candidates: int
+    labelled: int
+    phrases: tuple[str, ...]
+    unknown: tuple[tuple[str, TipsMedError], ...]
+    refused: tuple[tuple[Path, str], ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every scan could be used."""
+        return not self.refused
+
+    def rows(self) -> list[Row]:
+        """A manifest of what to outline: one row a scan and phrase, ``unknown`` until somebody has looked."""
+        asked = self.phrases or tuple(phrase for phrase, _ in self.unknown)
+        return [Row(one.path, phrase, label="unknown") for one in self.chosen for phrase in asked]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        return {
+            "format": "tips_med-suggestions-1",
+            "use": "Research use only, not a medical device.",
+            "candidates": self.candidates,
+            "labelled": self.labelled,
+            "unknown_phrases": {phrase: error.found for phrase, error in self.unknown},
+            "refused": [{"path": str(path), "found": found} for path, found in self.refused],
+            "chosen": [
+                {
+                    "rank": rank,
+                    "path": str(one.path),
+                    "series": one.scan.series,
+                    "priority": one.selected.priority,
+                    "value": one.selected.value,
+                    "novelty": one.selected.novelty,
+                    "why": one.why,
+                    "phrases": [_phrase(phrase, k) for phrase, k in zip(one.phrases, one.slices)],
+                }
+                for rank, one in enumerate(self.chosen, start=1)
+            ],
+        }
+
+
+def _phrase(one: PhraseValue, k: int) -> dict[str, Any]:
+    return {
+        "phrase": one.phrase,
+        "answer": one.state,
+        "probability": one.probability,
+        "calibrated": one.calibrated,
+        "presence_bits": one.presence_bits,
+        "mask_doubt": one.mask_doubt,
+        "disagreement": None if np.isnan(one.disagreement) else one.disagreement,
+        "rarity": one.rarity,
+        "slice": k,
+        "peak_lps": list(one.peak_lps),
+    }
+
+
+def suggest_scans(
+    rows: Sequence[Row],
+    found: Discovery,
+    model: GroundingModel,
+    encode: Encode,
+    top: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Suggestions:
+    """Ranks every scan that the manifest does not label.
+
+    Labelled scans are encoded as well: what is like them has less to teach.
+
+    Args:
+        rows: The manifest: phrases, and what is labelled.
+        found: Scans to choose from; those that the manifest labels are left out.
+        model: Model that learns, as it is now.
+        encode: Reads and encodes a scan; raises TipsMedError for one that cannot be used.
+        top: Number of scans to suggest, 1 or more.
+        progress: Called with (scans done, total scans).
+    """
+    queries, unknown, outlined = _phrases(rows, model)
+    known = {row.scan_key for row in rows if row.label != "unknown"}
+    candidates = [scan for scan in found.scans if not _places(scan) & known]
+    labelled = [_as_found(path) for path in sorted(known)]
+    refused = [(one.path, one.found) for one in found.refused]
+    scans = [*labelled, *candidates]
+    embeddings: list[np.ndarray] = []
+    ranked: list[tuple[FoundScan, StudyValue, tuple[int, ...]]] = []
+    for done, scan in enumerate(scans):
+        try:
+            study = encode(scan)
+            if done < len(labelled):
+                embeddings.append(embedding_of(study))
+            else:
+                value = value_study(study, queries, outlined, model)
+                ranked.append((scan, value, tuple(_slice(study, one.peak_lps) for one in value.phrases)))
+        except TipsMedError as error:
+            refused.append((scan.root / scan.path, error.found))
+        progress(done + 1, len(scans))
+    chosen = []
+    for one in select_diverse([value for _, value, _ in ranked], embeddings, top):
+        scan, value, slices = ranked[one.index]
+        order = sorted(range(len(value.phrases)), key=lambda n, value=value: -value.phrases[n].value)
+        chosen.append(
+            Suggestion(scan, one, tuple(value.phrases[n] for n in order), tuple(slices[n] for n in order))
+        )  # fmt: skip
+    return Suggestions(tuple(chosen), len(ranked), len(labelled), tuple(queries), unknown, tuple(refused))
+
+
+def _phrases(
+    rows: Sequence[Row], model: GroundingModel
+) -> tuple[dict[str, Query], tuple[tuple[str, TipsMedError], ...], dict[str, int]]:
+    """One phrase for each term that the manifest speaks of, and in how many patients each is outlined."""
+    lexicon = model.lexicon
+    queries: dict[str, Query] = {}
+    unknown: dict[str, TipsMedError] = {}
+    patients: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        try:
+            query = lexicon.parse(row.phrase)
+        except QueryError as error:
+            unknown[row.phrase] = error
+            continue
+        term = query.finding or query.structure
+        if term is None:
+            continue
+        phrase = term.name
+        if query.finding is not None and query.structure is not None and query.structure.id not in CHEST_STRUCTURES:
+            phrase += f" in the {query.structure.name}"
+        if row.mask is not None:
+            patients[phrase].add(row.patient_key)
+        if phrase in queries or phrase in unknown:
+            continue
+        try:
+            queries[phrase] = parse_query(phrase, model)
+        except QueryError as error:
+            unknown[phrase] = error
+    return queries, tuple(unknown.items()), {phrase: len(some) for phrase, some in patients.items()}
+
+
+def _places(scan: FoundScan) -> set[Path]:
+    """All that a manifest may call this scan."""
+    return {(scan.root / place).resolve() for place in (scan.path, *scan.folders)}
+
+
+def _as_found(path: Path) -> FoundScan:
+    return FoundScan("", path, path.parent)
+
+
+def _slice(study: EncodedStudy, lps: tuple[float, float, float]) -> int:
+    kji = transform_points(np.linalg.inv(study.scan.lps_from_kji), np.array([lps]))[0]
+    return int(np.clip(round(float(kji[0])), 0, study.scan.shape[0] - 1))
