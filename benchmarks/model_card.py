@@ -17,12 +17,27 @@ from typing import Any
 
 import numpy as np
 
+from tips_med.model import load_model
+
 CARD = Path(__file__).resolve().parents[1] / "docs" / "model-card.md"
 
 
 def table(headings: list[str], rows: list[list[str]]) -> str:
     lines = ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings)]
     return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def weights(measured: str) -> str:
+    """Which weights these are, and with which the figures were measured."""
+    model = load_model()
+    if model.identity == measured:
+        return f"Weights: {measured}."
+    if model.card.trained.get("calibration_kept_from", "")[:12] not in measured:
+        raise SystemExit(f"the figures are of {measured}, the weights are {model.identity}")
+    return (
+        f"Weights: {model.identity}. What follows was measured with {measured}, which has the same weights and "
+        "thresholds and lacks the other operating points."
+    )
 
 
 def real_lungs(rows: list[dict[str, Any]]) -> str:
@@ -111,6 +126,47 @@ def presence(rows: list[dict[str, Any]]) -> str:
     )
 
 
+def points(found: dict[str, dict[str, Any]]) -> str:
+    """How each operating point does on real scans, all findings together, and finding by finding where it is there."""
+
+    def share(counts: dict[str, int]) -> str:
+        total = sum(counts.values())
+        return f"{counts['present']} of {total}" if total else "-"
+
+    names, body = ("sensitive", "balanced", "specific"), []
+    total = {name: {"there": np.zeros(3, int), "not_there": np.zeros(3, int)} for name in names}
+    for term, one in found.items():
+        if not one:
+            continue
+        for name in names:
+            for truth in ("there", "not_there"):
+                total[name][truth] += np.array(list(one[name]["real"][truth].values()))
+        if sum(one["balanced"]["real"]["there"].values()):
+            cells = [share(one[name]["real"][truth]) for name in names for truth in ("there", "not_there")]
+            body.append([term.replace("_", " "), *cells])
+    cells = [
+        f"{total[name][truth][0]} of {total[name][truth].sum()}" for name in names for truth in ("there", "not_there")
+    ]
+    body.append(["all findings", *cells])
+    missed = [f"{total[name]['there'][2]} of {total[name]['there'].sum()}" for name in names]
+    body.append(["there, called absent", *(cell for one in missed for cell in (one, ""))])
+    headings = [f"{name}: {what}" for name in names for what in ("there, called present", "not there, called present")]
+    return table(["finding", *headings], body)
+
+
+def reliability(curves: dict[str, list[dict[str, Any]]]) -> str:
+    """Answers by their probability, and how often the finding was there."""
+    body = []
+    for real, fake in zip(curves["real"], curves["painted"]):
+        cells = [
+            cell
+            for one in (real, fake)
+            for cell in (str(one["count"]), "-" if one["observed"] is None else f"{one['observed']:.2f}")
+        ]
+        body.append([f"{real['from']:.1f} to {real['to']:.1f}", *cells])
+    return table(["probability", "real answers", "there", "painted answers", "there"], body)
+
+
 def robustness(rows: list[dict[str, Any]]) -> str:
     body = []
     for row in rows:
@@ -148,7 +204,7 @@ def main() -> None:
     real = json.loads(arguments.real.read_text())
     rows = real["rows"]
     parts = {
-        "model": f"Weights: {real['model']}.",
+        "model": weights(real["model"]),
         "lungs": real_lungs(rows),
         "lesions": real_lesions(rows),
         "every lesion": every_lesion(rows),
@@ -156,6 +212,8 @@ def main() -> None:
         "naming": naming(json.loads(arguments.naming.read_text())["tables"]),
         "robustness": robustness(json.loads(arguments.robustness.read_text())["rows"]),
         "painted": painted(json.loads(arguments.painted.read_text())["painted"]),
+        "operating points": points(json.loads(arguments.painted.read_text())["operating_points"]),
+        "reliability": reliability(json.loads(arguments.painted.read_text())["reliability"]),
         "presence": presence(json.loads(arguments.painted.read_text())["real"]),
     }
     text = CARD.read_text()

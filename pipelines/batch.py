@@ -14,9 +14,11 @@ from tips_med.batch.folder import BatchFolder
 from tips_med.batch.run import Shard, batch_secret
 from tips_med.batch.table import check_tables
 from tips_med.batch.work import batch_exporters
+from tips_med.card import BALANCED, OperatingPointName
 from tips_med.errors import ConfigError
 from tips_med.grounding.questions import understand
 from tips_med.loading import open_model
+from tips_med.model import GroundingModel
 from tips_med.progress import StepFactory, no_progress
 
 
@@ -45,6 +47,7 @@ def batch(
     gpu_workers: int = 0,
     tables: Literal["auto", "csv", "parquet"] = "auto",
     page_rows: int = 500,
+    operating_point: OperatingPointName = BALANCED,
     steps: StepFactory = no_progress,
 ) -> BatchResult:
     """Queries every scan of a folder or manifest once, and writes one folder a scan, one table and one page.
@@ -78,6 +81,8 @@ def batch(
         gpu_workers: Number of workers on the Ray cluster that have a GPU each.
         tables: csv, parquet (and csv), or auto: Parquet where pyarrow is installed.
         page_rows: Number of answers on the page, 0 or more.
+        operating_point: Thresholds of present and absent: sensitive (fewer misses), balanced, or specific (fewer false
+            alarms). See the model card for what each did on real scans.
         steps: Progress of the work; the command line shows a bar.
 
     Returns:
@@ -88,7 +93,7 @@ def batch(
     """
     check_tables(tables)
     executor = _executor(out, workers, cores, slurm, ray, gpu_workers)
-    load = partial(open_model, model)
+    load = partial(_open, model, operating_point)
     with steps("loading the model"):
         opened = load(device="cpu")
         _, declined = understand(query, opened)
@@ -96,6 +101,7 @@ def batch(
         queries=tuple(query),
         weights_sha256=opened.sha256,
         model=opened.card.name,
+        operating_point=operating_point,
         outputs=outputs,
         exporter=exporter,
         fill_gaps=fill_gaps,
@@ -135,3 +141,8 @@ def _executor(
     if ray is not None:
         return RayExecutor(ray, workers, gpu_workers, cores)
     return LocalExecutor(workers, cores)
+
+
+def _open(model: str | None, operating_point: OperatingPointName, device: str) -> GroundingModel:
+    """The model, here or in a worker."""
+    return open_model(model, device).at(operating_point)

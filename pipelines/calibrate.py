@@ -38,6 +38,7 @@ def calibrate(
     min_auroc: float = 0.0,
     phantoms: int = 0,
     observations: Path | None = None,
+    keep: bool = False,
     device: str = "auto",
     steps: StepFactory = no_progress,
 ) -> Path:
@@ -63,6 +64,7 @@ def calibrate(
         phantoms: Number of procedural torsos to paint into as well, none of those that ``pretrain`` and ``paint`` make;
             after all the bodies comes one of them.
         observations: The .json of an earlier run with the same weights, to decide anew without any scan.
+        keep: Keep the calibration that the model has, and only add the operating points, measured on these scans.
         device: auto, cpu or cuda.
         steps: Progress of the work; the command line shows a bar.
 
@@ -97,13 +99,25 @@ def calibrate(
         if manifest is not None:
             with steps("real scans") as progress:
                 seen += observe_manifest(opened, read_manifest(manifest, split), progress)
-    report = calibrate_model(opened.card, seen, painted, findings, min_auroc)
+    report = calibrate_model(opened.card, seen, painted, findings, min_auroc, keep)
     if not report.findings and opened.card.findings:
         raise ConfigError(f"no finding reaches an AUROC of {min_auroc}", path=Path(model), remedy="train it for longer")
     for row in (*report.rows, *report.real_rows):
         log.info("%s", json.dumps(row))
     card = dataclasses.replace(opened.card, calibration=report.calibration, findings=report.findings)
+    if keep:  # what was measured with these weights holds for the new file
+        card = dataclasses.replace(card, trained={**card.trained, "calibration_kept_from": opened.sha256})
     written = save_with_card(opened, model, card, Path(out))
-    content = {"scans": painted, "painted": report.rows, "real": report.real_rows, "observations": as_rows(seen)}
+    content = {
+        "scans": painted,
+        "painted": report.rows,
+        "real": report.real_rows,
+        "reliability": report.reliability,
+        "operating_points": {
+            term: {name: dataclasses.asdict(point) for name, point in one.points.items()}
+            for term, one in report.calibration.items()
+        },
+        "observations": as_rows(seen),
+    }
     written.with_suffix(".json").write_text(json.dumps(content, indent=1))
     return written

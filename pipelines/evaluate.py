@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tips_med.card import BALANCED, OperatingPointName
 from tips_med.evaluation import Asking, Evaluation, Gallery, evaluate_rows, write_evaluation
 from tips_med.evaluation.page import PICTURES, check_place
 from tips_med.loading import open_model
 from tips_med.manifest import read_manifest
+from tips_med.model import GroundingModel
 from tips_med.progress import StepFactory, no_progress
 
 
@@ -41,6 +43,7 @@ def evaluate(
     seed: int = 0,
     workers: int = 1,
     studies: Path | None = None,
+    operating_point: OperatingPointName = BALANCED,
     steps: StepFactory = no_progress,
 ) -> Evaluation:
     """Evaluates a model on every phrase of one split, and writes a table, JSON and a page.
@@ -61,6 +64,8 @@ def evaluate(
         workers: Number of processes, 1 or more; each needs a scan's memory and shares the cores. Results are the same.
         studies: Folder that keeps encoded scans, so that another evaluation of the same model does not encode them
             again.
+        operating_point: Thresholds of present and absent: sensitive (fewer misses), balanced, or specific (fewer false
+            alarms). See the model card for what each did on real scans.
         steps: Progress of the work; the command line shows a bar.
 
     Returns:
@@ -71,7 +76,7 @@ def evaluate(
     check_place(out)
     gallery = Gallery(out / PICTURES, pictures)
     with steps("loading the model"):
-        opened = open_model(model, device)
+        opened = _open(model, operating_point, device)
     with steps("asking") as progress:
         found = evaluate_rows(
             rows,
@@ -82,7 +87,7 @@ def evaluate(
             progress=progress,
             gallery=gallery,
             workers=workers,
-            load=partial(open_model, model, device),
+            load=partial(_open, model, operating_point, device),
         )
     about = {
         "manifest": manifest.name,
@@ -93,3 +98,8 @@ def evaluate(
     }
     write_evaluation(found, out, about, gallery)
     return found
+
+
+def _open(model: str | None, operating_point: OperatingPointName, device: str) -> GroundingModel:
+    """The model, here or in a worker."""
+    return open_model(model, device).at(operating_point)

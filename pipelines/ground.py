@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from tips_med.card import BALANCED, OperatingPointName
 from tips_med.encoders.study import EncodedStudy, is_study
 from tips_med.exporters.folder import check_writable, default_exporters, write_answers
 from tips_med.exporters.named import named_exporters
@@ -40,6 +41,7 @@ def ground(
     deidentify_key: Path | None = None,
     modality: Literal["CT", "MR"] | None = None,
     exporter: str | None = None,
+    operating_point: OperatingPointName = BALANCED,
     steps: StepFactory = no_progress,
 ) -> Answers:
     """Queries a scan, and writes the answers into a folder.
@@ -67,6 +69,8 @@ def ground(
         modality: Modality of a file that does not state it, such as NIfTI: CT (in Hounsfield units) or MR.
         exporter: Further files beside the others, names separated by commas: itk-snap, niivue or slicer (labels with
             names and colours), or the name of an exporter that an installed package adds.
+        operating_point: Thresholds of present and absent: sensitive (fewer misses), balanced, or specific (fewer false
+            alarms). See the model card for what each did on real scans.
         steps: Progress of the work; the command line shows a bar.
 
     Returns:
@@ -80,7 +84,7 @@ def ground(
     exporters = [*default_exporters(), *named_exporters(exporter)]
     path = str(sample_path()) if scan == "sample" else scan
     with steps("loading the model"):
-        opened = open_model(model, device)
+        opened = open_model(model, device).at(operating_point)
         queries, declined = understand(query, opened)
     # Imported where they are needed: together they take as long as half an answer.
     private = results = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tips_med.card import BALANCED, OperatingPointName
 from tips_med.deidentification import Deidentifier
 from tips_med.exporters.dicom import DicomExporter
 from tips_med.exporters.named import named_exporters
@@ -31,6 +32,7 @@ def node(
     dicom_rtstruct: bool = False,
     dicom_captures: bool = False,
     exporter: str | None = None,
+    operating_point: OperatingPointName = BALANCED,
 ) -> str:
     """Receives or fetches studies, queries them, and sends the answers to the archive, until it is stopped.
 
@@ -50,12 +52,14 @@ def node(
         dicom_captures: Send all slices as secondary captures with the contour burnt in, too.
         exporter: Names of exporters that installed packages add, separated by commas; DICOM objects that they write are
             sent with the others.
+        operating_point: Thresholds of present and absent: sensitive (fewer misses), balanced, or specific (fewer false
+            alarms). See the model card for what each did on real scans.
 
     Returns:
         A message that it has stopped.
     """
     private = Deidentifier.from_file(folder / "deidentify.key") if settings.deidentify else None
-    opened = open_model(model, device)
+    opened = open_model(model, device).at(operating_point)
     added = named_exporters(exporter)
     heartbeat = Heartbeat(settings.stall_s)
     parsed = {text: parse_query(text, opened) for rule in rules for text in rule.queries}

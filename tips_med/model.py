@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tips_med.adapter import Adapter
 from tips_med.alignment import AlignmentHead
-from tips_med.card import ModelCard, card_from_dict
+from tips_med.card import BALANCED, ModelCard, OperatingPointName, card_from_dict
 from tips_med.encoders.base import ImageFeatures, ImageTower, TextTower
 from tips_med.encoders.compact import CompactImageTower, CompactNet
 from tips_med.encoders.compact_text import CompactTextNet, CompactTextTower
@@ -102,8 +102,19 @@ class GroundingModel:
 
     @property
     def identity(self) -> str:
-        """Name and short hash: ``compact chest CT (1a2b3c4d5e6f)``."""
-        return f"{self.card.name} ({self.sha256[:12]})"
+        """Name and short hash: ``compact chest CT (1a2b3c4d5e6f)``; and the operating point unless it is balanced."""
+        point = self.card.operating_point
+        return f"{self.card.name} ({self.sha256[:12]}{'' if point == BALANCED else f', {point}'})"
+
+    def at(self, operating_point: OperatingPointName) -> GroundingModel:
+        """The same model with the thresholds of an operating point: ``sensitive``, ``balanced`` or ``specific``.
+
+        Studies that were encoded before stay its studies: only the decision moves.
+
+        Raises:
+            ConfigError: No calibration of these weights has that point.
+        """
+        return dataclasses.replace(self, card=self.card.at(operating_point))
 
     @property
     def lexicon(self) -> Lexicon:

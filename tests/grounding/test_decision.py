@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tips_med.card import Calibration
+from tips_med.card import AnswerCounts, Calibration, Measured, OperatingPoint
 from tips_med.grounding import Coverage, Decision
 from tips_med.grounding.decision import combine_sides, decide_presence, mark_unsure
 
@@ -149,3 +149,29 @@ def test_an_answer_that_becomes_unsure_says_so_first_and_decides_no_statement():
 def test_what_is_there_on_a_side_that_is_not_known_says_only_that():
     coverage = Coverage(side_known=False, reasons=("gap", "side-unknown"))
     assert decide_presence(YES, CALIBRATION, coverage).reasons == ("side-unknown",)
+
+
+SEEN = Measured(AnswerCounts(present=4, absent=1), AnswerCounts(absent=5))
+POINTS = {
+    "sensitive": OperatingPoint(0.1, 0.3, real=SEEN),
+    "balanced": OperatingPoint(0.3, 0.6, real=SEEN),
+    "specific": OperatingPoint(0.4, 0.9, real=SEEN),
+}
+
+
+@pytest.mark.parametrize(("point", "state"), [("sensitive", "present"), ("balanced", "unsure"), ("specific", "unsure")])
+def test_an_operating_point_decides_otherwise_on_the_same_probability(point, state):
+    calibration = Calibration(absent_below=0.3, present_above=0.6, points=POINTS)
+    decision = decide_presence(0.0, calibration.at(point), Coverage())
+    assert (decision.state, decision.probability) == (state, 0.5)
+    assert (decision.evidence, decision.measured) == ("real", SEEN)
+    assert "painted-only" not in decision.reasons
+
+
+@pytest.mark.parametrize("logit", [NO, MIDDLE, YES])
+def test_an_answer_that_rests_on_painted_scans_alone_says_so_and_stays_what_it_is(logit):
+    painted = Calibration(points={"balanced": OperatingPoint(0.35, 0.65, painted=SEEN)})
+    decision, plain = (decide_presence(logit, one, Coverage()) for one in (painted, Calibration()))
+    assert decision.state == plain.state
+    assert decision.reasons == (*plain.reasons, "painted-only")
+    assert decision.evidence == "painted"

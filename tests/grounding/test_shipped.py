@@ -228,3 +228,31 @@ def test_wordings_of_one_meaning_have_one_answer(one, other):
     first, second = ask("whole", one), ask("whole", other)
     assert first.presence.probability == pytest.approx(second.presence.probability)
     assert first.presence.state == second.presence.state
+
+
+def test_operating_points_of_the_shipped_weights_are_in_order():
+    for term, calibration in default_model().card.calibration.items():
+        if not calibration.points:
+            assert term in default_model().card.structures
+            continue
+        low, plain, high = (calibration.points[name] for name in ("sensitive", "balanced", "specific"))
+        assert low.present_above <= plain.present_above <= high.present_above, term
+        assert low.absent_below <= plain.absent_below <= high.absent_below, term
+        assert (plain.absent_below, plain.present_above) == (calibration.absent_below, calibration.present_above)
+        assert (plain.real.there.total > 0) == (calibration.evidence == "real")
+
+
+def test_an_operating_point_moves_decisions_and_no_map():
+    model = default_model()
+    answers = [ground(study("whole"), "mass in the left lung", model.at(name)) for name in ("sensitive", "specific")]
+    assert answers[0].probability == answers[1].probability
+    np.testing.assert_array_equal(answers[0].heat, answers[1].heat)
+    assert answers[0].model.endswith("sensitive)")
+    assert answers[1].model.endswith("specific)")
+
+
+def test_a_finding_that_was_only_painted_says_so():
+    answer = ground(study("whole"), "pneumothorax")
+    assert "painted-only" in answer.presence.reasons
+    assert "not known: its thresholds were fitted on painted ones alone" in answer.sentence
+    assert "painted-only" not in ground(study("whole"), "mass in the left lung").presence.reasons

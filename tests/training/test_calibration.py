@@ -14,7 +14,6 @@ from tips_med.errors import ConfigError
 from tips_med.manifest import Row
 from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec, make_scene
-from tips_med.training import calibration
 from tips_med.training.calibration import (
     Component,
     Observation,
@@ -32,6 +31,7 @@ from tips_med.training.calibration import (
     read_observations,
     summary,
 )
+from tips_med.training.calibration import observing as calibration
 
 
 def observations(evidence, there, finding="mass"):
@@ -366,3 +366,56 @@ def test_painted_scans_are_asked_about_what_is_there_on_every_side(monkeypatch):
     assert whole.truth_ml == pytest.approx(left.truth_ml + right.truth_ml)
     assert whole.truth_ml == pytest.approx(scenes[0].where("mass").sum() * 10 * 8 * 8 / 1000)
     assert [one.dice for one in (whole, left, right)] == [1.0, 1.0, 1.0]
+
+
+def drawn(rng, patients=0):
+    """Evidence of 200 scans, half of them with a mass; some of them real."""
+    there = np.arange(200) % 2 == 0
+    made = observations(rng.normal(np.where(there, 1.0, -1.0), 1.5), there)
+    return [replace(one, patient=f"p{n}" if n < patients else "") for n, one in enumerate(made)]
+
+
+def test_a_more_sensitive_point_misses_less_and_a_more_specific_one_claims_less(rng):
+    points = fit_calibration(drawn(rng)).points
+    low, plain, high = (points[name] for name in ("sensitive", "balanced", "specific"))
+    assert low.present_above < plain.present_above < high.present_above
+    assert low.absent_below < plain.absent_below < high.absent_below
+    assert all(one.absent_below <= one.present_above for one in points.values())
+
+
+def test_points_are_measured_on_scans_that_they_were_not_fitted_on(rng):
+    seen = drawn(rng, patients=40)
+    card = ModelCard("toy", ("mass",), structures=())
+    points = calibrate_model(card, seen, 200).calibration["mass"].points
+    real, painted = points["balanced"].real, points["balanced"].painted
+    assert (real.there.total, real.not_there.total) == (20, 20)
+    assert (painted.there.total, painted.not_there.total) == (80, 80)
+    shares = [points[name].real.sensitivity for name in ("sensitive", "balanced", "specific")]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_a_patient_is_not_judged_by_its_own_scan(rng):
+    """One patient with evidence like no other: a fit that had seen it would call it present."""
+    plain = drawn(rng)
+    odd = [replace(one, scene=900 + n, patient="odd", there=True, evidence=-1.0) for n, one in enumerate(plain[:4])]
+    with_odd = calibrate_model(ModelCard("toy", ("mass",), structures=()), [*plain, *odd], 200).calibration["mass"]
+    alone = fit_calibration(plain).at("balanced")
+    expected = "absent" if alone.probability(-1.0) < alone.absent_below else "unsure"
+    assert getattr(with_odd.points["balanced"].real.there, expected) == 4
+
+
+def test_a_kept_calibration_answers_as_before_and_gains_its_points(rng):
+    own = Calibration(slope=1.7, intercept=-0.4, absent_below=0.31, present_above=0.57, threshold=0.65)
+    card = ModelCard("toy", ("mass",), structures=(), calibration={"mass": own})
+    kept = calibrate_model(card, drawn(rng, patients=20), 200, keep=True).calibration["mass"]
+    assert replace(kept, points={}) == own
+    assert (kept.at("balanced").absent_below, kept.at("balanced").present_above) == (0.31, 0.57)
+    assert kept.at("sensitive").present_above <= 0.57 <= kept.at("specific").present_above
+
+
+def test_the_reliability_curve_counts_every_answer_once(rng):
+    report = calibrate_model(ModelCard("toy", ("mass",), structures=()), drawn(rng, patients=60), 200)
+    for scans, count in (("real", 60), ("painted", 140)):
+        assert sum(row["count"] for row in report.reliability[scans]) == count
+    rows = [row for row in report.reliability["painted"] if row["count"] >= 20]
+    assert all(abs(row["mean_probability"] - row["observed"]) < 0.2 for row in rows)

@@ -33,6 +33,7 @@ class BatchSettings:
         untilt: Whether a tilted gantry's slices are resampled.
         modality: Modality of files that state none; None to leave it to the file.
         deidentify: Whether UIDs are replaced in results.
+        operating_point: Operating point of the answers.
         version: Version of tips_med.
     """
 
@@ -45,6 +46,7 @@ class BatchSettings:
     untilt: bool = False
     modality: str | None = None
     deidentify: bool = False
+    operating_point: str = "balanced"
     version: str = tips_med.__version__
 
     @cached_property

@@ -155,8 +155,22 @@ def decision_entry(decision: Decision) -> dict[str, Any]:
         "probability": decision.probability,
         "score": decision.score,
         "calibrated": decision.calibrated,
+        "evidence": decision.evidence,
+        "operating_point": _measured(decision),
         "assessed_fraction": decision.assessed_fraction,
         "reasons": [{"code": reason, "meaning": REASONS[reason]} for reason in decision.reasons],
+    }
+
+
+def _measured(decision: Decision) -> dict[str, Any] | None:
+    measured = decision.measured
+    if measured is None:
+        return None
+    return {
+        "sensitivity": measured.sensitivity,
+        "specificity": measured.specificity,
+        "there": measured.there.total,
+        "not_there": measured.not_there.total,
     }
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from tips_med.card import Measured
 from tips_med.errors import TipsMedError
 from tips_med.geometry import box_around
 from tips_med.query import Query
@@ -27,6 +28,7 @@ Reason = Literal[
     "extent-unknown",
     "wider-than-trained",
     "uncalibrated",
+    "painted-only",
     "between-thresholds",
     "size-mismatch",
     "one-side-only",
@@ -72,6 +74,9 @@ class Decision:
         assessed_fraction: Estimated share of the searched region that the scan shows, 0 to 1.
         reasons: Short codes for limits of the state, and for parts of the query without an answer.
         sides: State of each side, where both were searched separately.
+        evidence: What the thresholds rest on: ``real`` scans that have the finding, ``painted`` ones alone, or
+            ``unknown``.
+        measured: How answers at these thresholds did on real scans; None where nobody measured it.
     """
 
     state: State
@@ -81,6 +86,8 @@ class Decision:
     assessed_fraction: float = 1.0
     reasons: tuple[Reason, ...] = ()
     sides: Mapping[str, Decision] = field(default_factory=dict)
+    evidence: Literal["real", "painted", "unknown"] = "unknown"
+    measured: Measured | None = None
 
     @property
     def calibrated(self) -> bool:

@@ -54,8 +54,17 @@ def decide_presence(
     else:
         reasons = ("between-thresholds", *coverage.reasons)
     holds = None if not negated or state == "unsure" else state == "absent"
+    if calibration.evidence == "painted":
+        reasons = (*reasons, "painted-only")
     return Decision(
-        state, score, probability, holds, coverage.assessed_fraction, tuple(dict.fromkeys((*reasons, *notes)))
+        state,
+        score,
+        probability,
+        holds,
+        coverage.assessed_fraction,
+        tuple(dict.fromkeys((*reasons, *notes))),
+        evidence=calibration.evidence,
+        measured=calibration.measured,
     )
 
 

@@ -18,6 +18,7 @@ REASONS: dict[Reason, str] = {
     "extent-unknown": "how much of the searched region this scan shows is not known",
     "wider-than-trained": "the searched region holds more than lungs and pleura, all that this model was trained on",
     "uncalibrated": "this model's score for it has not been calibrated",
+    "painted-only": "its thresholds were fitted on painted scans alone, so how it does on real ones is not known",
     "between-thresholds": "the evidence is weak either way",
     "size-mismatch": "nothing of the requested size",
     "one-side-only": "it is on one side only",
@@ -31,6 +32,7 @@ REASONS: dict[Reason, str] = {
 """What the codes of ``Decision.reasons`` mean, in words."""
 
 NOTES: tuple[Reason, ...] = (
+    "painted-only",
     "hedge-ignored",
     "height-by-estimate",
     "location-unchecked",
@@ -90,6 +92,8 @@ def _unanswered(query: Query, decision: Decision) -> list[str]:
     unchecked += [attribute.name for attribute in query.attributes if attribute.id not in CHECKED]
     if unchecked and decision.state != "absent":
         parts.append(f"{_capital(_list(unchecked))} {'were' if len(unchecked) > 1 else 'was'} not checked.")
+    if "painted-only" in decision.reasons:
+        parts.append("How it does on real scans is not known: its thresholds were fitted on painted ones alone.")
     if query.unchecked:
         parts.append(f"{_capital(_list([repr(part) for part in query.unchecked]))} was not checked.")
     if query.hedged:
