@@ -12,7 +12,7 @@ from tips_med.loading import has_own_lexicon, open_model
 from tips_med.model import LEXICON, GroundingModel
 from tips_med.progress import StepFactory, log_progress, no_progress
 from tips_med.query import Lexicon
-from tips_med.training.cards import described
+from tips_med.training.cards import calibration_keys, described
 from tips_med.training.crops import DataSpec
 from tips_med.training.finetune import FinetuneConfig, FinetuneTask
 from tips_med.training.fitting import ProgressLogger, TrainerSpec, fit_task, step_of
@@ -90,8 +90,7 @@ def train(
         if check_scans and base.card.findings:
             with steps("measuring what it still knows") as progress:
                 _tell_forgetting(measure_forgetting(base, trained, check_scans, progress), trained)
-        uncalibrated = [term for term in (*trained.card.findings, *trained.card.structures)
-                        if trained.card.calibration_of(term) is None]  # fmt: skip
+        uncalibrated = [key for key in calibration_keys(trained) if trained.card.calibration_of(key) is None]
         if uncalibrated:
             log.info(
                 "not calibrated, so never present or absent: %s. Next: tips-med calibrate --model %s --manifest "

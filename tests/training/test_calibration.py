@@ -419,3 +419,14 @@ def test_the_reliability_curve_counts_every_answer_once(rng):
         assert sum(row["count"] for row in report.reliability[scans]) == count
     rows = [row for row in report.reliability["painted"] if row["count"] >= 20]
     assert all(abs(row["mean_probability"] - row["observed"]) < 0.2 for row in rows)
+
+
+def test_what_is_seen_elsewhere_is_calibrated_by_itself(rng):
+    """A lesion in the liver has its own sigmoid, and that of lesions in the lung does not move."""
+    lung = [replace(one, finding="lesion") for one in drawn(rng)]
+    liver = [replace(one, finding="lesion@liver", evidence=one.evidence - 4) for one in drawn(rng)]
+    card = ModelCard("toy", ("lesion",), structures=(), places={"lesion": ("lung", "liver")})
+    report = calibrate_model(card, [*lung, *liver], 200)
+    assert report.findings == ("lesion",)
+    assert report.calibration["lesion"] == calibrate_model(card, lung, 200).calibration["lesion"]
+    assert report.calibration["lesion@liver"].intercept > report.calibration["lesion"].intercept + 1

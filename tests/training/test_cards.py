@@ -8,7 +8,7 @@ from tests.training.small import RECIPE, data, tiny_model, write_studies
 from tips_med.card import Calibration
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon
-from tips_med.training.cards import described, phrase_of, taught_card
+from tips_med.training.cards import calibration_keys, described, phrase_of, taught_card
 from tips_med.training.manifest_data import ManifestData
 
 LEXICON = Lexicon.load("chest_ct")
@@ -58,3 +58,18 @@ def test_the_card_says_what_it_was_made_from(base, module):
 )
 def test_the_words_that_choose_an_adapter(text, words):
     assert phrase_of(LEXICON.parse(text)) == words
+
+
+def test_a_finding_taught_elsewhere_keeps_its_calibration_in_the_lung(base, module, monkeypatch):
+    monkeypatch.setattr(type(module), "taught", property(lambda self: (LEXICON.parse("liver lesion"),)))
+    known = replace(base.card, findings=("lesion",), calibration={"lesion": Calibration(), "lung": Calibration()})
+    card = taught_card(replace(base, card=known), module, keeps=True)
+    assert set(card.calibration) == {"lesion", "lung"}
+    assert card.places["lesion"] == ("lung", "liver")
+    assert calibration_keys(replace(base, card=card)) == ["lesion", "lesion@liver", "lung"]
+
+
+def test_a_finding_in_its_own_place_has_one_calibration(base):
+    within = LEXICON.term("pericardial_effusion").within
+    card = replace(base.card, findings=("pericardial_effusion",), places={"pericardial_effusion": (within or "lung",)})
+    assert calibration_keys(replace(base, card=card)) == ["pericardial_effusion", "lung"]

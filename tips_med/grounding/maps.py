@@ -54,8 +54,24 @@ def finding_maps(study: EncodedStudy, query: Query, model: GroundingModel) -> li
         if known and plain != query.phrase:
             narrowed = " ".join([*(word for attribute in known for word in attribute.forms[0].words), plain])
             heat = np.fmin(heat, _map(study, narrowed, model))
-        found.append((kind.id, heat))
+        found.append((calibration_key(query, kind), heat))
     return found
+
+
+def calibration_key(query: Query, term: Term) -> str:
+    """What the calibration of a finding is stored under: its term, with the place where that is an unusual one.
+
+    A lesion in the liver is ``lesion@liver``: what is known of lesions in the lung says nothing about it, and stays.
+    """
+    return f"{term.id}@{query.structure.id}" if in_unusual_place(query) and query.structure is not None else term.id
+
+
+def in_unusual_place(query: Query) -> bool:
+    """Whether a finding is searched elsewhere than in the chest, or in what encloses it."""
+    place = query.structure
+    if query.finding is None or place is None:
+        return False
+    return place.id not in (*CHEST_STRUCTURES, *ENCLOSING_STRUCTURES, query.finding.within)
 
 
 def _map(study: EncodedStudy, phrase: str, model: GroundingModel) -> Heat:
@@ -70,11 +86,7 @@ def _map(study: EncodedStudy, phrase: str, model: GroundingModel) -> Heat:
 
 def canonical_phrase(query: Query, finding: Term) -> str:
     """The words of a finding that its map is made of: the usual ones; as typed where it lies in an unusual place."""
-    if (
-        query.structure is not None
-        and query.structure.id not in CHEST_STRUCTURES
-        and query.structure.id not in ENCLOSING_STRUCTURES
-    ):
+    if in_unusual_place(query):
         return query.phrase
     return " ".join(finding.forms[0].words)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tips_med.card import ModelCard
-from tips_med.grounding.maps import CHEST_STRUCTURES, ENCLOSING_STRUCTURES
+from tips_med.grounding.maps import CHEST_STRUCTURES, ENCLOSING_STRUCTURES, calibration_key, in_unusual_place
 from tips_med.model import GroundingModel
 from tips_med.query import Query
 from tips_med.training.manifest_data import ManifestData
@@ -33,7 +33,7 @@ def taught_card(model: GroundingModel, data: ManifestData, keeps: bool) -> Model
         term, known = (query.finding, findings) if query.finding else (query.structure, structures)
         if term is None:
             continue
-        moved.add(term.id)
+        moved.add(calibration_key(query, term) if query.finding else term.id)
         if term.id not in known:
             known.append(term.id)
         if query.finding is not None:
@@ -49,6 +49,18 @@ def taught_card(model: GroundingModel, data: ManifestData, keeps: bool) -> Model
         places={term: tuple(taught) for term, taught in places.items()},
         calibration={term: fitted for term, fitted in kept.calibration.items() if term not in moved},
     )
+
+
+def calibration_keys(model: GroundingModel) -> list[str]:
+    """What the calibrations of all that a model answers are stored under, whether it has them or not."""
+    keys = []
+    for finding in model.card.findings:
+        usual = (*CHEST_STRUCTURES, *ENCLOSING_STRUCTURES, model.lexicon.term(finding).within)
+        places = model.card.places.get(finding, ())
+        elsewhere = [place for place in places if place not in usual]
+        keys += [finding] if len(elsewhere) < len(places) or not places else []
+        keys += [f"{finding}@{place}" for place in elsewhere]
+    return [*keys, *model.card.structures]
 
 
 def described(
@@ -92,6 +104,6 @@ def phrase_of(query: Query) -> str:
         assert place is not None  # a query without a finding has one
         return " ".join(place.forms[0].words)
     words = [*finding.forms[0].words]
-    if place is not None and place.id not in (*CHEST_STRUCTURES, *ENCLOSING_STRUCTURES):
+    if place is not None and in_unusual_place(query):
         words += place.forms[0].words
     return " ".join(words)

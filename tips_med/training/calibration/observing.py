@@ -17,6 +17,7 @@ from tips_med.errors import ConfigError, QueryError
 from tips_med.geometry import CONNECTIVITY_18, voxel_volume_mm3
 from tips_med.grounding.evidence import evidence_map
 from tips_med.grounding.ground import MIN_VOLUME_ML, Assessment, assess, encode, encode_slabs, parse_query, query_term
+from tips_med.grounding.maps import calibration_key
 from tips_med.manifest import Row, read_mask
 from tips_med.model import GroundingModel
 from tips_med.query import Query, Side
@@ -170,9 +171,14 @@ def observe_manifest(
                 continue
             side = query.side if query.side in ("left", "right") else None
             truth = None if row.mask is None else read_mask(row.mask, study.scan, row.part)
-            yield _measure_real(row, query_term(query), side, label == "present", found, truth, study.scan)
+            yield _measure_real(row, _key(query), side, label == "present", found, truth, study.scan)
         if progress:
             progress(done, len(by_scan))
+
+
+def _key(query: Query) -> str:
+    """What the calibration of a query's term is stored under."""
+    return calibration_key(query, query.finding) if query.finding else query_term(query)
 
 
 def _measure_real(

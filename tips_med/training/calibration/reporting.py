@@ -152,6 +152,11 @@ def answered_components(observation: Observation, calibration: Calibration) -> l
     return kept_components(observation, calibration.threshold, calibration.min_secondary_logit)
 
 
+def _term(key: str) -> str:
+    """The finding of a calibration's key, which may name a place: ``lesion@liver``."""
+    return key.partition("@")[0]
+
+
 def _kept(calibration: Calibration, observations: Sequence[Observation]) -> Calibration:
     """A calibration whose answers stay what they are, with the operating points that observations give beside it."""
     if not observations:
@@ -229,20 +234,22 @@ def calibrate_model(
     def answered(row: dict[str, object]) -> bool:
         auroc = row["auroc"]
         good = min_auroc <= 0 or (isinstance(auroc, float) and auroc >= min_auroc)
-        return good and (findings is None or row["finding"] in findings)
+        return good and (findings is None or _term(str(row["finding"])) in findings)
 
     # A finding without a query is neither calibrated nor refused.
-    unseen = {finding for finding in card.findings if all(o.finding != finding for o in observations)}
-    kept = {row["finding"] for row in (rows or real_rows) if answered(row)} | (unseen if findings is None else set())
+    asked = {_term(o.finding) for o in observations}
+    unseen = {finding for finding in card.findings if finding not in asked}
+    kept = {_term(str(row["finding"])) for row in (rows or real_rows) if answered(row)}
+    kept |= unseen if findings is None else set()
     answers = tuple(finding for finding in card.findings if finding in kept)
     refused = set(card.findings) - set(answers)
-    own = {term: [o for o in observations if o.finding == term] for term in (*card.findings, *card.structures)}
     fitted = {}
     for term, value in fit_all(card, observations).items():
-        if term not in refused:
-            kept_value = _kept(card.calibration[term], own[term]) if keep and term in card.calibration else value
-            fitted[term] = with_measurements(kept_value, own[term], judged_by)
-    reported = [[{**row, "answered": row["finding"] in kept} for row in each] for each in (rows, real_rows)]
+        if _term(term) not in refused:
+            own = [o for o in observations if o.finding == term]
+            kept_value = _kept(card.calibration[term], own) if keep and term in card.calibration else value
+            fitted[term] = with_measurements(kept_value, own, judged_by)
+    reported = [[{**row, "answered": _term(str(row["finding"])) in kept} for row in each] for each in (rows, real_rows)]
     curves = {
         scans: reliability([o for o in observations if bool(o.patient) == (scans == "real")], judged_by)
         for scans in ("painted", "real")
