@@ -44,12 +44,14 @@ _POSITIONAL = {
     "completion": ("shell",),
     "index": ("source",),
     "search": ("text",),
+    "what": ("scan",),
 }
 _SEVERAL = {"batch": ("query",)}
 """Options that take several words."""
 
 _COMMANDS = {
     "ground": "where is it? query a scan, or an encoded study",
+    "what": "what is this? the findings and structures that fit best at a place of a scan",
     "batch": "query every scan of a folder or manifest, here or on a cluster: one table, one page",
     "compare": "compare two scans of one patient: what is new, gone, grown, shrunk or stable",
     "encode": "encode a scan once, for any number of queries",
@@ -165,7 +167,7 @@ def _complete_files(parser: ArgumentParser) -> None:
     from shtab import FILE
 
     for action in parser._actions:
-        if action.dest in ("scan", "prior", "current", "path", "model", "source", "archive", "like"):
+        if action.dest in ("scan", "prior", "current", "path", "model", "source", "archive", "like", "region"):
             action.complete = FILE  # type: ignore[attr-defined] (what shtab looks for)
 
 
@@ -272,6 +274,16 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
             sys.stdout.write(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         else:
             console.print(results_table(result.found, result.files))
+    elif command == "what":
+        import json
+
+        from tips_med.exporters.identification import identification_entry, identification_table
+
+        if arguments.get("json"):
+            sys.stdout.write(json.dumps(identification_entry(result), indent=2, ensure_ascii=False) + "\n")
+        else:
+            console.print(identification_table(result))
+            console.print(result.sentence, markup=False, highlight=False)
     elif command == "completion":
         sys.stdout.write(f"{result}\n")
     elif command == "doctor":
