@@ -71,6 +71,7 @@ _COMMANDS = {
     "send": "send DICOM results to an archive",
     "deidentify": "copy a scan's DICOM images without the patient's identity",
     "node": "receive studies, query them, send the answers to the archive, until stopped",
+    "serve": "serve scans and answers over HTTP, for viewers and scripts, until stopped",
     "paint": "paint scans with findings, and write them with a manifest of questions",
     "export": "write a model for MONAI or the Hugging Face hub",
     "calibrate": "fit the thresholds for present, absent and unsure",
