@@ -44,14 +44,18 @@ _POSITIONAL = {
     "completion": ("shell",),
     "index": ("source",),
     "search": ("text",),
+    "view": ("scan",),
     "what": ("scan",),
 }
+_OPTIONAL = {"view": ("scan",)}
+"""Positional arguments that may be left out."""
 _SEVERAL = {"batch": ("query",)}
 """Options that take several words."""
 
 _COMMANDS = {
     "ground": "where is it? query a scan, or an encoded study",
     "what": "what is this? the findings and structures that fit best at a place of a scan",
+    "view": "open a scan in the browser: type a query, look at the answer",
     "batch": "query every scan of a folder or manifest, here or on a cluster: one table, one page",
     "compare": "compare two scans of one patient: what is new, gone, grown, shrunk or stable",
     "encode": "encode a scan once, for any number of queries",
@@ -141,7 +145,9 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
         if scan in positional:
             parser.add_argument(scan, type=str, help=f"{scan} scan: DICOM, NIfTI, encoded study, or sample")
     if "scan" in positional:
-        parser.add_argument("scan", type=str, help="DICOM folder, DICOM or NIfTI file, encoded study, or sample")
+        about = "DICOM folder, DICOM or NIfTI file, encoded study, or sample"
+        nargs = "?" if "scan" in _OPTIONAL.get(name, ()) else None
+        parser.add_argument("scan", type=str, nargs=nargs, help=about)
     several = _SEVERAL.get(name, ())
     if "query" in positional:
         parser.add_argument("query", type=str, nargs="+", help="finding or structure to search, in words")

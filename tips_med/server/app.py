@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -14,24 +13,23 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.staticfiles import StaticFiles
 
 import tips_med
 from tips_med.errors import TipsMedError
 from tips_med.model import GroundingModel
 from tips_med.server.about import NOTICE
 from tips_med.server.access import Access
+from tips_med.server.page import STATIC, PageFiles, page_routes
 from tips_med.server.refusals import error_entry, status_of
 from tips_med.server.routes.answers import answer_routes
 from tips_med.server.routes.studies import study_routes
+from tips_med.server.routes.teaching import teaching_routes
 from tips_med.server.routes.words import word_routes
 from tips_med.server.service import Service
 from tips_med.server.settings import ServerSettings
 from tips_med.server.studies import internal_error
 
 log = logging.getLogger(__name__)
-
-STATIC = Path(__file__).resolve().parent / "static"
 
 
 def create_app(model: GroundingModel, settings: ServerSettings) -> FastAPI:
@@ -61,10 +59,9 @@ def create_app(model: GroundingModel, settings: ServerSettings) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    for routes in (word_routes, study_routes, answer_routes):
+    for routes in (word_routes, study_routes, answer_routes, teaching_routes, page_routes):
         app.include_router(routes(service))
-    if (STATIC / "index.html").is_file():
-        app.mount("/", StaticFiles(directory=STATIC, html=True))
+    app.mount("/", PageFiles(directory=STATIC, html=True))
     _tell_errors(app)
     if settings.origins:
         app.add_middleware(

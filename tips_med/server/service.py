@@ -7,6 +7,7 @@ from typing import Any
 
 from tips_med.model import GroundingModel
 from tips_med.server.answers import Answers
+from tips_med.server.opening import Page
 from tips_med.server.record import StudyRecord
 from tips_med.server.refusals import unknown
 from tips_med.server.settings import ServerSettings
@@ -25,6 +26,7 @@ class Service:
         queries: Threads that answer queries and write their files.
         intake: Threads that take uploads in.
         local: Scans of this machine that the operator named, by id; see ``register``.
+        page: What the page is told first.
     """
 
     def __init__(self, model: GroundingModel, settings: ServerSettings) -> None:
@@ -34,6 +36,7 @@ class Service:
         self.queries = Pool("queries", settings.workers, settings.max_waiting, settings.answer_s)
         self.intake = Pool("uploads", 2, settings.max_queued, settings.upload_s)
         self.local: dict[str, dict[str, Any]] = {}
+        self.page = Page(settings.token)
 
     def register(self, path: Path, **reading: Any) -> str:
         """Names a scan or an encoded study of this machine, so that clients may ask for it.
