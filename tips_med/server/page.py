@@ -59,7 +59,10 @@ def page_routes(service: Service) -> APIRouter:
         return {"token": service.page.redeem(content.ticket)}
 
     @routes.get("/v1/page/start")
-    async def start() -> dict[str, str | None]:
-        return {"local": service.page.local}
+    async def start() -> dict[str, Any]:
+        lexicon, card = service.model.lexicon, service.model.card
+        terms = [lexicon.term(term) for term in (*card.findings, *card.structures)]
+        windows = {term.id: term.window if term.window in ("lung", "bone") else "soft" for term in terms}
+        return {"local": service.page.local, "windows": windows}
 
     return routes

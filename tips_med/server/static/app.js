@@ -1,7 +1,8 @@
 // The page: one scan, several questions.
 
 import { Api, LostError } from "./api.js";
-import { ballMask, Correction } from "./correct.js";
+import { ballMask } from "./correct.js";
+import { Correcting } from "./correcting.js";
 import * as cover from "./cover.js";
 import { find, make, save, settled } from "./dom.js";
 import { bindKeys } from "./keys.js";
@@ -27,8 +28,8 @@ class App {
     this.questions = new Questions(this.api, () => this.show());
     this.scene = { answers: [], active: null, word: null, correction: null, pointer: null, opacity: 0.45, shade: false };
     this.tool = "move";
-    this.brushMm = 6;
     this.place = 0;
+    this.correcting = new Correcting(this);
     this.box = new QueryBox(this.api, (text) => this.ask(text));
     this.pointer = new Pointer(this.over, this);
     bindKeys(this);
@@ -41,7 +42,7 @@ class App {
   async start() {
     cover.waiting("Connecting");
     try {
-      const { local } = await this.api.enter();
+      this.told = await this.api.enter();
       this.about = await this.api.get("/v1/capabilities");
     } catch (error) {
       this.refused(error);
@@ -49,7 +50,7 @@ class App {
     }
     find("model").textContent = `Model: ${this.about.model.name} (${this.about.model.weights_sha256.slice(0, 12)}), version ${this.about.version}`;
     this.examples();
-    const { local } = await this.api.get("/v1/page/start");
+    const { local } = this.told;
     if (local) await this.open(() => this.api.post("/v1/studies", { local }));
     else await this.list();
   }
@@ -114,7 +115,7 @@ class App {
       return;
     }
     this.study = study;
-    find("about").textContent = this.told(study);
+    find("about").textContent = this.line(study);
     find("about").title = (study.notes ?? []).join("\n");
     cover.clear();
     this.show();
@@ -123,7 +124,7 @@ class App {
     document.body.dataset.ready = study.id;
   }
 
-  told(study) {
+  line(study) {
     const parts = [cover.about(study)];
     if (this.view.shown !== this.view.scan) parts.push("shown along the patient's axes");
     if (study.coverage && !study.coverage.lungs_seen) parts.push("no lung is seen");
@@ -139,6 +140,7 @@ class App {
       if (made.length && go) {
         this.place = 0;
         const { report } = made[0];
+        this.windowFor(report);
         if (report.presence !== "absent" && report.peak_lps) this.go(report.peak_lps);
       }
       find("query").select();
@@ -148,6 +150,12 @@ class App {
     } finally {
       this.busy(false);
     }
+  }
+
+  /** The window that a radiologist would look at a finding in, unless another one was chosen. */
+  windowFor(report) {
+    const name = this.told.windows[report.finding?.id ?? report.structure?.id];
+    if (name && !this.chosen && name !== this.windowName) this.setWindow(name);
   }
 
   busy(on) {
@@ -208,94 +216,12 @@ class App {
     this.redraw();
   }
 
-  /** Begins, or ends, correcting an answer. */
-  correct(answer) {
-    const own = this.scene.correction;
-    if (own && own.changed && !window.confirm("Drop the correction that was not saved?")) return;
-    this.scene.correction = answer && own?.answer !== answer ? new Correction({ ...answer, mask: answer.grid, source: answer }) : null;
-    if (answer) this.questions.active = answer;
-    this.use(this.scene.correction ? "paint" : "move");
-    this.show();
-  }
-
   use(tool) {
-    if (["paint", "erase", "drop", "add"].includes(tool) && !this.scene.correction) return;
+    if (!TOOLS[tool] && !this.scene.correction) return;
     this.tool = tool;
     this.over.dataset.tool = tool;
     this.pressed();
     this.redraw();
-  }
-
-  press(tool, mm) {
-    const { correction } = this.scene;
-    if (!correction) return;
-    correction.remember();
-    this.view.moveTo(mm);
-    if (tool === "drop" || tool === "add") {
-      const voxels = tool === "drop" ? correction.dropPiece(mm) : correction.addPiece(mm);
-      if (!voxels) correction.undo();
-      this.showCorrection(voxels ? "" : tool === "drop" ? "There is no marked piece at this place." : "The answer's map has nothing at this place.");
-    } else {
-      this.paint(tool, mm);
-    }
-    this.mip.mask(correction.volume, true);
-    this.redraw();
-  }
-
-  paint(tool, mm) {
-    const radius = this.brushMm;
-    this.scene.correction?.paint(mm, radius, tool === "paint" ? 1 : 0);
-    this.showCorrection();
-  }
-
-  undo() {
-    if (this.scene.correction?.undo()) {
-      this.showCorrection();
-      this.redraw();
-    }
-  }
-
-  async saveCorrection() {
-    const { correction } = this.scene;
-    try {
-      const told = await this.api.post(`/v1/studies/${this.study.id}/corrections`, {
-        query: correction.answer.report.query, mask: await correction.encoded(),
-      });
-      correction.changed = false;
-      correction.earlier = [];
-      this.showCorrection(`Saved as row ${told.row} of the manifest.`);
-    } catch (error) {
-      if (error instanceof LostError) this.lost();
-      this.showCorrection(error.text ?? error.message, true);
-    }
-  }
-
-  showCorrection(message = "", wrong = false) {
-    const { correction } = this.scene;
-    const section = find("correction");
-    section.hidden = !correction;
-    if (!correction) return;
-    const can = this.about.corrections;
-    const tools = { paint: "This too (B)", erase: "Not this (E)", add: "This piece too", drop: "Not this piece" };
-    const button = (name, text) => make("button", { type: "button", "aria-pressed": String(this.tool === name), click: () => {
-      this.use(name);
-      this.showCorrection();
-    } }, text);
-    const size = make("input", { type: "range", min: 1, max: 25, step: 1, value: this.brushMm, input: (event) => {
-      this.brushMm = Number(event.target.value);
-    } });
-    section.replaceChildren(
-      make("h2", {}, `Correct \u201C${correction.answer.report.query}\u201D`),
-      make("div", { class: "bar" }, make("div", { class: "group", role: "group", "aria-label": "Tool" }, ...Object.entries(tools).map((one) => button(...one)))),
-      make("p", { class: "bar" }, make("label", {}, "Brush ", size), `${correction.volumeMl.toFixed(1)} ml marked`),
-      make("p", { class: "bar" },
-        make("button", { type: "button", class: "main", disabled: !can, click: () => this.saveCorrection() }, "Save"),
-        make("button", { type: "button", disabled: !correction.earlier.length, click: () => this.undo() }, "Undo"),
-        make("button", { type: "button", click: () => this.correct(null) }, "Close")),
-      make("p", { class: wrong ? "refusal" : "quiet", role: "status" }, message || (can
-        ? "Saved corrections are rows of a manifest, for tips-med train."
-        : "They cannot be saved: start with --corrections FOLDER.")),
-    );
   }
 
   async export() {
@@ -340,7 +266,7 @@ class App {
         this.go(lps);
       },
       hover: (number) => this.hover(answer, number),
-      correct: () => this.correct(answer),
+      correct: () => this.correcting.begin(answer),
     }));
     find("answers").replaceChildren(
       ...questions.declined.map((entry) => declinedCard(entry, () => questions.dropDeclined(entry))), ...cards);
@@ -353,7 +279,7 @@ class App {
       find("threshold").value = active.threshold ?? 0.5;
       find("level").textContent = own ? active.threshold.toFixed(2) : "calibrated";
     }
-    this.showCorrection();
+    this.correcting.show();
     this.redraw();
   }
 
@@ -396,7 +322,10 @@ class App {
   bars() {
     const add = (id, entries, act) => find(id).append(...Object.entries(entries).map(([name, text]) =>
       make("button", { type: "button", "data-name": name, click: () => act(name) }, text)));
-    add("windows", Object.fromEntries(Object.entries(WINDOWS).map(([name, one]) => [name, one.name])), (name) => this.setWindow(name));
+    add("windows", Object.fromEntries(Object.entries(WINDOWS).map(([name, one]) => [name, one.name])), (name) => {
+      this.chosen = true;
+      this.setWindow(name);
+    });
     add("views", { axial: "Axial", coronal: "Coronal", sagittal: "Sagittal", mip: "MIP" }, (name) => this.arrange(name));
     add("tools", TOOLS, (name) => this.use(name));
     this.setWindow("soft");

@@ -11,31 +11,45 @@ export class Correction {
     this.answer = answer;
     const { dims, data, affine } = answer.mask;
     this.volume = new Volume(dims, Uint8Array.from(data, (v) => (v > 0 ? 1 : 0)), affine);
-    this.earlier = [];
+    this.count = this.volume.data.reduce((sum, v) => sum + v, 0);
+    this.strokes = [];
     this.changed = false;
   }
 
   get volumeMl() {
-    const voxel = this.volume.spacing.reduce((product, mm) => product * mm, 1);
-    return (this.volume.data.reduce((sum, v) => sum + v, 0) * voxel) / 1000;
+    return (this.count * this.volume.spacing.reduce((product, mm) => product * mm, 1)) / 1000;
   }
 
-  /** Keeps the present mask, to be brought back. */
-  remember() {
-    this.earlier.push(this.volume.data.slice());
-    if (this.earlier.length > UNDO) this.earlier.shift();
+  /** Begins a stroke: what can be undone at once. */
+  begin() {
+    this.strokes.push(new Map());
+    if (this.strokes.length > UNDO) this.strokes.shift();
   }
 
+  set(at, value) {
+    const { data } = this.volume;
+    if (data[at] === value) return;
+    const stroke = this.strokes.at(-1);
+    if (stroke && !stroke.has(at)) stroke.set(at, data[at]);
+    this.count += value - data[at];
+    data[at] = value;
+    this.changed = true;
+  }
+
+  /** Takes the last stroke back. Returns whether there was one. */
   undo() {
-    if (!this.earlier.length) return false;
-    this.volume.data = this.earlier.pop();
-    this.changed = this.earlier.length > 0;
+    const stroke = this.strokes.pop();
+    if (!stroke) return false;
+    for (const [at, value] of stroke) {
+      this.count += value - this.volume.data[at];
+      this.volume.data[at] = value;
+    }
     return true;
   }
 
   /** Sets all voxels within a ball about a place, RAS in mm. */
   paint(mm, radiusMm, value) {
-    const { dims, data, affine, inverse, spacing } = this.volume;
+    const { dims, affine, inverse, spacing } = this.volume;
     const middle = apply(inverse, mm);
     const reach = spacing.map((step) => Math.ceil(radiusMm / step) + 1);
     const from = middle.map((v, axis) => Math.max(0, Math.round(v) - reach[axis]));
@@ -45,13 +59,12 @@ export class Correction {
         for (let i = from[0]; i <= to[0]; i += 1) {
           const at = apply(affine, [i, j, k]);
           const near = Math.hypot(at[0] - mm[0], at[1] - mm[1], at[2] - mm[2]) <= radiusMm;
-          if (near) data[i + dims[0] * (j + dims[1] * k)] = value;
+          if (near) this.set(i + dims[0] * (j + dims[1] * k), value);
         }
       }
     }
     const own = this.volume.voxelAt(mm);
-    if (own) data[this.volume.offset(own)] = value; // however thick the slices are
-    this.changed = true;
+    if (own) this.set(this.volume.offset(own), value); // however thick the slices are
   }
 
   /** Takes the piece at a place away. Returns the number of voxels. */
@@ -59,8 +72,7 @@ export class Correction {
     const seed = this.volume.voxelAt(mm);
     if (!seed || !this.volume.data[this.volume.offset(seed)]) return 0;
     const piece = this.connected(seed, (at) => this.volume.data[at] > 0);
-    piece.forEach((at) => { this.volume.data[at] = 0; });
-    this.changed = this.changed || piece.length > 0;
+    piece.forEach((at) => this.set(at, 0));
     return piece.length;
   }
 
@@ -72,8 +84,7 @@ export class Correction {
     if (!seed || !(here > 0.02)) return 0;
     const scores = this.scores(mm);
     const piece = this.connected(seed, (at) => scores.get(at) >= here / 2);
-    piece.forEach((at) => { this.volume.data[at] = 1; });
-    this.changed = this.changed || piece.length > 0;
+    piece.forEach((at) => this.set(at, 1));
     return piece.length;
   }
 

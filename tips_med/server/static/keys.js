@@ -20,7 +20,7 @@ export function bindKeys(app) {
 function press(app, event) {
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if ((event.ctrlKey || event.metaKey) && key === "z") {
-    app.undo();
+    app.correcting.undo();
     return true;
   }
   if (event.ctrlKey || event.metaKey || event.altKey) return false;
@@ -67,20 +67,21 @@ function act(app, key, onScan) {
   const { active } = app.questions;
   if (key === "w") {
     const names = Object.keys(WINDOWS);
+    app.chosen = true;
     app.setWindow(names[(names.indexOf(app.windowName) + 1) % names.length]);
   } else if (key === "n") app.next(1);
   else if (key === "p") app.next(-1);
   else if (key === "i") app.what(app.view.mm);
   else if (key === "v" && active) app.questions.toggle(active);
-  else if (key === "c" && active) app.correct(active);
+  else if (key === "c" && active) app.correcting.begin(active);
   else if (key === "b") app.use("paint");
   else if (key === "e") app.use("erase");
   else if (key === "[" || key === "]") {
-    app.brushMm = Math.min(25, Math.max(1, app.brushMm + (key === "]" ? 1 : -1)));
-    app.showCorrection();
+    app.correcting.brushMm = Math.min(25, Math.max(1, app.correcting.brushMm + (key === "]" ? 1 : -1)));
+    app.correcting.show();
   } else if (key === " " && onScan) {
     if (app.tool === "what") app.what(app.view.mm);
-    else if (app.tool !== "move") app.press(app.tool, app.view.mm);
+    else if (app.tool !== "move") app.correcting.press(app.tool, app.view.mm);
   } else return false;
   return true;
 }

@@ -2,8 +2,8 @@
 
 import { samplePlane } from "./nifti.js";
 
-const STEP_MM = 2.5;
-const MAX_CELLS = 160;
+const STEP_MM = 2;
+const MAX_CELLS = 200;
 
 export class Mip {
   constructor() {

@@ -1,7 +1,7 @@
 // What is drawn over the planes: maps, contours, what was not assessed, marks of the sides, the cross.
 
 import { contourPath } from "./contour.js";
-import { samplePlane } from "./nifti.js";
+import { flipped, samplePlane } from "./nifti.js";
 
 const SIDES = [["L", "R"], ["P", "A"], ["I", "S"]]; // of a body axis: towards lower and higher RAS
 const NAMES = { axial: "Axial", coronal: "Coronal", sagittal: "Sagittal" };
@@ -35,6 +35,7 @@ export class Overlay {
       context.clip();
       this.tile(tile, view, scene);
       context.restore();
+      this.caption(tile, view);
     }
     if (view.mip) this.drawMip(view, mip, scene);
     this.frames(view);
@@ -53,11 +54,19 @@ export class Overlay {
     } else if (active?.heat && scene.opacity > 0) {
       this.map(tile, pixels, columns, rows, sample(active.heat), rgb(active.colour), scene.opacity, 0.05);
     }
-    if (active?.heat && scene.shade) this.shade(tile, pixels, columns, rows, sample(active.heat, { linear: false }));
+    if (active?.heat) {
+      const scores = sample(active.heat, { linear: false, outside: 0 });
+      if (scores.some(Number.isNaN)) {
+        // A map's outermost cells reach beyond the scan: there is nothing that could have been measured.
+        const within = sample(view.scan, { linear: false });
+        within.forEach((value, n) => { if (Number.isNaN(value)) scores[n] = 0; });
+      }
+      this.shade(tile, pixels, columns, rows, scores, scene.shade);
+    }
     if (scene.correction) {
       const drawn = sample(scene.correction.volume);
       this.line(tile, pixels, contourPath(drawn, columns, rows, 0.5), "#ffffff", 2.4, [6, 3]);
-      for (const one of shown) if (one !== scene.correction.answer) this.contour(one, tile, pixels, columns, rows, sample);
+      for (const one of shown) if (one !== scene.correction.answer.source) this.contour(one, tile, pixels, columns, rows, sample);
     } else {
       const last = shown.filter((one) => one !== active).concat(active ? [active] : []);
       for (const one of last) this.contour(one, tile, pixels, columns, rows, sample, one === active);
@@ -66,7 +75,6 @@ export class Overlay {
     if (active) this.peak(tile, active);
     if (scene.pointer?.tile === tile.name) this.pointer(tile, scene);
     this.sides(tile);
-    this.caption(tile, view);
   }
 
   contour(answer, tile, pixels, columns, rows, sample, strong = false) {
@@ -105,20 +113,20 @@ export class Overlay {
     this.image(tile, pixels, columns, rows, image);
   }
 
-  /** Hatches where nothing was measured, and dims what was not searched. */
-  shade(tile, pixels, columns, rows, values) {
+  /** Hatches where the scan measured nothing; on demand dims what was not searched, within a dotted line. */
+  shade(tile, pixels, columns, rows, values, dim) {
     const image = this.context.createImageData(columns, rows);
     for (let n = 0; n < values.length; n += 1) {
-      if (values[n] > 0) continue;
       const unseen = Number.isNaN(values[n]);
+      if (values[n] > 0 || !(unseen || dim)) continue;
       const stripe = (n % columns) + Math.floor(n / columns);
-      const lit = unseen && stripe % 6 < 2;
-      image.data[4 * n] = lit ? 255 : 0;
-      image.data[4 * n + 1] = lit ? 190 : 0;
-      image.data[4 * n + 2] = lit ? 90 : 0;
-      image.data[4 * n + 3] = lit ? 200 : unseen ? 60 : 105;
+      const lit = unseen && stripe % 8 < 2;
+      image.data.set(lit ? [255, 190, 90, 190] : [0, 0, 0, unseen ? 40 : 125], 4 * n);
     }
     this.image(tile, pixels, columns, rows, image);
+    if (!dim) return;
+    const searched = values.map((v) => (v > 0 ? 1 : 0));
+    this.line(tile, pixels, contourPath(searched, columns, rows, 0.5), "#c8d2db", 1, [1, 3]);
   }
 
   image(tile, pixels, columns, rows, image) {
@@ -183,14 +191,15 @@ export class Overlay {
   caption(tile, view) {
     const { context } = this;
     const index = view.scan.voxelAt(view.mm);
-    const lps = -view.mm[tile.plane.depth];
-    const place = tile.plane.depth === 2 ? -lps : lps;
-    const slice = tile.name === "axial" && index && view.shown === view.scan ? `, slice ${index[2]}` : "";
+    const [left, top] = view.rects()[tile.name];
+    const place = flipped(view.mm)[tile.plane.depth];
+    const slice = index && sliceAxis(view.scan) === tile.plane.depth ? `, slice ${index[2]}` : "";
     context.font = `${12 * this.ratio}px system-ui, sans-serif`;
     context.textAlign = "left";
     context.textBaseline = "top";
     const axis = ["x", "y", "z"][tile.plane.depth];
-    this.text(`${NAMES[tile.name]}  ${axis} ${place.toFixed(0)} mm${slice}`, tile.left + 8 * this.ratio, tile.top + 7 * this.ratio);
+    const x = left * this.canvas.width + 8 * this.ratio;
+    this.text(`${NAMES[tile.name]}  ${axis} ${place.toFixed(0)} mm${slice}`, x, top * this.canvas.height + 7 * this.ratio);
   }
 
   text(text, x, y, colour = "#ffffff") {
@@ -204,7 +213,7 @@ export class Overlay {
   }
 
   drawMip(view, mip, scene) {
-    const { context, canvas } = this;
+    const { context } = this;
     const box = mipBox(view);
     const { values, columns, rows } = mip.project(mip.cells, -2048);
     const image = context.createImageData(columns, rows);
@@ -240,9 +249,8 @@ export class Overlay {
     context.font = `${12 * this.ratio}px system-ui, sans-serif`;
     context.textAlign = "left";
     context.textBaseline = "top";
-    this.text("Maximum intensity, drag to turn", box.left + 8 * this.ratio, box.top + 7 * this.ratio);
+    this.text(box.width > 260 * this.ratio ? "Maximum intensity, drag to turn" : "MIP", box.left + 8 * this.ratio, box.top + 7 * this.ratio);
     context.restore();
-    void canvas;
   }
 
   /** Lines between the tiles. */
@@ -265,6 +273,12 @@ export function mipBox(view) {
   const [left, top, width, height] = view.mip;
   const { width: w, height: h } = view.canvas;
   return { left: left * w, top: top * h, width: width * w, height: height * h };
+}
+
+/** The body axis that the slices of a scan are stacked along; -1 where they are oblique. */
+function sliceAxis(scan) {
+  const shares = scan.affine.map((row) => Math.abs(row[2]) / scan.spacing[2]);
+  return shares.findIndex((share) => share > 0.9999);
 }
 
 function rgb(hex) {

@@ -108,17 +108,19 @@ function places(report, act) {
 
 /** What is at a place: the terms that fit best, and what was not compared. */
 export function whatCard(found, act) {
-  const all = [...found.findings, ...found.structures];
-  const told = all.filter((fit) => fit.state !== "unlikely");
+  const told = found.findings.filter((fit) => fit.state !== "unlikely");
   const rest = found.findings.filter((fit) => fit.state === "unlikely");
-  const shown = [...told, ...rest.slice(0, Math.max(0, 4 - told.length))];
-  const rows = shown.map((fit) =>
+  const shown = [...told, ...rest.slice(0, Math.max(0, 3 - told.length))];
+  const row = (fit) =>
     make("tr", { class: fit.state },
       make("td", {}, make("button", { type: "button", class: "small", click: () => act.ask(fit.name),
         title: "Where is it?" }, fit.name)),
       make("td", {}, fit.state),
       make("td", {}, fit.probability === null ? `score ${fit.score.toFixed(2)}` : percent(fit.probability)),
-    ));
+    );
+  const parts = found.structures.filter((fit) => fit.state !== "unlikely");
+  const rows = shown.map(row);
+  if (parts.length) rows.push(make("tr", { class: "part" }, make("td", { colspan: 3 }, "Part of")), ...parts.map(row));
   const card = make("div", {},
     make("header", { class: "bar" }, make("h2", {}, "What is this?"),
       make("button", { type: "button", class: "small", click: act.close, "aria-label": "Close" }, "\u00D7")),
@@ -128,7 +130,7 @@ export function whatCard(found, act) {
       make("thead", {}, make("tr", {}, ...["Term", "Fits", "Probability"].map((name) => make("th", { scope: "col" }, name)))),
       make("tbody", {}, ...rows)));
   }
-  const silent = rest.length - shown.filter((fit) => fit.state === "unlikely").length;
+  const silent = found.findings.length - shown.length;
   const notes = [];
   if (silent > 0) notes.push(`${silent} other findings are unlikely here.`);
   if (found.measured_fraction < 0.995) notes.push(`${percent(found.measured_fraction)} of the place was measured, inside the body.`);

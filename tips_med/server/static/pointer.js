@@ -7,7 +7,7 @@ const CLICK_PX = 4;
 export class Pointer {
   /**
    * @param canvas Canvas that gets the events.
-   * @param app view, mip, scene, tool, brushMm, and: redraw, press(tool, mm), paint(tool, mm), what(mm, radiusMm).
+   * @param app The page.
    */
   constructor(canvas, app) {
     this.canvas = canvas;
@@ -51,11 +51,11 @@ export class Pointer {
       this.drag = { kind: "window", x: at.x, y: at.y, window: [...app.view.window], ratio: at.ratio };
     } else if (app.tool === "paint" || app.tool === "erase") {
       this.drag = { kind: "paint", tile: at.tile.name };
-      app.press(app.tool, mm);
+      app.correcting.press(app.tool, mm);
     } else if (app.tool === "what") {
       this.drag = { kind: "what", x: at.x, y: at.y, mm, tile: at.tile.name };
     } else if (app.tool === "drop" || app.tool === "add") {
-      app.press(app.tool, mm);
+      app.correcting.press(app.tool, mm);
     } else {
       this.drag = { kind: "cross", tile: at.tile.name };
       app.view.moveTo(mm);
@@ -69,14 +69,14 @@ export class Pointer {
     app.scene.pointer = null;
     if (at.tile && brush) {
       const colour = app.tool === "paint" ? "#ffffff" : "#ff9c8f";
-      app.scene.pointer = { tile: at.tile.name, x: at.x, y: at.y, radiusMm: app.brushMm, colour };
+      app.scene.pointer = { tile: at.tile.name, x: at.x, y: at.y, radiusMm: app.correcting.brushMm, colour };
     }
     if (drag?.kind === "cross" && at.tile?.name === drag.tile) {
       app.view.moveTo(at.tile.placeOf(at.x, at.y));
       return;
     }
     if (drag?.kind === "paint" && at.tile?.name === drag.tile) {
-      app.paint(app.tool, at.tile.placeOf(at.x, at.y));
+      app.correcting.paint(app.tool, at.tile.placeOf(at.x, at.y));
     } else if (drag?.kind === "what" && at.tile?.name === drag.tile) {
       const radiusMm = Math.hypot(at.x - drag.x, at.y - drag.y) / at.tile.pixelsPerMm;
       app.scene.pointer = { tile: drag.tile, x: drag.x, y: drag.y, radiusMm, colour: "#ffcd50" };
@@ -85,6 +85,7 @@ export class Pointer {
       const middle = (drag.window[0] + drag.window[1]) / 2 + ((at.y - drag.y) / drag.ratio) * 2;
       const half = Math.max(5, width / 2 + ((at.x - drag.x) / drag.ratio) * 2);
       app.view.setWindow(middle - half, middle + half);
+      app.chosen = true;
       app.windowed(null);
       return;
     } else if (drag?.kind === "turn") {

@@ -15,6 +15,7 @@ export class QueryBox {
     this.refusal = find("refusal");
     this.chosen = -1;
     this.asked = 0;
+    this.sent = "";
     find("ask").addEventListener("submit", (event) => {
       event.preventDefault();
       this.submit(this.input.value);
@@ -30,6 +31,7 @@ export class QueryBox {
 
   submit(text) {
     this.asked += 1;
+    this.sent = this.input.value; // what was sent is not completed any more
     this.close();
     this.refusal.replaceChildren();
     if (text.trim()) this.ask(text.trim());
@@ -61,6 +63,7 @@ export class QueryBox {
 
   take(text) {
     this.input.value = text;
+    this.sent = text;
     this.close();
     this.input.focus();
   }
@@ -69,7 +72,7 @@ export class QueryBox {
     const text = this.input.value;
     this.asked += 1;
     const number = this.asked;
-    if (!text.trim()) {
+    if (!text.trim() || text === this.sent) {
       this.close();
       return;
     }
