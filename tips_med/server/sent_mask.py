@@ -10,6 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
+from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 
 from tips_med.geometry import lps_affine_kji
 from tips_med.manifest.masks import place_on
@@ -20,6 +22,10 @@ from tips_med.shapes import Mask
 _HEADER_BYTES = 1 << 16
 _VOXEL_BYTES = 8
 """The most that a voxel of a mask takes."""
+
+_UNREADABLE = (
+    binascii.Error, zlib.error, ValueError, TypeError, OSError, ImageFileError, HeaderDataError, WrapStructError,
+)  # fmt: skip
 
 
 def sent_mask(text: str, scan: Scan) -> Mask:
@@ -52,7 +58,7 @@ def sent_mask(text: str, scan: Scan) -> Mask:
         if values.ndim != 3 or affine is None or not np.isfinite(affine).all() or np.iscomplexobj(values):
             raise ValueError("it is no 3-D image")
         labels = np.nan_to_num(values.astype(np.float32)).transpose(2, 1, 0) > 0
-    except (binascii.Error, zlib.error, ValueError, TypeError, OSError, ImageFileError) as error:
+    except _UNREADABLE as error:
         raise RequestError(
             422,
             "bad-mask",
