@@ -236,8 +236,8 @@ def test_several_questions_have_colours_and_words_have_maps(page):
     settle(page)
     with page.expect_response("**/words/*"):
         card.locator(".word").first.focus()
-    page.wait_for_selector("#tip:not([hidden])")
-    page.wait_for_timeout(300)
+    page.wait_for_selector("#tip:text('lights up')")
+    settle(page)
     lit = page.evaluate(
         """() => { const { tiles, mm } = tipsMed.view; const [x, y] = tiles[0].pixelOf(mm);
         return [...document.getElementById("over").getContext("2d").getImageData(x + 4, y + 4, 1, 1).data] }"""

@@ -207,11 +207,13 @@ class App {
       this.scene.word = null;
       tip.hidden = true;
     } else {
-      tip.textContent = `What \u201C${answer.words[number].word}\u201D lights up by itself`;
+      this.scene.word = null;
+      tip.textContent = "\u2026";
       tip.hidden = false;
       const word = await this.questions.word(answer, number).catch(() => null);
       if (own !== this.hovered) return;
       this.scene.word = word;
+      tip.textContent = word ? `What \u201C${word.word}\u201D lights up by itself` : "This map cannot be had";
     }
     this.redraw();
   }

@@ -235,8 +235,10 @@ export class Overlay {
     this.part.height = rows;
     this.part.getContext("2d").putImageData(image, 0, 0);
     context.drawImage(this.part, left, top, columns * size, rows * size);
-    for (const answer of scene.answers.filter((one) => one.visible && one.mask)) {
-      const flat = mip.project(mip.mask(answer.mask), 0);
+    for (const answer of scene.answers.filter((one) => one.visible)) {
+      const mask = answer === scene.correction?.answer.source ? scene.correction.volume : answer.mask;
+      if (!mask) continue;
+      const flat = mip.project(mip.mask(mask), 0);
       this.line({ left, top }, size, contourPath(flat.values, columns, rows, 0.5), answer.colour, 2);
     }
     context.font = `bold ${15 * this.ratio}px system-ui, sans-serif`;
