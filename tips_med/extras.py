@@ -13,6 +13,7 @@ EXTRAS = {
     "train": "TensorBoard beside the CSV log of training",
     "archive": "index and search of many scans, and their answers as Parquet",
     "serve": "the server, `tips-med serve`",
+    "voxtell": "the server for VoxTell's plugin for napari",
     "mcp": "`tips-med mcp`, for assistants",
     "slurm": "batches on a Slurm cluster",
     "ray": "batches on a Ray cluster",
@@ -21,6 +22,7 @@ EXTRAS = {
 """Extras for users, by name; those for developers (docs, test, release, dev) are in the documentation alone."""
 
 _EXTRA_OF_MODULE = {
+    "blosc2": "voxtell",
     "dicomanonymizer": "pacs",
     "dicomweb_client": "pacs",
     "huggingface_hub": "hub",

@@ -201,7 +201,7 @@ def test_a_correction_is_saved_where_it_was_painted(page, served, scans, name):
     page.wait_for_selector("#correction :text('Saved as row')")
     study = page.get_attribute("body", "data-ready")
     manifest = served.app.state.service.settings.corrections / "manifest.csv"
-    (row,) = (one for one in read_manifest(manifest) if one.patient == study[:12])
+    (row,) = (one for one in read_manifest(manifest) if one.patient == study)
     assert (row.phrase, row.label) == ("mass in the left lung", "present")
     scan = read_scan(row.scan)
     assert np.array_equal(scan.voxels, read_scan(scans[name]).voxels)

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers, MutableHeaders
 
 from tips_med.errors import TipsMedError
-from tips_med.server.refusals import RequestError, error_entry, status_of
+from tips_med.server.refusals import RequestError, error_entry, fault_of, internal_error, status_of
 from tips_med.server.settings import ServerSettings
 
 Scope = dict[str, Any]
@@ -73,7 +73,11 @@ class Access:
             await self.app(scope, self._bounded(scope, receive), answer)
         except TipsMedError as error:
             if not began:
-                await _refuse(error, answer)
+                await _refuse(status_of(error), error_entry(error), answer)
+        except Exception as error:  # no traceback in any log: it may quote a file
+            log.error("a request: %s", fault_of(error))
+            if not began:
+                await _refuse(500, internal_error(), answer)
 
     def _check(self, scope: Scope) -> None:
         headers = Headers(scope=scope)
@@ -128,10 +132,9 @@ class Access:
         return bounded
 
 
-async def _refuse(error: TipsMedError, send: Send) -> None:
-    body = json.dumps(error_entry(error)).encode()
+async def _refuse(status: int, entry: dict[str, Any], send: Send) -> None:
+    body = json.dumps(entry).encode()
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-    status = status_of(error)
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     if status in (408, 413):

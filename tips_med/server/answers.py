@@ -26,6 +26,7 @@ from tips_med.grounding.questions import understand
 from tips_med.model import GroundingModel
 from tips_med.query import Query
 from tips_med.server.about import about_model
+from tips_med.server.coverage import not_assessed
 from tips_med.server.live import LiveStudy
 from tips_med.server.refusals import RequestError, unknown
 from tips_med.server.sources import source_path
@@ -139,11 +140,13 @@ class Answers:
                 raise unknown("word")
             heat = answer.token_heat[parts[int(number)]].astype(np.float32)
             return write_volume(heat, answer.lps_from_heat, folder / "word.nii.gz", "tips_med word", intent="estimate")
+        if name == "not-assessed.nii.gz":
+            hidden = not_assessed(self.studies.live(study).view(), answer, self.model).astype(np.uint8)
+            return write_volume(hidden, answer.lps_from_heat, folder / name, "tips_med not assessed", intent="label")
         writers: dict[str, Callable[[Grounding, Path], Path]] = {
             "mask.nii.gz": write_mask,
             "heat.nii.gz": write_heat,
             "labels.nii.gz": write_labels,
-            "not-assessed.nii.gz": _write_not_assessed,
             "figure.png": _write_figure,
         }
         if name not in writers:
@@ -221,7 +224,7 @@ class Answers:
         scan = answers[0].scan
         content = report(scan, answers, about_model(self.model), declined=declined)
         given = [entry for entry in content["answers"] if "declined" not in entry]
-        dicom = scan.provenance.format == "dicom" and bool(scan.provenance.instance_uids)
+        dicom = bool(self.studies.record(study).about.get("dicom"))
         for question, answer, entry in zip(questions, answers, given):
             name = question.id(self.model.sha256)
             base = f"/v1/studies/{study}/answers/{name}"
@@ -282,9 +285,3 @@ def _write_figure(answer: Grounding, path: Path) -> Path:
     from tips_med.exporters.figure import write_figure
 
     return write_figure(answer, path)
-
-
-def _write_not_assessed(answer: Grounding, path: Path) -> Path:
-    """1 where nothing was measured, on the grid of the map: what lies there is not known."""
-    hidden = np.isnan(answer.heat).astype(np.uint8)
-    return write_volume(hidden, answer.lps_from_heat, path, "tips_med not assessed", intent="label")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
@@ -20,16 +19,16 @@ from tips_med.model import GroundingModel
 from tips_med.server.about import NOTICE
 from tips_med.server.access import Access
 from tips_med.server.page import STATIC, PageFiles, page_routes
+from tips_med.server.reference_page import reference_page
 from tips_med.server.refusals import error_entry, status_of
 from tips_med.server.routes.answers import answer_routes
+from tips_med.server.routes.corrections import correction_routes
 from tips_med.server.routes.studies import study_routes
-from tips_med.server.routes.teaching import teaching_routes
+from tips_med.server.routes.voxtell import voxtell_routes
+from tips_med.server.routes.what import what_routes
 from tips_med.server.routes.words import word_routes
 from tips_med.server.service import Service
 from tips_med.server.settings import ServerSettings
-from tips_med.server.studies import internal_error
-
-log = logging.getLogger(__name__)
 
 
 def create_app(model: GroundingModel, settings: ServerSettings) -> FastAPI:
@@ -59,18 +58,26 @@ def create_app(model: GroundingModel, settings: ServerSettings) -> FastAPI:
         redoc_url=None,
     )
     app.state.service = service
-    for routes in (word_routes, study_routes, answer_routes, teaching_routes, page_routes):
+    for routes in (
+        word_routes, study_routes, answer_routes, what_routes, correction_routes, page_routes, voxtell_routes,
+    ):  # fmt: skip
         app.include_router(routes(service))
+
+    @app.get("/docs", include_in_schema=False)
+    async def reference() -> HTMLResponse:
+        policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+        return HTMLResponse(reference_page(app.openapi()), headers={"Content-Security-Policy": policy})
+
     app.mount("/", PageFiles(directory=STATIC, html=True))
     _tell_errors(app)
-    if settings.origins:
+    app.add_middleware(Access, settings=settings)
+    if settings.origins:  # outermost, so that these pages can read refusals, too
         app.add_middleware(
             CORSMiddleware,
             allow_origins=list(settings.origins),
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type"],
         )
-    app.add_middleware(Access, settings=settings)
     return app
 
 
@@ -118,8 +125,3 @@ def _tell_errors(app: FastAPI) -> None:
         return JSONResponse(
             {"code": code, "message": str(error.detail), "expected": None, "remedy": None}, error.status_code
         )
-
-    @app.exception_handler(Exception)
-    async def fault(_: Request, error: Exception) -> JSONResponse:
-        log.error("%s in a request", type(error).__name__)
-        return JSONResponse(internal_error(), 500)

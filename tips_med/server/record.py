@@ -28,7 +28,8 @@ class StudyRecord:
         done: Slabs encoded so far.
         total: Slabs to encode; 0 when not known yet.
         error: Why it failed, see ``error_entry``.
-        about: What is known of the scan once it was read: shape, spacing, what was seen of the chest.
+        about: What is known of the scan once it was read: shape, spacing, what was seen of the chest, and whether
+            results can be written as DICOM (``dicom``).
         weights_sha256: Weights that encoded it; empty before.
         used: Time of its last use, in seconds since 1970.
     """
@@ -44,11 +45,6 @@ class StudyRecord:
     weights_sha256: str = ""
     used: float = field(default_factory=time.time)
 
-    @property
-    def is_dicom(self) -> bool:
-        """Whether results can be written as DICOM."""
-        return self.about.get("format") == "dicom"
-
     def entry(self) -> dict[str, Any]:
         """The study as clients see it."""
         return {
@@ -58,7 +54,7 @@ class StudyRecord:
             "done": self.done,
             "total": self.total,
             "error": self.error,
-            "dicom": self.is_dicom,
+            "dicom": False,
             **self.about,
         }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tips_med.errors import TipsMedError
@@ -47,3 +48,17 @@ def status_of(error: TipsMedError) -> int:
 def error_entry(error: TipsMedError) -> dict[str, Any]:
     """An error as JSON, without any path of this machine."""
     return {"code": error.code, "message": error.found, "expected": error.expected, "remedy": error.remedy}
+
+
+def internal_error() -> dict[str, Any]:
+    """What a client is told of a fault of ours."""
+    return {"code": "internal", "message": "a fault of the server", "expected": None, "remedy": "report it"}
+
+
+def fault_of(error: BaseException) -> str:
+    """A fault for the log: its kind and place, never its text, which may quote a file."""
+    where = error.__traceback__
+    while where is not None and where.tb_next is not None:
+        where = where.tb_next
+    place = "?" if where is None else f"{Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}"
+    return f"{type(error).__name__} at {place}"

@@ -23,6 +23,7 @@ class ServerSettings:
         corrections: Folder for masks that users correct, with their manifest; None to refuse them.
         max_upload_mb: Maximum size of an upload in MB.
         max_body_mb: Maximum size of any other request in MB.
+        max_mvoxels: Maximum size of a scan in millions of voxels; each takes 4 bytes, and about as much again.
         max_queued: Maximum number of studies that wait to be encoded.
         max_studies: Maximum number of studies that are kept; beyond, the least recently used one is forgotten.
         max_waiting: Maximum number of queries that wait for an answer.
@@ -45,6 +46,7 @@ class ServerSettings:
     corrections: Path | None = None
     max_upload_mb: int = 2048
     max_body_mb: int = 64
+    max_mvoxels: int = 600
     max_queued: int = 16
     max_studies: int = 200
     max_waiting: int = 64

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import math
 import shutil
+import struct
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -77,7 +82,7 @@ def take_upload(stream: BinaryIO, folder: Path, settings: ServerSettings) -> tup
         Kind of the source (``nifti`` or ``dicom``) and SHA-256 of its content.
 
     Raises:
-        RequestError: ``not-a-scan``.
+        RequestError: ``not-a-scan``, or see ``check_size``.
         OutputError: ``no-room``.
     """
     check_room(folder, Bounds(min_free_bytes=settings.min_free_mb << 20))
@@ -96,7 +101,46 @@ def take_upload(stream: BinaryIO, folder: Path, settings: ServerSettings) -> tup
         while block := stream.read(_BLOCK):
             digest.update(block)
             target.write(block)
+    check_size(folder / name, settings.max_mvoxels)
     return "dicom" if name == ZIP else "nifti", digest.hexdigest()
+
+
+def check_size(path: Path, max_mvoxels: int) -> None:
+    """Refuses a small file that would unpack to a large scan, before anything is unpacked.
+
+    Raises:
+        RequestError: ``too-large``, or ``damaged-archive``.
+    """
+    try:
+        if path.name == ZIP:
+            with zipfile.ZipFile(path) as archive:
+                voxels = sum(member.file_size for member in archive.infolist()) // 2
+        else:
+            with gzip.open(path) if path.name == NIFTI_GZ else path.open("rb") as stream:
+                header = stream.read(540)
+            voxels = _claimed_voxels(header)
+    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile, NotImplementedError) as error:
+        raise RequestError(
+            422, "damaged-archive", "the upload cannot be unpacked", remedy="make it again, and send all of it"
+        ) from error
+    if voxels > max_mvoxels * 1_000_000:
+        raise RequestError(
+            413,
+            "too-large",
+            f"the scan would have {voxels / 1e6:.0f} million voxels",
+            expected=f"at most {max_mvoxels} million",
+        )
+
+
+def _claimed_voxels(header: bytes) -> int:
+    """The number of voxels that a header of NIfTI-1 or NIfTI-2 claims; 0 for what is none, which the reader refuses."""
+    for order in "<>":
+        size = struct.unpack_from(order + "i", header.ljust(4, b"\0"))[0]
+        layout, at = {348: ("8h", 40), 540: ("8q", 16)}.get(size, ("", 0))
+        if layout and len(header) >= size:
+            axes, *lengths = struct.unpack_from(order + layout, header, at)
+            return math.prod(max(1, length) for length in lengths[: max(0, min(axes, 7))])
+    return 0
 
 
 def dicomweb_options(raw: Mapping[str, Any], settings: ServerSettings) -> dict[str, str]:
@@ -118,6 +162,11 @@ def dicomweb_options(raw: Mapping[str, Any], settings: ServerSettings) -> dict[s
     return {"url": next(one for one in settings.dicomweb if one.rstrip("/") == url.rstrip("/")), "study": study} | {
         "series": series
     }
+
+
+def refers_to_dicom(kind: str, options: Mapping[str, Any], scan: Scan) -> bool:
+    """Whether results can be written as DICOM: the images that they refer to are there."""
+    return scan.provenance.format == "dicom" and not (kind == "local" and is_study(options["path"]))
 
 
 def source_path(kind: str, folder: Path, options: Mapping[str, Any]) -> Path:

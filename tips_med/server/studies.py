@@ -20,10 +20,10 @@ from tips_med.model import GroundingModel
 from tips_med.scan import Scan
 from tips_med.server.about import about_scan, about_study
 from tips_med.server.live import LiveStudy, Shelf
-from tips_med.server.record import ENDED, FILE, StudyRecord, read_record
-from tips_med.server.refusals import RequestError, busy, error_entry, unknown
+from tips_med.server.record import ENDED, StudyRecord, read_record
+from tips_med.server.refusals import RequestError, busy, error_entry, fault_of, internal_error, unknown
 from tips_med.server.settings import ServerSettings
-from tips_med.server.sources import read_source_scan, study_id, take_upload
+from tips_med.server.sources import read_source_scan, refers_to_dicom, study_id, take_upload
 
 log = logging.getLogger(__name__)
 
@@ -241,6 +241,7 @@ class Studies:
             self._check(record, began)
             prepare(study, self.model)
             record.about = about_scan(study.scan) | about_study(study, self.model)
+            record.about["dicom"] = refers_to_dicom(record.kind, record.options, study.scan)
             study.save(self.root / record.id / ENCODED)
             self.shelf.put(record.id, study)
             record.weights_sha256 = self.model.sha256
@@ -251,11 +252,7 @@ class Studies:
         except TipsMedError as error:
             self._failed(record, error_entry(error))
         except Exception as error:  # whatever a file leads to; its text may quote the file
-            where = error.__traceback__
-            while where is not None and where.tb_next is not None:
-                where = where.tb_next
-            place = f"{Path(where.tb_frame.f_code.co_filename).name}:{where.tb_lineno}" if where is not None else "?"
-            log.error("study %s: %s at %s", record.id[:8], type(error).__name__, place)
+            log.error("study %s: %s", record.id[:8], fault_of(error))
             self._failed(record, internal_error())
 
     def _encoded(self, record: StudyRecord, found: Scan | EncodedStudy, began: float) -> EncodedStudy:
@@ -294,7 +291,8 @@ class Studies:
     def _failed(self, record: StudyRecord, error: dict[str, Any]) -> None:
         record.error = error
         log.info("study %s: failed (%s)", record.id[:8], error["code"])
-        with suppress(_Cancelled):
+        record.state = "failed"
+        with suppress(_Cancelled, OSError):  # on a full disk it is known in memory alone
             self._move(record, "failed")
 
     def _cancelled(self, record: StudyRecord) -> None:
@@ -303,11 +301,3 @@ class Studies:
             self.shelf.drop(record.id)
             if record.id not in self._records:
                 self._remove_files(record.id)  # what was written after it was forgotten
-
-
-def internal_error() -> dict[str, Any]:
-    """What a client is told of a fault of ours."""
-    return {"code": "internal", "message": "a fault of the server", "expected": None, "remedy": "report it"}
-
-
-__all__ = ["ENCODED", "FILE", "Studies", "internal_error"]
