@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tips_med.errors import TipsMedError
     from tips_med.exporters.folder import write_answers
     from tips_med.followup import Comparison, compare
-    from tips_med.grounding import Grounding, encode, ground
+    from tips_med.grounding import Grounding, Identification, encode, ground, what
     from tips_med.model import GroundingModel, load_model
     from tips_med.query import Lexicon, Query
     from tips_med.readers import inspect_path, read_scan
@@ -32,6 +32,7 @@ _HOME = {
     "EncodedStudy": "tips_med.encoders.study",
     "Grounding": "tips_med.grounding",
     "GroundingModel": "tips_med.model",
+    "Identification": "tips_med.grounding",
     "Lexicon": "tips_med.query",
     "Query": "tips_med.query",
     "Scan": "tips_med.scan",
@@ -42,12 +43,13 @@ _HOME = {
     "inspect_path": "tips_med.readers",
     "load_model": "tips_med.model",
     "read_scan": "tips_med.readers",
+    "what": "tips_med.grounding",
     "write_answers": "tips_med.exporters.folder",
 }
 
 __all__ = [
-    "Comparison", "EncodedStudy", "Grounding", "GroundingModel", "Lexicon", "Query", "Scan", "TipsMedError",
-    "compare", "encode", "ground", "inspect_path", "load_model", "read_scan", "write_answers",
+    "Comparison", "EncodedStudy", "Grounding", "GroundingModel", "Identification", "Lexicon", "Query", "Scan",
+    "TipsMedError", "compare", "encode", "ground", "inspect_path", "load_model", "read_scan", "what", "write_answers",
 ]  # fmt: skip
 
 

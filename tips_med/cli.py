@@ -45,12 +45,18 @@ _POSITIONAL = {
     "index": ("source",),
     "search": ("text",),
     "suggest": ("path",),
+    "view": ("scan",),
+    "what": ("scan",),
 }
+_OPTIONAL = {"view": ("scan",)}
+"""Positional arguments that may be left out."""
 _SEVERAL = {"batch": ("query",)}
 """Options that take several words."""
 
 _COMMANDS = {
     "ground": "where is it? query a scan, or an encoded study",
+    "what": "what is this? the findings and structures that fit best at a place of a scan",
+    "view": "open a scan in the browser: type a query, look at the answer",
     "batch": "query every scan of a folder or manifest, here or on a cluster: one table, one page",
     "compare": "compare two scans of one patient: what is new, gone, grown, shrunk or stable",
     "encode": "encode a scan once, for any number of queries",
@@ -71,6 +77,7 @@ _COMMANDS = {
     "send": "send DICOM results to an archive",
     "deidentify": "copy a scan's DICOM images without the patient's identity",
     "node": "receive studies, query them, send the answers to the archive, until stopped",
+    "serve": "serve scans and answers over HTTP, for viewers and scripts, until stopped",
     "paint": "paint scans with findings, and write them with a manifest of questions",
     "export": "write a model for MONAI or the Hugging Face hub",
     "calibrate": "fit the thresholds for present, absent and unsure",
@@ -140,7 +147,9 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
         if scan in positional:
             parser.add_argument(scan, type=str, help=f"{scan} scan: DICOM, NIfTI, encoded study, or sample")
     if "scan" in positional:
-        parser.add_argument("scan", type=str, help="DICOM folder, DICOM or NIfTI file, encoded study, or sample")
+        about = "DICOM folder, DICOM or NIfTI file, encoded study, or sample"
+        nargs = "?" if "scan" in _OPTIONAL.get(name, ()) else None
+        parser.add_argument("scan", type=str, nargs=nargs, help=about)
     several = _SEVERAL.get(name, ())
     if "query" in positional:
         parser.add_argument("query", type=str, nargs="+", help="finding or structure to search, in words")
@@ -167,7 +176,7 @@ def _complete_files(parser: ArgumentParser) -> None:
     from shtab import FILE
 
     for action in parser._actions:
-        if action.dest in ("scan", "prior", "current", "path", "model", "source", "archive", "like"):
+        if action.dest in ("scan", "prior", "current", "path", "model", "source", "archive", "like", "region"):
             action.complete = FILE  # type: ignore[attr-defined] (what shtab looks for)
 
 
@@ -285,6 +294,16 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
             console.print(suggestions_table(result))
             if arguments.get("out"):
                 console.print(f"Manifest to fill in: {arguments['out']}", markup=False, highlight=False)
+    elif command == "what":
+        import json
+
+        from tips_med.exporters.identification import identification_entry, identification_table
+
+        if arguments.get("json"):
+            sys.stdout.write(json.dumps(identification_entry(result), indent=2, ensure_ascii=False) + "\n")
+        else:
+            console.print(identification_table(result))
+            console.print(result.sentence, markup=False, highlight=False)
     elif command == "completion":
         sys.stdout.write(f"{result}\n")
     elif command == "doctor":

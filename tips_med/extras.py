@@ -12,6 +12,9 @@ EXTRAS = {
     "torchio": "TorchIO's subjects",
     "train": "TensorBoard beside the CSV log of training",
     "archive": "index and search of many scans, and their answers as Parquet",
+    "serve": "the server, `tips-med serve`",
+    "voxtell": "the server for VoxTell's plugin for napari",
+    "mcp": "`tips-med mcp`, for assistants",
     "slurm": "batches on a Slurm cluster",
     "ray": "batches on a Ray cluster",
     "tips": "Google DeepMind's TIPS towers, and their fine-tuning by LoRA",
@@ -19,13 +22,16 @@ EXTRAS = {
 """Extras for users, by name; those for developers (docs, test, release, dev) are in the documentation alone."""
 
 _EXTRA_OF_MODULE = {
+    "blosc2": "voxtell",
     "dicomanonymizer": "pacs",
     "dicomweb_client": "pacs",
     "huggingface_hub": "hub",
     "lancedb": "archive",
     "ignite": "monai",
+    "fastapi": "serve",
     "fire": "monai",
     "matplotlib": "figures",
+    "mcp": "mcp",
     "peft": "tips",
     "prometheus_client": "pacs",
     "pyarrow": "archive",
@@ -34,8 +40,10 @@ _EXTRA_OF_MODULE = {
     "sentencepiece": "tips",
     "submitit": "slurm",
     "tensorboard": "train",
+    "starlette": "serve",
     "torchio": "torchio",
     "transformers": "tips",
+    "uvicorn": "serve",
 }
 """Extra by the name that a package is imported by."""
 

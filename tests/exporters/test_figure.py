@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from tests.exporters.patient import NODULE_LPS, make_grounding, make_scan, with_text
-from tips_med.errors import OutputError
+from tips_med.errors import MissingExtraError, OutputError
 from tips_med.exporters.figure import FOOTER, draw_figure, printable, token_limits, write_figure
 from tips_med.scan import Scan
 
@@ -189,3 +189,16 @@ def test_the_truth_is_drawn_where_it_is_even_far_from_the_answer(tmp_path: Path)
 def test_a_place_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         write_figure(make_grounding(), tmp_path / "missing" / "figure.png")
+
+
+def test_an_answer_shows_itself_in_a_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = make_grounding(make_scan())
+    assert answer._repr_png_() == write_figure(answer, tmp_path / "figure.png").read_bytes()
+    assert answer.sentence in repr(answer)
+    assert len(repr(answer)) < 500, "no arrays"
+
+    def missing(_: str) -> None:
+        raise MissingExtraError("figures", "matplotlib", "figures")
+
+    monkeypatch.setattr("tips_med.grounding.answer.import_module", missing)
+    assert answer._repr_png_() is None

@@ -16,7 +16,7 @@ import pytest
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError
 from tips_med.geometry import transform_points
-from tips_med.grounding import Grounding, encode, ground
+from tips_med.grounding import Grounding, encode, ground, what
 from tips_med.grounding.ground import assess, default_model, parse_query
 from tips_med.grounding.maps import study_thorax
 from tips_med.readers import read_scan
@@ -256,3 +256,14 @@ def test_a_finding_that_was_only_painted_says_so():
     assert "painted-only" in answer.presence.reasons
     assert "not known: its thresholds were fitted on painted ones alone" in answer.sentence
     assert "painted-only" not in ground(study("whole"), "mass in the left lung").presence.reasons
+
+
+def test_the_place_of_the_mass_is_called_a_mass_or_a_lesion():
+    for name in ("whole", "prone", "feet first"):
+        found = what(study(name), ask(name, "mass").peak_lps)
+        assert [fit.term.id for fit in found.findings[:2]] == ["mass", "lesion"]
+        assert found.findings[0].state == "likely"
+        assert found.side == "left"
+        mirrored = what(study(name), (2 * middle_x() - MASS_LPS[0], *MASS_LPS[1:]))
+        assert {fit.state for fit in mirrored.findings} == {"unlikely"}, "nothing is there on the other side"
+    assert what(study("left half"), ask("left half", "mass").peak_lps).findings[0].term.id in ("mass", "lesion")

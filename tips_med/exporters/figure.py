@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from io import BytesIO
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -85,14 +86,21 @@ def write_figure(grounding: Grounding, path: Path, truth: Mask | None = None) ->
     Raises:
         OutputError: When the file cannot be written.
     """
+    try:
+        path.write_bytes(figure_png(grounding, truth))
+    except OSError as e:
+        raise OutputError(f"cannot be written ({e.strerror or e})", path=path) from e
+    return path
+
+
+def figure_png(grounding: Grounding, truth: Mask | None = None) -> bytes:
+    """The file that ``write_figure`` writes."""
+    stream = BytesIO()
     with mpl.rc_context(mpl.rcParamsDefault):  # not the user's own style, so that figures can be compared
         figure = draw_figure(grounding, truth)
-        try:
-            metadata = {"Software": None, "Description": FOOTER}
-            figure.savefig(path, dpi=_DPI, metadata=metadata, pil_kwargs={"compress_level": _PNG_LEVEL})
-        except OSError as e:
-            raise OutputError(f"cannot be written ({e.strerror or e})", path=path) from e
-    return path
+        metadata = {"Software": None, "Description": FOOTER}
+        figure.savefig(stream, format="png", dpi=_DPI, metadata=metadata, pil_kwargs={"compress_level": _PNG_LEVEL})
+    return stream.getvalue()
 
 
 def draw_figure(grounding: Grounding, truth: Mask | None = None) -> Figure:

@@ -2,5 +2,9 @@
 
 from tips_med.grounding.answer import Coverage, Decision, Declined, Grounding, Instance, Reason
 from tips_med.grounding.ground import encode, ground, parse_queries
+from tips_med.grounding.what import Fit, Identification, what
 
-__all__ = ["Coverage", "Decision", "Declined", "Grounding", "Instance", "Reason", "encode", "ground", "parse_queries"]
+__all__ = [
+    "Coverage", "Decision", "Declined", "Fit", "Grounding", "Identification", "Instance", "Reason", "encode", "ground",
+    "parse_queries", "what",
+]  # fmt: skip

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 from typing import Literal
 
 import numpy as np
 
 from tips_med.card import Measured
-from tips_med.errors import TipsMedError
+from tips_med.errors import MissingExtraError, TipsMedError
 from tips_med.geometry import box_around
 from tips_med.query import Query
 from tips_med.scan import Scan
@@ -181,6 +182,18 @@ class Grounding:
     def mask(self) -> Mask:
         """Where it is, on the scan's own grid, [k j i]."""
         return np.asarray(self.labels > 0)
+
+    def __repr__(self) -> str:
+        """The answer in words: arrays say little."""
+        return f"Grounding({self.query.text!r}: {self.sentence})"
+
+    def _repr_png_(self) -> bytes | None:
+        """The figure, by which an answer shows itself in a notebook; None without the extra ``figures``."""
+        # By name, as ``import tips_med`` finds its parts: exporters are above this module, and only drawn with here.
+        try:
+            return import_module("tips_med.exporters.figure").figure_png(self)
+        except MissingExtraError:
+            return None
 
     @cached_property
     def box(self) -> tuple[slice, slice, slice] | None:

@@ -90,13 +90,7 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
     understood = parse_query(query, model)  # before the costly part: a refusal comes at once
     if isinstance(study, Scan):
         study = encode(study, model)
-    if study.weights_sha256 != model.sha256:
-        raise WeightsError(
-            f"the study was encoded by weights {study.weights_sha256[:12]}",
-            expected=model.sha256[:12],
-            remedy="encode the scan again, or name that model with --model",
-            code="other-weights",
-        )
+    ensure_same_weights(study, model)
     found = assess(study, understood, model)
     decision, sides = found.decision, found.regions
     labels, instances = np.zeros(study.scan.shape, np.uint8), ()
@@ -129,6 +123,21 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
         sentence=write_sentence(understood, decision, instances, others),
         model=model.identity,
     )
+
+
+def ensure_same_weights(study: EncodedStudy, model: GroundingModel) -> None:
+    """Refuses a study that another model encoded.
+
+    Raises:
+        WeightsError: ``other-weights``.
+    """
+    if study.weights_sha256 != model.sha256:
+        raise WeightsError(
+            f"the study was encoded by weights {study.weights_sha256[:12]}",
+            expected=model.sha256[:12],
+            remedy="encode the scan again, or name that model with --model",
+            code="other-weights",
+        )
 
 
 @dataclass(frozen=True, eq=False)

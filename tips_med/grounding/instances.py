@@ -189,7 +189,7 @@ def _measure(
     values = scan.voxels[tuple(inside.T)]
     peak_lps = transform_points(scan.lps_from_kji, peak)[0]
     centroid = transform_points(scan.lps_from_kji, inside.mean(axis=0))[0]
-    side, region = _place(fine, thorax) if thorax is not None and thorax.seen else (None, "")
+    side, region = place_of_cells(fine, thorax) if thorax is not None and thorax.seen else (None, "")
     mask = np.zeros(np.ptp(inside, axis=0) + 1, bool)
     mask[tuple((inside - inside.min(axis=0)).T)] = True
     low, high = int(inside[:, 0].min()), int(inside[:, 0].max())
@@ -214,8 +214,8 @@ def _point(place: np.ndarray) -> tuple[float, float, float]:
     return x, y, z
 
 
-def _place(fine: np.ndarray, thorax: Thorax) -> tuple[Literal["left", "right", "both"] | None, str]:
-    """Side and region of a component on the fine grid, [n 3]: side by most of its voxels, third by its middle."""
+def place_of_cells(fine: np.ndarray, thorax: Thorax) -> tuple[Literal["left", "right", "both"] | None, str]:
+    """Side and region, in words, of cells of the fine grid, [n 3]: side by most of them, third by their middle."""
     index = fine[:: max(1, len(fine) // 20_000)]
     sides = thorax.side[tuple(index.T)]
     counts = np.bincount(sides, minlength=3)

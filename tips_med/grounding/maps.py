@@ -39,12 +39,9 @@ def finding_maps(study: EncodedStudy, query: Query, model: GroundingModel) -> li
     lexicon = model.lexicon
     finding = query.finding
     if finding is None:
-        term = query.structure.id if query.structure else ""
-        phrases = [_structure_phrase(query)]
-        if query.side in (None, "both") and query.structure is not None and query.structure.paired:
-            phrases += [f"{side} {phrases[0]}" for side in SIDES.values()]
-        maps = [_map(study, phrase, model) for phrase in phrases]
-        return [(term, np.fmax.reduce(maps) if len(maps) > 1 else maps[0])]
+        assert query.structure is not None  # a query without a finding has one
+        maps = [_map(study, phrase, model) for phrase in structure_phrases(query.structure, query.side)]
+        return [(query.structure.id, np.fmax.reduce(maps) if len(maps) > 1 else maps[0])]
     kinds = [finding, *(lexicon.term(kind) for kind in finding.kinds if kind in model.card.findings)]
     found = []
     for kind in kinds:
@@ -91,26 +88,32 @@ def canonical_phrase(query: Query, finding: Term) -> str:
     return " ".join(finding.forms[0].words)
 
 
-def _structure_phrase(query: Query) -> str:
-    assert query.structure is not None  # a query without a finding has one
-    name = " ".join(query.structure.forms[0].words)
-    return f"{query.side} {name}" if query.side in ("left", "right") else name
+def structure_phrases(structure: Term, side: str | None = None) -> list[str]:
+    """The phrases whose highest scores make the map of a structure: one of a side, or all of them."""
+    name = " ".join(structure.forms[0].words)
+    if side in ("left", "right"):
+        return [f"{side} {name}"]
+    return [name, *(f"{side} {name}" for side in SIDES.values())] if structure.paired else [name]
 
 
-def probability_map(study: EncodedStudy, text: TextFeatures, model: GroundingModel) -> Heat:
-    """Probabilities of a phrase, [slab y x]; NaN where nothing was seen."""
-    heat = _logits(study, text.pooled, text.adapter, model).sigmoid()
-    heat[~study.seen] = torch.nan
+def probability_map(study: EncodedStudy, text: TextFeatures, model: GroundingModel, slabs: slice = slice(None)) -> Heat:
+    """Probabilities of a phrase in some slabs, [slab y x]; NaN where nothing was seen."""
+    heat = _logits(study, text.pooled, text.adapter, model, slabs).sigmoid()
+    heat[~study.seen[slabs]] = torch.nan
     return heat.numpy()
 
 
 @torch.inference_mode()
-def _logits(study: EncodedStudy, text: torch.Tensor, adapter: int, model: GroundingModel) -> torch.Tensor:
+def _logits(
+    study: EncodedStudy, text: torch.Tensor, adapter: int, model: GroundingModel, slabs: slice = slice(None)
+) -> torch.Tensor:
     features = study.features
-    scores = torch.empty((features.patches if features.fine is None else features.fine).shape[:3])
-    for first in range(0, len(scores), SLABS_AT_ONCE):
-        some = slice(first, first + SLABS_AT_ONCE)
-        scores[some] = model.scores(text, features, adapter, some)[0]
+    grid = (features.patches if features.fine is None else features.fine).shape[:3]
+    start, stop, _ = slabs.indices(grid[0])
+    scores = torch.empty(stop - start, *grid[1:])
+    for first in range(start, stop, SLABS_AT_ONCE):
+        last = min(first + SLABS_AT_ONCE, stop)
+        scores[first - start : last - start] = model.scores(text, features, adapter, slice(first, last))[0]
     return scores
 
 

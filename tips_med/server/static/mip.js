@@ -1,0 +1,80 @@
+// The maximum-intensity view: the scan from a side of one's choice, turned about the long axis of the patient.
+
+import { samplePlane } from "./nifti.js";
+
+const STEP_MM = 2;
+const MAX_CELLS = 200;
+
+export class Mip {
+  constructor() {
+    this.angle = 0;
+    this.cells = null;
+    this.pooled = new WeakMap();
+  }
+
+  load(volume) {
+    const [low, high] = volume.bounds;
+    const longest = Math.max(...high.map((v, axis) => v - low[axis]));
+    this.step = Math.max(STEP_MM, longest / MAX_CELLS);
+    this.low = low;
+    this.high = high;
+    this.dims = high.map((v, axis) => Math.max(1, Math.floor((v - low[axis]) / this.step) + 1));
+    this.cells = this.pool(volume, -2048);
+    this.pooled = new WeakMap();
+  }
+
+  /** A volume on coarse cells along the patient's axes. */
+  pool(volume, outside) {
+    const [nx, ny, nz] = this.dims;
+    const out = new Float32Array(nx * ny * nz);
+    for (let k = 0; k < nz; k += 1) {
+      const plane = {
+        origin: [this.low[0], this.low[1], this.low[2] + k * this.step],
+        across: [this.step, 0, 0],
+        down: [0, this.step, 0],
+      };
+      out.set(samplePlane(volume, plane, nx, ny, { linear: false, outside }), k * nx * ny);
+    }
+    return out;
+  }
+
+  /** A mask on the same cells, kept for as long as the mask is. */
+  mask(volume, changed = false) {
+    if (changed || !this.pooled.has(volume)) this.pooled.set(volume, this.pool(volume, 0));
+    return this.pooled.get(volume);
+  }
+
+  /** The highest value along each ray, [rows * columns], with the head up; at angle 0 from the front. */
+  project(cells, nothing) {
+    const [nx, ny, nz] = this.dims;
+    const across = Math.ceil(Math.hypot(nx, ny));
+    const out = new Float32Array(across * nz).fill(nothing);
+    const cos = Math.cos(this.angle);
+    const sin = Math.sin(this.angle);
+    for (let u = 0; u < across; u += 1) {
+      const from = u - (across - 1) / 2;
+      for (let s = 0; s < across; s += 1) {
+        const deep = s - (across - 1) / 2;
+        // Seen from the front, the patient's right (+x in RAS) is on the left.
+        const i = Math.round((nx - 1) / 2 - from * cos + deep * sin);
+        const j = Math.round((ny - 1) / 2 - from * sin - deep * cos);
+        if (i < 0 || j < 0 || i >= nx || j >= ny) continue;
+        for (let k = 0; k < nz; k += 1) {
+          const value = cells[i + nx * (j + ny * k)];
+          const at = u + across * (nz - 1 - k);
+          if (value > out[at]) out[at] = value;
+        }
+      }
+    }
+    return { values: out, columns: across, rows: nz };
+  }
+
+  /** Which side faces the viewer's left. */
+  get marks() {
+    const turns = ((this.angle % (2 * Math.PI)) + 2 * Math.PI) % (2 * Math.PI);
+    const cos = Math.cos(turns);
+    const sin = Math.sin(turns);
+    if (Math.abs(cos) >= Math.abs(sin)) return cos > 0 ? ["R", "L"] : ["L", "R"];
+    return sin > 0 ? ["A", "P"] : ["P", "A"];
+  }
+}
