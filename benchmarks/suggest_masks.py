@@ -43,6 +43,19 @@ def teach(rows: Sequence[Row], folder: Path, steps: int) -> Path:
     return train(spec, folder / "run", name="taught", optimizer=config, trainer=trainer, check_scans=0)
 
 
+def rank_pool(labelled: Sequence[Row], pool: Sequence[Row], model: Path, out: Path) -> dict[str, object]:
+    """How many scans with the finding ``suggest`` puts first, and how many a random choice would have."""
+    left = [row for row in pool if row not in labelled]
+    candidates = write_manifest([*labelled, *left], out / "pool" / "candidates.csv")
+    known = write_manifest(labelled, out / "pool" / "labelled.csv")
+    found = suggest(str(known), candidates, str(model), top=len(left))
+    by_scan = {row.scan_key: row.mask is not None for row in left}
+    order = [by_scan[one.path.resolve()] for one in found.chosen]
+    share = sum(order) / len(order)
+    tops = {top: {"suggested": sum(order[:top]), "random": round(top * share, 1)} for top in (2, 4, 8)}
+    return {"scans": len(order), "with_finding": sum(order), "of_first": tops}
+
+
 def main() -> None:
     """Runs it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -67,6 +80,7 @@ def main() -> None:
     begun = teach(first, out / "begun", chosen.steps)
     start = {"scans": len(first), "masks": 1, "dice": measure(test, begun)["mean_dice"]}
     print("start", start, flush=True)
+    print("first ranking", rank_pool(first, pool, begun, out), flush=True)
     curves: dict[str, list[dict[str, object]]] = {}
     for way in ("suggest", *(f"random {seed}" for seed in range(chosen.seeds))):
         rows, model, curves[way] = list(first), begun, [start]
