@@ -12,7 +12,7 @@ EXTRAS = {
     "torchio": "TorchIO's subjects",
     "train": "TensorBoard beside the CSV log of training",
     "archive": "index and search of many scans, and their answers as Parquet",
-    "serve": "the server, `tips-med serve`",
+    "serve": "the server and the page, `tips-med serve` and `tips-med view`",
     "voxtell": "the server for VoxTell's plugin for napari",
     "mcp": "`tips-med mcp`, for assistants",
     "slurm": "batches on a Slurm cluster",

@@ -113,11 +113,11 @@ def settle(page: Any) -> None:
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
-def drawn(page: Any, colour: str, plane: str) -> list[list[float]]:
-    """Places, LPS in mm, of the pixels over a plane that have a colour."""
+def drawn(page: Any, colour: str, plane: str, alpha: int = 250) -> list[list[float]]:
+    """Places, LPS in mm, of the pixels over a plane that have a colour and are at least as opaque (0 to 255)."""
     settle(page)
     return page.evaluate(
-        """([colour, plane]) => {
+        """([colour, plane, alpha]) => {
           const want = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
           const over = document.getElementById("over");
           const { data, width, height } = over.getContext("2d").getImageData(0, 0, over.width, over.height);
@@ -126,7 +126,7 @@ def drawn(page: Any, colour: str, plane: str) -> list[list[float]]:
           for (let y = 0; y < height; y += 1) {
             for (let x = 0; x < width; x += 1) {
               const at = 4 * (x + width * y);
-              if (!tile.holds(x, y) || data[at + 3] < 250) continue;
+              if (!tile.holds(x, y) || data[at + 3] < alpha) continue;
               if (want.some((value, n) => Math.abs(value - data[at + n]) > 24)) continue;
               const [r, a, s] = tile.placeOf(x + 0.5, y + 0.5);
               found.push([-r, -a, s]);
@@ -134,7 +134,7 @@ def drawn(page: Any, colour: str, plane: str) -> list[list[float]]:
           }
           return found;
         }""",
-        [colour, plane],
+        [colour, plane, alpha],
     )
 
 

@@ -354,6 +354,23 @@ def test_what_is_no_ct_is_told_and_another_scan_can_be_sent(browser, served, sca
         assert "left lung" in page.inner_text("#answers")
 
 
+def test_what_was_not_assessed_is_hatched(browser, served, tmp_path):
+    scan = body([(MASS_AT, RADIUS_MM, MASS)])
+    voxels = scan.voxels.copy()
+    voxels[48:60] = np.nan
+    path = write_volume(voxels, scan.lps_from_kji, tmp_path / "gap.nii.gz")
+    with page_of(browser, served, served.link(path, modality="CT")) as page:
+        ask(page, "no ground-glass opacity")
+        card = page.inner_text("#answers .card")
+        assert "slices are missing" in card
+        assert "Hatched" in card
+        height = np.array(drawn(page, "#ffbe5a", "coronal", alpha=200))[:, 2]
+        first, last = (scan.lps_from_kji[2, 3] + 3.0 * np.array((47.5, 59.5))).tolist()
+        assert (height > first - 4).all()
+        assert (height < last + 4).all()
+        assert np.ptp(height) > 28
+
+
 def test_a_link_works_once_and_a_token_is_asked_for(browser, served, scans):
     link = served.link(scans["axial"], modality="CT")
     with page_of(browser, served, link) as page:

@@ -10,6 +10,7 @@ export class Mip {
     this.angle = 0;
     this.cells = null;
     this.pooled = new WeakMap();
+    this.flat = new WeakMap();
   }
 
   load(volume) {
@@ -46,6 +47,8 @@ export class Mip {
 
   /** The highest value along each ray, [rows * columns], with the head up; at angle 0 from the front. */
   project(cells, nothing) {
+    const kept = this.flat.get(cells);
+    if (kept?.angle === this.angle) return kept;
     const [nx, ny, nz] = this.dims;
     const across = Math.ceil(Math.hypot(nx, ny));
     const out = new Float32Array(across * nz).fill(nothing);
@@ -66,7 +69,9 @@ export class Mip {
         }
       }
     }
-    return { values: out, columns: across, rows: nz };
+    const made = { values: out, columns: across, rows: nz, angle: this.angle };
+    this.flat.set(cells, made);
+    return made;
   }
 
   /** Which side faces the viewer's left. */

@@ -54,15 +54,7 @@ export class Overlay {
     } else if (active?.heat && scene.opacity > 0) {
       this.map(tile, pixels, columns, rows, sample(active.heat), rgb(active.colour), scene.opacity, 0.05);
     }
-    if (active?.heat) {
-      const scores = sample(active.heat, { linear: false, outside: 0 });
-      if (scores.some(Number.isNaN)) {
-        // A map's outermost cells reach beyond the scan: there is nothing that could have been measured.
-        const within = sample(view.scan, { linear: false });
-        within.forEach((value, n) => { if (Number.isNaN(value)) scores[n] = 0; });
-      }
-      this.shade(tile, pixels, columns, rows, scores, scene.shade);
-    }
+    if (active && (active.hidden || scene.shade)) this.shade(tile, pixels, columns, rows, sample, view, active, scene.shade);
     if (scene.correction) {
       const drawn = sample(scene.correction.volume);
       this.line(tile, pixels, contourPath(drawn, columns, rows, 0.5), "#ffffff", 2.4, [6, 3]);
@@ -113,20 +105,25 @@ export class Overlay {
     this.image(tile, pixels, columns, rows, image);
   }
 
-  /** Hatches where the scan measured nothing; on demand dims what was not searched, within a dotted line. */
-  shade(tile, pixels, columns, rows, values, dim) {
+  /** Hatches what was not assessed; on demand dims what was not searched, within a dotted line. */
+  shade(tile, pixels, columns, rows, sample, view, answer, dim) {
     const image = this.context.createImageData(columns, rows);
-    for (let n = 0; n < values.length; n += 1) {
-      const unseen = Number.isNaN(values[n]);
-      if (values[n] > 0 || !(unseen || dim)) continue;
-      const stripe = (n % columns) + Math.floor(n / columns);
-      const lit = unseen && stripe % 8 < 2;
-      image.data.set(lit ? [255, 190, 90, 190] : [0, 0, 0, unseen ? 40 : 125], 4 * n);
+    const nearest = { linear: false, outside: 0 };
+    if (dim) {
+      const searched = sample(answer.heat, nearest).map((v) => (v > 0 ? 1 : 0));
+      searched.forEach((v, n) => { if (!v) image.data[4 * n + 3] = 125; });
+      this.line(tile, pixels, contourPath(searched, columns, rows, 0.5), "#c8d2db", 1, [1, 3]);
+    }
+    if (answer.hidden) {
+      // A map's outermost cells reach beyond the scan: there is nothing that could have been measured.
+      const within = sample(view.scan, { linear: false });
+      sample(answer.hidden, nearest).forEach((v, n) => {
+        if (v < 0.5 || Number.isNaN(within[n])) return;
+        const lit = ((n % columns) + Math.floor(n / columns)) % 8 < 2;
+        image.data.set(lit ? [255, 190, 90, 230] : [60, 40, 0, 60], 4 * n);
+      });
     }
     this.image(tile, pixels, columns, rows, image);
-    if (!dim) return;
-    const searched = values.map((v) => (v > 0 ? 1 : 0));
-    this.line(tile, pixels, contourPath(searched, columns, rows, 0.5), "#c8d2db", 1, [1, 3]);
   }
 
   image(tile, pixels, columns, rows, image) {

@@ -16,7 +16,7 @@ export function answerCard(answer, active, act) {
   const { report } = answer;
   const card = make("article", { class: active ? "card active" : "card", "data-answer": answer.id });
   card.style.setProperty("--colour", answer.colour);
-  card.append(
+  const parts = [
     make("header", {},
       make("div", { class: "asked" }, heading(answer, active, act)),
       make("button", { type: "button", class: "small", "aria-pressed": String(answer.visible), click: act.toggle,
@@ -26,9 +26,11 @@ export function answerCard(answer, active, act) {
     stateLine(report),
     make("p", {}, report.sentence),
     reasons(report),
+    answer.hidden ? make("p", { class: "quiet" }, "Hatched: not assessed.") : null,
     words(answer, act),
     places(report, act),
-  );
+  ];
+  card.append(...parts.filter(Boolean));
   const tools = make("p", { class: "bar" });
   if (report.peak_lps) {
     tools.append(make("button", { type: "button", class: "small", click: () => act.go(report.peak_lps) },

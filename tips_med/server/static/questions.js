@@ -49,7 +49,8 @@ export class Questions {
 
   async load(report, threshold) {
     const { id, urls } = report;
-    const [mask, heat] = await Promise.all([urls.mask, urls.heat].map(async (url) => readNifti(await this.api.bytes(url))));
+    const files = [urls.mask, urls.heat, urls["not-assessed"]];
+    const [mask, heat, hidden] = await Promise.all(files.map(async (url) => readNifti(await this.api.bytes(url))));
     return {
       id,
       report,
@@ -58,6 +59,7 @@ export class Questions {
       mask: report.instances.length ? mask : null,
       grid: mask,
       heat,
+      hidden: hidden.data.some((v) => v > 0) ? hidden : null,
       peak: report.peak_lps ? flipped(report.peak_lps) : null,
       words: (urls.words ?? []).map(({ word, url }) => ({ word, url, heat: null })),
     };
