@@ -78,6 +78,7 @@ _COMMANDS = {
     "deidentify": "copy a scan's DICOM images without the patient's identity",
     "node": "receive studies, query them, send the answers to the archive, until stopped",
     "serve": "serve scans and answers over HTTP, for viewers and scripts, until stopped",
+    "mcp": "serve tools for assistants by the Model Context Protocol, on standard input and output",
     "paint": "paint scans with findings, and write them with a manifest of questions",
     "export": "write a model for MONAI or the Hugging Face hub",
     "calibrate": "fit the thresholds for present, absent and unsure",
@@ -315,7 +316,7 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
             sys.stdout.write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
         else:
             console.print(doctor_table(result))
-    else:
+    elif command != "mcp":  # whose standard output belongs to the protocol
         console.print(str(result), markup=False, highlight=False)
 
 

@@ -1,4 +1,4 @@
-"""The reference of the HTTP interface as one plain page, made of its OpenAPI document, without anything from elsewhere."""
+"""The reference of the HTTP interface as one plain page, made of its OpenAPI document alone."""
 
 from __future__ import annotations
 

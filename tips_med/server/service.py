@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from tips_med.server.refusals import unknown
 from tips_med.server.settings import ServerSettings
 from tips_med.server.studies import Studies
 from tips_med.server.work import Pool
+
+MADE = ".made-"
+"""Beginning of the names of folders with files on their way to clients."""
 
 
 class Service:
@@ -31,6 +35,8 @@ class Service:
 
     def __init__(self, model: GroundingModel, settings: ServerSettings) -> None:
         self.model, self.settings = model, settings
+        for left in settings.folder.glob(f"{MADE}*"):  # by a server that was killed
+            shutil.rmtree(left, ignore_errors=True)
         self.studies = Studies(model, settings)
         self.answers = Answers(self.studies, model)
         self.queries = Pool("queries", settings.workers, settings.max_waiting, settings.answer_s)

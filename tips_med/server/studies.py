@@ -218,7 +218,8 @@ class Studies:
             self._records[record.id] = record
             whole = (folder / ENCODED).is_file() and record.weights_sha256 == self.model.sha256
             if record.state not in ("failed", "cancelled") and not (record.state == "ready" and whole):
-                self._requeue(record)
+                with self._changed:
+                    self._requeue(record)
 
     def _work(self) -> None:
         while True:

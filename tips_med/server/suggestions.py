@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+from tips_med.errors import QueryError
 from tips_med.lexicon.nearest import nearest_findings
 from tips_med.model import GroundingModel
+from tips_med.query import Lexicon
 
 MAX_COMPLETIONS = 8
 _WORDS = 4
@@ -26,8 +29,9 @@ def suggest(text: str, model: GroundingModel) -> dict[str, Any]:
     """
     lexicon = model.lexicon
     known = {*model.card.findings, *model.card.structures}
+    finding_named = any(one.role == "finding" for one in lexicon.matcher.match(text))
     forms = [
-        (term.id not in known, n, form.text)
+        (term.id not in known or (finding_named and term.kind == "finding"), n, form.text)
         for term in lexicon.terms
         if term.kind != "side"
         for n, form in enumerate(term.forms)
@@ -43,9 +47,20 @@ def suggest(text: str, model: GroundingModel) -> dict[str, Any]:
         for unknown, n, form in forms:
             if form.lower().startswith(begun) and form.lower() != begun.strip():
                 found.setdefault(head + form, (-count, unknown, n, len(form)))
-    corrections = [{"typed": word, "suggestions": list(lexicon.suggest(word))} for word in lexicon.unknown_words(text)]
+    corrections = [*_mended(text, lexicon)]
+    corrections += [{"typed": word, "suggestions": list(lexicon.suggest(word))} for word in lexicon.unknown_words(text)]
     nearest: list[str] = []
     if corrections and not any(one["suggestions"] for one in corrections):
         nearest = [term.name for term in nearest_findings(text, lexicon) if term.id in known]
     completions = sorted(found, key=lambda one: found[one])[:MAX_COMPLETIONS]
     return {"completions": completions, "corrections": corrections, "nearest": nearest}
+
+
+def _mended(text: str, lexicon: Lexicon) -> Iterator[dict[str, Any]]:
+    """Typing errors that a query mends by itself."""
+    try:
+        pairs = dict.fromkeys(pair for query in lexicon.parse_each(text) for pair in query.mended)
+    except QueryError:
+        return
+    for typed, meant in pairs:
+        yield {"typed": typed, "suggestions": [meant]}

@@ -115,8 +115,9 @@ def run_job(job: Job, answers: Answers) -> None:
 
 def largest(mask: np.ndarray) -> np.ndarray:
     """The largest part of a mask, 18-connected; an empty mask as it is."""
-    labels, count = ndimage.label(mask, ndimage.generate_binary_structure(3, 2))
-    return mask if count < 2 else labels == 1 + np.bincount(labels.ravel())[1:].argmax()
+    labels: np.ndarray = np.empty(mask.shape, np.int32)
+    count = ndimage.label(mask, ndimage.generate_binary_structure(3, 2), output=labels)
+    return mask if count == 0 else labels == 1 + np.bincount(labels.ravel())[1:].argmax()
 
 
 def to_ras(array: np.ndarray, scan: Scan) -> np.ndarray:
@@ -142,7 +143,7 @@ def from_ras(array: np.ndarray, scan: Scan) -> np.ndarray:
 
 def ras_spacing_mm(scan: Scan) -> tuple[float, float, float]:
     """Spacing of the turned image, z y x, in mm."""
-    turned = nib.io_orientation(ras_affine_ijk(scan.lps_from_kji))
+    turned = np.asarray(nib.io_orientation(ras_affine_ijk(scan.lps_from_kji)))
     of_ijk = scan.spacing_mm[::-1]
     by_axis = {int(axis): of_ijk[n] for n, axis in enumerate(turned[:, 0])}
     return by_axis[2], by_axis[1], by_axis[0]

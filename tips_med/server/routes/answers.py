@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.background import BackgroundTask
 
-from tips_med.server.service import Service
+from tips_med.server.service import MADE, Service
 
 _TYPES = {".gz": "application/gzip", ".png": "image/png", ".dcm": "application/dicom", ".zip": "application/zip"}
 
@@ -58,7 +58,7 @@ def answer_routes(service: Service) -> APIRouter:
     @routes.get("/archive.zip", response_class=FileResponse)
     async def get_archive(study: str, chosen: Annotated[str, Query(alias="answers", max_length=2000)]) -> FileResponse:
         """The files that ``tips-med ground --out`` writes, of the answers whose ids are given, with commas between."""
-        folder = Path(tempfile.mkdtemp(dir=service.settings.folder, prefix=".made-"))
+        folder = Path(tempfile.mkdtemp(dir=service.settings.folder, prefix=MADE))
         ids = [one for one in chosen.split(",") if one]
         try:
             path = await service.queries.run(answers.archive, study, ids, folder / "answers.zip")
@@ -73,7 +73,7 @@ def answer_routes(service: Service) -> APIRouter:
 
 
 async def _written(service: Service, study: str, answer: str, name: str) -> FileResponse:
-    folder = Path(tempfile.mkdtemp(dir=service.settings.folder, prefix=".made-"))
+    folder = Path(tempfile.mkdtemp(dir=service.settings.folder, prefix=MADE))
     try:
         path = await service.queries.run(service.answers.write, study, answer, name, folder)
     except BaseException:

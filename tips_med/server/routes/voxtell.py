@@ -18,7 +18,7 @@ from tips_med.exporters.nifti import write_volume
 from tips_med.scan import Scan
 from tips_med.server.record import ENDED
 from tips_med.server.refusals import RequestError
-from tips_med.server.service import Service
+from tips_med.server.service import MADE, Service
 from tips_med.server.voxtell import (
     MAX_PROMPTS,
     Job,
@@ -65,7 +65,7 @@ def voxtell_routes(service: Service) -> APIRouter:
     @routes.post("/images", openapi_extra={"requestBody": {"content": {_OCTETS: {}}}})
     async def add_image(request: Request, include_image: bool = True) -> Response:
         """Takes a NIfTI file in and encodes it; answers when it is ready, with the image turned to RAS."""
-        with tempfile.SpooledTemporaryFile(max_size=1 << 20, dir=service.settings.folder) as file:
+        with tempfile.TemporaryFile(dir=str(service.settings.folder)) as file:
             async for block in request.stream():
                 await asyncio.to_thread(file.write, block)
             file.seek(0)
@@ -131,7 +131,7 @@ def voxtell_routes(service: Service) -> APIRouter:
         def turned_back() -> bytes:
             scan = service.studies.live(image).study.scan
             labels = from_ras(unpack_array(content, 8 * scan.voxels.size), scan)
-            with tempfile.TemporaryDirectory(dir=service.settings.folder, prefix=".made-") as made:
+            with tempfile.TemporaryDirectory(dir=service.settings.folder, prefix=MADE) as made:
                 path = Path(made) / "labels.nii.gz"
                 write_volume(labels.astype(np.uint16), scan.lps_from_kji, path, intent="label")
                 return path.read_bytes()

@@ -1,0 +1,133 @@
+"""The client whose methods wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from tips_med_client import requests
+from tips_med_client.answer import Answer
+from tips_med_client.errors import check
+from tips_med_client.upload import open_upload
+from tips_med_client.volume import Volume, read_nifti
+
+
+class Client:
+    """Asks a server.
+
+    Args:
+        url: Address of the server: ``http://127.0.0.1:8431``.
+        token: Token that the server prints when it starts; None where it asks for none.
+        timeout_s: Seconds without any data after which a request fails.
+    """
+
+    def __init__(self, url: str, token: str | None = None, timeout_s: float = 600.0) -> None:
+        self._http = httpx.Client(base_url=url.rstrip("/"), **requests.options(token, timeout_s))
+
+    def capabilities(self) -> dict[str, Any]:
+        """Model, findings, structures, limits."""
+        return self._json("GET", "/v1/capabilities")
+
+    def suggestions(self, text: str) -> dict[str, Any]:
+        """Completions and corrections of a text that is being typed."""
+        return self._json("GET", "/v1/suggestions", params={"text": text})
+
+    def upload(self, scan: str | Path, **reading: Any) -> str:
+        """Sends a scan; the same one again is the same study.
+
+        Args:
+            scan: NIfTI file, zip archive or folder of DICOM files.
+            **reading: ``series``, ``phase``, ``fill_gaps``, ``untilt``, ``modality``, as of ``tips-med ground``.
+
+        Returns:
+            Id of the study.
+        """
+        with open_upload(scan) as file:
+            sent = {"file": ("scan", file, "application/octet-stream")}
+            return self._json("POST", "/v1/studies", files=sent, data=requests.form(reading))["id"]
+
+    def fetch(self, url: str, study_uid: str, series_uid: str) -> str:
+        """Lets the server fetch a series from a DICOMweb archive that its operator allowed; the id of the study."""
+        body = {"dicomweb": {"url": url, "study": study_uid, "series": series_uid}}
+        return self._json("POST", "/v1/studies", json=body)["id"]
+
+    def studies(self) -> list[dict[str, Any]]:
+        """All studies of the server, the last used first."""
+        return self._json("GET", "/v1/studies")["studies"]
+
+    def study(self, study: str) -> dict[str, Any]:
+        """State of a study."""
+        return self._json("GET", f"/v1/studies/{study}")
+
+    def wait(self, study: str, progress: Callable[[int, int], Any] | None = None) -> dict[str, Any]:
+        """Waits until a study is encoded.
+
+        Args:
+            study: Id of the study.
+            progress: Called with (slabs done, slabs in all).
+
+        Raises:
+            ServerError: It failed or was cancelled, or the connection was lost.
+        """
+        with self._http.stream("GET", f"/v1/studies/{study}/events") as response:
+            if not response.is_success:
+                response.read()
+                check(response)
+            for line in response.iter_lines():
+                told = requests.study_of_line(line)
+                if told is not None:
+                    if progress is not None and told["total"]:
+                        progress(told["done"], told["total"])
+                    if requests.ended(told):
+                        return told
+        raise requests.lost()
+
+    def ask(self, study: str, query: str, threshold: float | None = None) -> list[Answer]:
+        """Asks an encoded study; one text may be several queries, and each has an answer or a reason for none."""
+        body = {"query": query, "threshold": threshold}
+        return requests.answers_of(self._json("POST", f"/v1/studies/{study}/answers", json=body))
+
+    def mask(self, answer: Answer) -> Volume:
+        """Where it is: uint8 on the scan's own grid."""
+        return read_nifti(self.file(answer.url("mask")))
+
+    def heat(self, answer: Answer) -> Volume:
+        """The map of probabilities: float32 on a grid of its own, NaN where nothing was measured."""
+        return read_nifti(self.file(answer.url("heat")))
+
+    def word(self, answer: Answer, word: str) -> Volume:
+        """What one word of the query lights up, on the grid of ``heat``."""
+        return read_nifti(self.file(answer.word_url(word)))
+
+    def scan(self, study: str) -> Volume:
+        """The voxels, int16."""
+        return read_nifti(self.file(f"/v1/studies/{study}/scan.nii.gz"))
+
+    def file(self, path: str) -> bytes:
+        """A file of the server, such as ``answer.url("seg")``."""
+        return check(self._http.get(path)).content
+
+    def correct(self, study: str, query: str, mask: Volume) -> dict[str, Any]:
+        """Stores a mask as it should be, on the scan's grid, where the server takes corrections."""
+        return self._json("POST", f"/v1/studies/{study}/corrections", json=requests.correction(query, mask))
+
+    def forget(self, study: str) -> None:
+        """Cancels a study, or removes all that the server keeps of it."""
+        self._json("DELETE", f"/v1/studies/{study}")
+
+    def close(self) -> None:
+        """Closes the connections."""
+        self._http.close()
+
+    def _json(self, method: str, path: str, **content: Any) -> dict[str, Any]:
+        return check(self._http.request(method, path, **content)).json()
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
