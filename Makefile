@@ -16,6 +16,7 @@ $(STAMP): $(VENV)/bin/python pyproject.toml constraints.txt
 
 $(VENV)/.tests: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[tips,test,dev,docs]'
+	$(BIN)/python -m pip install --quiet --no-deps napari-voxtell==0.2.0 # VoxTell's own client, without napari and Qt
 	.ci/install-debian-packages
 	touch $@
 
