@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Literal
 
 from tips_med.archive.conditions import parse_condition
-from tips_med.archive.describe import check_study
 from tips_med.archive.keys import key_of
 from tips_med.archive.lance import LanceStore
 from tips_med.archive.ranking import check_weights
@@ -18,7 +17,7 @@ from tips_med.archive.vectors import region_vector
 from tips_med.encoders.study import EncodedStudy, is_study
 from tips_med.errors import ConfigError, QueryError
 from tips_med.grounding import encode as encode_scan
-from tips_med.grounding.ground import parse_query
+from tips_med.grounding.ground import check_study, parse_query
 from tips_med.grounding.modality import with_stated_modality
 from tips_med.loading import open_model
 from tips_med.progress import StepFactory, no_progress

@@ -175,3 +175,10 @@ def test_an_answer_that_rests_on_painted_scans_alone_says_so_and_stays_what_it_i
     assert decision.state == plain.state
     assert decision.reasons == (*plain.reasons, "painted-only")
     assert decision.evidence == "painted"
+
+
+@pytest.mark.parametrize("logits", [(NO, NO), (YES, YES), (YES, NO), (MIDDLE, NO)])
+def test_both_sides_say_that_they_rest_on_painted_scans_alone(logits):
+    painted = Calibration(points={"balanced": OperatingPoint(0.35, 0.65, painted=SEEN)})
+    sides = {side: decide_presence(one, painted, Coverage()) for side, one in zip(("right", "left"), logits)}
+    assert combine_sides(sides, negated=False).reasons.count("painted-only") == 1

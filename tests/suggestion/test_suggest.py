@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -120,3 +121,14 @@ def test_nothing_left_to_label(pool, tmp_path) -> None:
         module.suggest(manifest, tmp_path / "pool")
     with pytest.raises(ConfigError, match="top is 0"):
         module.suggest(manifest, tmp_path / "pool", top=0)
+
+
+def test_a_study_that_other_weights_encoded_is_never_asked(tmp_path, caplog) -> None:
+    """After every training the weights are others, and old studies would be scored without any sense."""
+    (tmp_path / "pool").mkdir()
+    old = replace(encode(body(), rule_model()), weights_sha256="0" * 64).save(tmp_path / "pool" / "old.safetensors")
+    manifest = _manifest(tmp_path, Row(old, "mass", label="unknown"))
+    found = module.suggest(manifest, tmp_path / "pool")
+    assert found.candidates == 0
+    assert not found.complete
+    assert "encoded by weights 000000000000" in caplog.text

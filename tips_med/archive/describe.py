@@ -11,32 +11,16 @@ from tips_med.archive.places import HEIGHTS, LABELS, SIDES, highest_by_place
 from tips_med.archive.record import About, StoredInstance, StudyRecord
 from tips_med.archive.vectors import pool_blocks, select_vectors
 from tips_med.encoders.study import EncodedStudy
-from tips_med.errors import WeightsError
 from tips_med.grounding import ground
 from tips_med.grounding.coverage import search_region
 from tips_med.grounding.evidence import evidence_within
-from tips_med.grounding.ground import assess, in_chest
+from tips_med.grounding.ground import assess, check_study, in_chest
 from tips_med.grounding.maps import finding_maps, study_thorax
 from tips_med.grounding.thorax import Thorax
 from tips_med.model import GroundingModel
 from tips_med.query import Query
 
 _SEARCHED = {"any": None, "right": "right", "left": "left"}
-
-
-def check_study(study: EncodedStudy, model: GroundingModel) -> None:
-    """Refuses a study of other weights.
-
-    Raises:
-        WeightsError: ``other-weights``.
-    """
-    if study.weights_sha256 != model.sha256:
-        raise WeightsError(
-            f"the study was encoded by weights {study.weights_sha256[:12]}",
-            expected=model.sha256[:12],
-            remedy="encode the scan again, or name that model with --model",
-            code="other-weights",
-        )
 
 
 def about_archive(study: EncodedStudy, model: GroundingModel) -> About:

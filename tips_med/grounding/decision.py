@@ -85,6 +85,8 @@ def combine_sides(sides: Mapping[str, Decision], *, negated: bool, notes: tuple[
     reasons = () if state != "unsure" else tuple(reason for side in sides.values() for reason in side.reasons)
     if "present" in states and states != ["present", "present"]:
         reasons = ("one-side-only", *reasons)
+    if any("painted-only" in side.reasons for side in sides.values()):
+        reasons = (*reasons, "painted-only")
     return replace(
         decisive,
         state=state,

@@ -74,6 +74,21 @@ def encode_slabs(scan: Scan, slabs: SlabStack, model: GroundingModel, progress: 
     return EncodedStudy(scan, features, seen, body, model.image.name, model.sha256)
 
 
+def check_study(study: EncodedStudy, model: GroundingModel) -> None:
+    """Makes sure that a study was encoded by the weights that are to answer.
+
+    Raises:
+        WeightsError: ``other-weights``.
+    """
+    if study.weights_sha256 != model.sha256:
+        raise WeightsError(
+            f"the study was encoded by weights {study.weights_sha256[:12]}",
+            expected=model.sha256[:12],
+            remedy="encode the scan again, or name that model with --model",
+            code="other-weights",
+        )
+
+
 def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel | None = None) -> Grounding:
     """Answers one query.
 
@@ -131,13 +146,7 @@ def ensure_same_weights(study: EncodedStudy, model: GroundingModel) -> None:
     Raises:
         WeightsError: ``other-weights``.
     """
-    if study.weights_sha256 != model.sha256:
-        raise WeightsError(
-            f"the study was encoded by weights {study.weights_sha256[:12]}",
-            expected=model.sha256[:12],
-            remedy="encode the scan again, or name that model with --model",
-            code="other-weights",
-        )
+    check_study(study, model)
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from tips_med.discovery import Discovery, FoundScan
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError, TipsMedError
 from tips_med.geometry import transform_points
-from tips_med.grounding.ground import parse_query
+from tips_med.grounding.ground import check_study, parse_query
 from tips_med.grounding.maps import CHEST_STRUCTURES
 from tips_med.manifest import Row
 from tips_med.model import GroundingModel
@@ -161,6 +161,7 @@ def suggest_scans(
     for done, scan in enumerate(scans):
         try:
             study = encode(scan)
+            check_study(study, model)
             if done < len(labelled):
                 embeddings.append(embedding_of(study))
             else:
