@@ -126,9 +126,9 @@ def test_nothing_left_to_label(pool, tmp_path) -> None:
 def test_a_study_that_other_weights_encoded_is_never_asked(tmp_path, caplog) -> None:
     """After every training the weights are others, and old studies would be scored without any sense."""
     (tmp_path / "pool").mkdir()
-    old = replace(encode(body(), rule_model()), weights_sha256="0" * 64).save(tmp_path / "pool" / "old.safetensors")
+    old = replace(encode(body(), rule_model()), weights_sha256="f" * 64).save(tmp_path / "pool" / "old.safetensors")
     manifest = _manifest(tmp_path, Row(old, "mass", label="unknown"))
     found = module.suggest(manifest, tmp_path / "pool")
     assert found.candidates == 0
     assert not found.complete
-    assert "encoded by weights 000000000000" in caplog.text
+    assert "encoded by weights ffffffffffff" in caplog.text
