@@ -126,7 +126,7 @@ def presence(rows: list[dict[str, Any]]) -> str:
     )
 
 
-def points(found: dict[str, dict[str, Any]]) -> str:
+def points(found: dict[str, dict[str, Any]], by_patient: dict[str, dict[str, Any]]) -> str:
     """How each operating point does on real scans, all findings together, and finding by finding where it is there."""
 
     def share(counts: dict[str, int]) -> str:
@@ -148,6 +148,14 @@ def points(found: dict[str, dict[str, Any]]) -> str:
         f"{total[name][truth][0]} of {total[name][truth].sum()}" for name in names for truth in ("there", "not_there")
     ]
     body.append(["all findings", *cells])
+    bodies = load_model().card.trained["anatomies"]
+    blind = [one for who, one in by_patient.items() if not any(body.startswith(who) for body in bodies)]
+    cells = [
+        f"{sum(one[name][truth]['present'] for one in blind)} of {sum(sum(one[name][truth].values()) for one in blind)}"
+        for name in names
+        for truth in ("there", "not_there")
+    ]
+    body.append([f"of them, {len(blind)} patients whose bodies were never trained on", *cells])
     missed = [f"{total[name]['there'][2]} of {total[name]['there'].sum()}" for name in names]
     body.append(["there, called absent", *(cell for one in missed for cell in (one, ""))])
     headings = [f"{name}: {what}" for name in names for what in ("there, called present", "not there, called present")]
@@ -212,7 +220,9 @@ def main() -> None:
         "naming": naming(json.loads(arguments.naming.read_text())["tables"]),
         "robustness": robustness(json.loads(arguments.robustness.read_text())["rows"]),
         "painted": painted(json.loads(arguments.painted.read_text())["painted"]),
-        "operating points": points(json.loads(arguments.painted.read_text())["operating_points"]),
+        "operating points": points(
+            *(json.loads(arguments.painted.read_text())[key] for key in ("operating_points", "by_patient"))
+        ),
         "reliability": reliability(json.loads(arguments.painted.read_text())["reliability"]),
         "presence": presence(json.loads(arguments.painted.read_text())["real"]),
     }

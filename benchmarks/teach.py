@@ -44,12 +44,12 @@ ORGANS = {"liver": 10, "spleen": 11}
 """Phrases, and their numbers in organs.nii.gz."""
 
 TRAIN = (
-    "ACRIN-FLT-Breast_001-t2", "ACRIN-NSCLC-FDG-PET-042", "CPTAC-PDA-00189", "CRLM-CT-1004", "LIDC-IDRI-0003",
+    "ACRIN-FLT-Breast_001-t2", "ACRIN-NSCLC-FDG-PET-042", "CPTAC-PDA-00189", "CRLM-CT-1004", "LIDC-IDRI-0001",
     "Pancreas-CT-CB_001",
 )  # fmt: skip
 VAL = ("TCGA-LIHC-A3KF-acq2",)
-TEST = ("CRLM-CT-1006", "LIDC-IDRI-0001")
-"""No patient is in two of them."""
+TEST = ("LIDC-IDRI-0003", "4D-Lung-113", "CRLM-CT-1006")
+"""No patient is in two of them. The shipped weights saw the bodies of all but the first two test cases."""
 
 
 def scan_of(data: Path, case: str) -> Path:
@@ -61,7 +61,7 @@ def scan_of(data: Path, case: str) -> Path:
 def manifest(data: Path, out: Path) -> Path:
     """One row for each organ of each case."""
     rows = []
-    for split, cases in (("train", TRAIN), ("val", VAL), ("test", TEST)):
+    for split, cases in (("train", TRAIN), ("val", VAL)):
         for case in cases:
             for organ, number in ORGANS.items():
                 mask = data / case / "organs.nii.gz"
@@ -87,7 +87,7 @@ def measure(data: Path, answer: Callable[[Path], dict[str, np.ndarray]]) -> dict
     for case in TEST:
         masks, scan = answer(scan_of(data, case)), read_scan(scan_of(data, case))
         truth = {o: read_mask(data / case / "organs.nii.gz", scan, str(n)) for o, n in ORGANS.items()}
-        found[case] = {organ: round(dice(masks[organ], truth[organ]), 3) for organ in ORGANS}
+        found[case] = {organ: round(dice(masks[organ], truth[organ]), 3) for organ in ORGANS if truth[organ].any()}
         print(case, found[case], flush=True)
     return found
 

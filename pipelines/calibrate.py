@@ -113,6 +113,7 @@ def calibrate(
         "painted": report.rows,
         "real": report.real_rows,
         "reliability": report.reliability,
+        "by_patient": report.by_patient,
         "operating_points": {
             term: {name: dataclasses.asdict(point) for name, point in one.points.items()}
             for term, one in report.calibration.items()

@@ -162,7 +162,7 @@ def make_assistant_server(model: GroundingModel, folder: Path) -> MCPServer:
 
 
 async def _told(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Works in a thread; what the user can fix is told without any path of this machine."""
+    """Works in a thread; errors that the user can fix name no path of this machine."""
     try:
         return await to_thread.run_sync(partial(work, *args, **kwargs))
     except TipsMedError as error:

@@ -415,6 +415,8 @@ def test_a_kept_calibration_answers_as_before_and_gains_its_points(rng):
 
 def test_the_reliability_curve_counts_every_answer_once(rng):
     report = calibrate_model(ModelCard("toy", ("mass",), structures=()), drawn(rng, patients=60), 200)
+    assert set(report.by_patient) == {f"p{n}" for n in range(60)}
+    assert sum(sum(one["balanced"]["there"].values()) for one in report.by_patient.values()) == 30
     for scans, count in (("real", 60), ("painted", 140)):
         assert sum(row["count"] for row in report.reliability[scans]) == count
     rows = [row for row in report.reliability["painted"] if row["count"] >= 20]

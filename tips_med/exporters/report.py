@@ -167,6 +167,7 @@ def _measured(decision: Decision) -> dict[str, Any] | None:
     if measured is None:
         return None
     return {
+        "name": decision.operating_point,
         "sensitivity": measured.sensitivity,
         "specificity": measured.specificity,
         "there": measured.there.total,

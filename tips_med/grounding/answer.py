@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from tips_med.card import Measured
+from tips_med.card import BALANCED, Measured, OperatingPointName
 from tips_med.errors import MissingExtraError, TipsMedError
 from tips_med.geometry import box_around
 from tips_med.query import Query
@@ -77,6 +77,7 @@ class Decision:
         sides: State of each side, where both were searched separately.
         evidence: What the thresholds rest on: ``real`` scans that have the finding, ``painted`` ones alone, or
             ``unknown``.
+        operating_point: Operating point that decided.
         measured: How answers at these thresholds did on real scans; None where nobody measured it.
     """
 
@@ -88,6 +89,7 @@ class Decision:
     reasons: tuple[Reason, ...] = ()
     sides: Mapping[str, Decision] = field(default_factory=dict)
     evidence: Literal["real", "painted", "unknown"] = "unknown"
+    operating_point: OperatingPointName = BALANCED
     measured: Measured | None = None
 
     @property

@@ -64,6 +64,7 @@ def decide_presence(
         coverage.assessed_fraction,
         tuple(dict.fromkeys((*reasons, *notes))),
         evidence=calibration.evidence,
+        operating_point=calibration.operating_point,
         measured=calibration.measured,
     )
 

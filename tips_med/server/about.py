@@ -1,4 +1,4 @@
-"""What clients are told of a scan, a study and a model."""
+"""Entries for clients about a scan, a study and a model."""
 
 from __future__ import annotations
 

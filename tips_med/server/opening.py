@@ -9,7 +9,7 @@ from tips_med.server.refusals import RequestError
 
 
 class Page:
-    """What the page is told before it asks anything.
+    """What the page knows before it asks anything.
 
     Args:
         token: Token of the server; None where it asks for none.

@@ -1,4 +1,4 @@
-"""The page: its files, its policy, and what it is told first."""
+"""The page: its files, its policy, and what it knows first."""
 
 from __future__ import annotations
 

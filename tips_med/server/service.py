@@ -30,7 +30,7 @@ class Service:
         queries: Threads that answer queries and write their files.
         intake: Threads that take uploads in.
         local: Scans of this machine that the operator named, by id; see ``register``.
-        page: What the page is told first.
+        page: What the page knows first.
     """
 
     def __init__(self, model: GroundingModel, settings: ServerSettings) -> None:

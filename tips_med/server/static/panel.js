@@ -26,7 +26,7 @@ export function answerCard(answer, active, act) {
     stateLine(report),
     make("p", {}, report.sentence),
     reasons(report),
-    answer.hidden ? make("p", { class: "quiet" }, "Hatched: not assessed.") : null,
+    answer.hidden ? make("p", { class: "quiet" }, "Hatched: nothing was measured there, or the lung holds no air.") : null,
     words(answer, act),
     places(report, act),
   ];

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tips_med.card import BALANCED, AnswerCounts, Calibration, Measured, ModelCard, OperatingPoint
-from tips_med.training.calibration.fitting import dice_of, f1_of, fit_all, kept_components, operating_points
+from tips_med.training.calibration.fitting import POINTS, dice_of, f1_of, fit_all, kept_components, operating_points
 from tips_med.training.calibration.observing import Component, Observation
 
 FOLDS = 3
@@ -152,6 +152,26 @@ def answered_components(observation: Observation, calibration: Calibration) -> l
     return kept_components(observation, calibration.threshold, calibration.min_secondary_logit)
 
 
+def _by_patient(
+    observations: Sequence[Observation], calibration_of: Callable[[Observation], Calibration]
+) -> dict[str, dict[str, dict[str, dict[str, int]]]]:
+    return {
+        patient: {
+            name: {
+                truth: vars(
+                    count_answers(
+                        [o for o in observations if o.patient == patient and o.there == (truth == "there")],
+                        lambda o, name=name: calibration_of(o).at(name),
+                    )
+                )
+                for truth in ("there", "not_there")
+            }
+            for name in POINTS
+        }
+        for patient in sorted({o.patient for o in observations if o.patient})
+    }
+
+
 def _term(key: str) -> str:
     """The finding of a calibration's key, which may name a place: ``lesion@liver``."""
     return key.partition("@")[0]
@@ -189,6 +209,7 @@ class CalibrationReport:
             fitted without it.
         real_rows: Results on real scans, each patient judged by what was fitted without that patient.
         reliability: Reliability curve over all findings, of ``painted`` and of ``real`` scans, judged in the same way.
+        by_patient: Answers about each real patient at each operating point, of all findings, by truth and state.
     """
 
     calibration: dict[str, Calibration]
@@ -196,6 +217,7 @@ class CalibrationReport:
     rows: list[dict[str, object]]
     real_rows: list[dict[str, object]]
     reliability: dict[str, list[dict[str, float | int | None]]]
+    by_patient: dict[str, dict[str, dict[str, dict[str, int]]]]
 
 
 def calibrate_model(
@@ -254,7 +276,7 @@ def calibrate_model(
         scans: reliability([o for o in observations if bool(o.patient) == (scans == "real")], judged_by)
         for scans in ("painted", "real")
     }
-    return CalibrationReport(fitted, answers, reported[0], reported[1], curves)
+    return CalibrationReport(fitted, answers, reported[0], reported[1], curves, _by_patient(observations, judged_by))
 
 
 def _mean(values: Iterable[float]) -> float | None:
