@@ -27,7 +27,7 @@ from tips_med.archive.describe import about_archive, describe
 from tips_med.archive.lance import LanceStore
 from tips_med.archive.ranking import rank
 from tips_med.archive.record import About
-from tips_med.archive.vectors import directions, patch_means, region_vector
+from tips_med.archive.vectors import directions, region_means, region_vector
 from tips_med.configs import config_path
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError
@@ -190,7 +190,7 @@ def alike(
     asked = [asked[n] for n in sorted(rng.permutation(len(asked))[:REGIONS])]
     towards = np.array([direction for *_, direction in asked]).T
     for path in paths:
-        means, valid = patch_means(EncodedStudy.load(path))
+        means, valid = region_means(EncodedStudy.load(path), RADIUS_MM)
         moved = means[valid] - centre
         moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-6)
         cosines[path.stem] = (moved @ towards).max(axis=0).tolist()

@@ -13,7 +13,7 @@ from tips_med.archive.ranking import check_weights
 from tips_med.archive.results import check_place, write_results
 from tips_med.archive.search import Found, search_alike, search_words
 from tips_med.archive.studies import studies_of
-from tips_med.archive.vectors import region_vector
+from tips_med.archive.vectors import POOLED_RADIUS_MM, region_vector
 from tips_med.encoders.study import EncodedStudy, is_study
 from tips_med.errors import ConfigError, QueryError
 from tips_med.grounding import encode as encode_scan
@@ -30,7 +30,7 @@ def search(
     text: str | None = None,
     like: str | None = None,
     at: str | None = None,
-    radius_mm: float = 15.0,
+    radius_mm: float = POOLED_RADIUS_MM,
     top: int = 20,
     where: str | None = None,
     verify: int | None = None,
@@ -115,6 +115,7 @@ def search(
                 studies,
                 archive=archive,
                 searched=f"like the region of {radius_mm:g} mm about {', '.join(f'{v:g}' for v in region)} mm",
+                radius_mm=radius_mm,
                 own_key=own_key,
                 top=top,
                 verify=verify,

@@ -11,8 +11,9 @@ from tests.phantom import AFFINE, SHAPE, rule_model
 from tips_med.archive.describe import about_archive, describe
 from tips_med.archive.keys import key_of
 from tips_med.archive.places import HEIGHTS, SIDES
-from tips_med.archive.vectors import MAX_VECTORS, region_vector
+from tips_med.archive.vectors import MAX_VECTORS, region_means, region_vector
 from tips_med.errors import QueryError, WeightsError
+from tips_med.geometry import transform_points
 from tips_med.grounding.coverage import THIRDS
 from tips_med.grounding.ground import assess
 
@@ -98,6 +99,17 @@ def test_a_study_of_other_weights_is_refused(make_study, model):
     other = replace(rule_model(), sha256="1" * 64)
     with pytest.raises(WeightsError, match="encode the scan again|Encode the scan again"):
         describe(study, other, about_archive(study, model), SECRET)
+
+
+@pytest.mark.parametrize("radius_mm", [5.0, 15.0, 35.0])
+def test_every_region_of_a_study_is_averaged_as_the_one_that_is_searched(radius_mm, make_study):
+    """Else a scan would not be most like itself."""
+    study = make_study(LEFT_LOW, lps_from_kji=OBLIQUE)
+    means, valid = region_means(study, radius_mm)
+    some = np.argwhere(valid)[:: valid.sum() // 40]
+    for index in some:
+        at = transform_points(study.features.lps_from_patch, index)[0]
+        np.testing.assert_allclose(means[tuple(index)], region_vector(study, tuple(at), radius_mm), atol=2e-4)
 
 
 def test_a_region_outside_the_body_is_refused(make_study):

@@ -8,7 +8,7 @@ from typing import cast
 import numpy as np
 from scipy import ndimage
 
-from tips_med.archive.vectors import patch_means
+from tips_med.archive.vectors import region_means
 from tips_med.encoders.study import EncodedStudy
 from tips_med.geometry import CONNECTIVITY_18, transform_points, voxel_volume_mm3
 from tips_med.grounding.maps import study_thorax
@@ -16,7 +16,10 @@ from tips_med.grounding.thorax import anatomical_label
 from tips_med.model import GroundingModel
 
 ALIKE = 0.95
-"""Patches about the most similar one with at least this share of its cosine belong to the same place."""
+"""Patches beside the most similar one with at least this share of its cosine belong to the same place."""
+
+_EQUAL = 1e-3
+"""Difference of two cosines below which they are the same."""
 
 
 @dataclass(frozen=True)
@@ -39,26 +42,29 @@ class AlikePlace:
 
 
 def most_alike(
-    study: EncodedStudy, direction: np.ndarray, centre: np.ndarray, model: GroundingModel
+    study: EncodedStudy, direction: np.ndarray, centre: np.ndarray, radius_mm: float, model: GroundingModel
 ) -> AlikePlace | None:
-    """Compares every patch, averaged with the slabs about it, with a region's embedding.
+    """Compares the region about every patch with another scan's region of the same size.
 
     Args:
         study: Encoded study.
         direction: Embedding of the region less the centre, of length 1, float32 [width].
         centre: Centre of the archive, float32 [width].
+        radius_mm: Radius of both regions, mm.
         model: The model that encoded both.
 
     Returns:
         The most similar place; None where the study shows no body.
     """
-    means, valid = patch_means(study)
+    means, valid = region_means(study, radius_mm)
     moved = means - centre
-    cosine = np.where(valid, moved @ direction / np.maximum(np.linalg.norm(moved, axis=-1), 1e-6), -1.0)
+    lengths = np.linalg.norm(moved, axis=-1)
+    cosine = np.where(valid, moved @ direction / np.maximum(lengths, 1e-6), -1.0)
     if not valid.any():
         return None
-    peak = np.unravel_index(int(cosine.argmax()), cosine.shape)
-    best = float(cosine[peak])
+    best = float(cosine.max())
+    # A region that holds only some of the finding may point the same way: of equals, the strongest is its place.
+    peak = np.unravel_index(int(np.where(cosine >= best - _EQUAL, lengths, -1).argmax()), cosine.shape)
     own = cosine >= ALIKE * best
     if best > 0:
         labels, _ = cast("tuple[np.ndarray, int]", ndimage.label(own, CONNECTIVITY_18))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FORMAT = "tips_med-archive-1"
+FORMAT = "tips_med-archive-2"
 
 
 @dataclass(frozen=True)

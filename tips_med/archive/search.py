@@ -13,7 +13,7 @@ from tips_med.archive.ranking import Relevance, check_weights, indexed_terms, in
 from tips_med.archive.record import About, StudyRecord
 from tips_med.archive.store import Store
 from tips_med.archive.studies import Studies
-from tips_med.archive.vectors import directions
+from tips_med.archive.vectors import POOLED_RADIUS_MM, directions
 from tips_med.encoders.base import Progress
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ReadError, TipsMedError
@@ -248,6 +248,7 @@ def search_alike(
     *,
     archive: str,
     searched: str,
+    radius_mm: float = POOLED_RADIUS_MM,
     own_key: str = "",
     top: int = 20,
     verify: int | None = None,
@@ -258,7 +259,8 @@ def search_alike(
 ) -> Found:
     """Finds the scans with a place most like a region of a scan.
 
-    The vectors of the index choose three times as many studies as are wanted; all patches of these are then compared.
+    The vectors of the index choose three times as many studies as are wanted; the regions about all
+    patches of these, as large as the one that is searched, are then compared.
 
     Args:
         store: Archive.
@@ -267,6 +269,7 @@ def search_alike(
         studies: Opens encoded studies.
         archive: Name of the archive, for messages.
         searched: The region in words.
+        radius_mm: Radius of the region, mm.
         own_key: Key of the scan that the region is of, which is left out.
         top: Number of scans to find, 1 or more.
         verify: Maximum number of studies to compare in full; three times ``top`` when None.
@@ -288,7 +291,9 @@ def search_alike(
     made = []
     for n, (key, cosine) in enumerate(nearest, start=1):
         if key in records:
-            made.append(_compared(records[key], cosine, direction, about, model, studies, pictures, ask=n <= limit))
+            made.append(
+                _compared(records[key], cosine, direction, radius_mm, about, model, studies, pictures, ask=n <= limit)
+            )
         if progress:
             progress(n, len(nearest))
     made.sort(key=lambda hit: (hit.verified, hit.score), reverse=True)
@@ -299,6 +304,7 @@ def _compared(
     record: StudyRecord,
     cosine: float,
     direction: np.ndarray,
+    radius_mm: float,
     about: About,
     model: GroundingModel,
     studies: Studies,
@@ -314,7 +320,7 @@ def _compared(
             study = studies.open(record.key)
             if study.weights_sha256 != about.weights_sha256:
                 raise ReadError("the study was encoded by other weights", code="other-weights")
-            found = most_alike(study, direction, np.array(about.centre, np.float32), model)
+            found = most_alike(study, direction, np.array(about.centre, np.float32), radius_mm, model)
         except TipsMedError as error:
             code = error.code
     if found is None or study is None:

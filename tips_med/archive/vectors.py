@@ -1,4 +1,4 @@
-"""A few hundred pooled patch embeddings that stand for a whole study, and the embedding of a region."""
+"""A few hundred embeddings of regions that stand for a whole study, and the embedding of one region."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tips_med.errors import QueryError
 from tips_med.geometry import spacing_mm, transform_points
 from tips_med.grounding.thorax import Thorax
 
-MAX_VECTORS = 320
+MAX_VECTORS = 512
 """Maximum number of vectors of a study."""
 
 SALIENT_PER_TERM = 3
@@ -22,6 +22,9 @@ SALIENT_PER_TERM = 3
 
 APART_MM = 25.0
 """Minimum distance of two such places of one finding."""
+
+POOLED_RADIUS_MM = 15.0
+"""Radius in mm of the region that a stored vector is the mean of; that of a searched region, unless told otherwise."""
 
 _PLACE_WEIGHT = 1 / 80
 """Weight of a millimetre beside embeddings of length 1, where similar neighbours are put together."""
@@ -31,11 +34,12 @@ _ROUNDS = 8
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """Patch embeddings pooled along the slabs to blocks that are about as high as a patch is wide.
+    """Places of the body, one a block of patches that is about as high as a patch is wide, and what is around them.
 
     Attributes:
-        vectors: Mean embedding of each block, float32 [block width].
-        index: Its place in the grid of blocks: slab block, row, column, int [block 3].
+        vectors: Mean embedding of the patches within ``POOLED_RADIUS_MM`` of the middle of each block, float32
+            [block width].
+        index: Place of the block in the grid of blocks: slab block, row, column, int [block 3].
         lps: Centre of the measured part of the body in it, LPS in mm, float64 [block 3].
         slabs: Slabs of a block.
         shape: Shape of the grid of blocks.
@@ -55,14 +59,13 @@ def pool_blocks(study: EncodedStudy) -> Blocks:
     count, rows, columns = valid.shape
     blocks = -(-count // slabs)
     starts = np.arange(0, count, slabs)
-    patches = study.features.patches.float().numpy() * valid[..., None]
-    sums = np.add.reduceat(patches, starts, axis=0)
     number = np.add.reduceat(valid.astype(np.float32), starts, axis=0)
     kept = np.argwhere(number >= 0.5 * np.minimum(slabs, count - starts)[:, None, None])
     place = tuple(kept.T)
-    z = np.add.reduceat(valid * np.arange(count, dtype=np.float32)[:, None, None], starts, axis=0)
-    centres = np.column_stack([z[place] / number[place], kept[:, 1:]])
-    vectors = sums[place] / number[place][:, None]
+    z = np.add.reduceat(valid * np.arange(count, dtype=np.float32)[:, None, None], starts, axis=0)[place]
+    centres = np.column_stack([z / number[place], kept[:, 1:]])
+    middle = np.rint(centres).astype(int)
+    vectors = region_means(study, POOLED_RADIUS_MM)[0][tuple(middle.T)]
     return Blocks(vectors, kept, transform_points(affine, centres), slabs, (blocks, rows, columns))
 
 
@@ -78,21 +81,44 @@ def _slabs_of_block(study: EncodedStudy) -> int:
     return max(1, round(float(step[1] / step[0])))
 
 
-def patch_means(study: EncodedStudy) -> tuple[np.ndarray, np.ndarray]:
-    """Every patch averaged with the slabs about it, as high as a block is, wherever a block could begin.
+def region_means(study: EncodedStudy, radius_mm: float) -> tuple[np.ndarray, np.ndarray]:
+    """The mean embedding of the region about every patch, as ``region_vector`` takes it about a place.
+
+    Args:
+        study: Encoded study.
+        radius_mm: Patches of the body whose centre lies within it are averaged.
 
     Returns:
-        Mean embeddings, float32 [slab row column width], and the mask of those of the body, bool [slab row column].
+        Mean embeddings, float32 [slab row column width], and the mask of the patches of the body, bool
+        [slab row column]; what is not of the body has the mean of no patch or of its neighbours.
     """
-    valid, slabs = _valid_patches(study), _slabs_of_block(study)
-    sums = np.cumsum(study.features.patches.float().numpy() * valid[..., None], axis=0)
-    number = np.cumsum(valid.astype(np.float32), axis=0)
-    index = np.arange(len(valid))
-    first, last = np.maximum(index - slabs // 2, 0) - 1, np.minimum(index + (slabs - 1) // 2, len(valid) - 1)
-    before = (first >= 0)[:, None, None]
-    number = number[last] - np.where(before, number[first], 0)
-    sums = sums[last] - np.where(before[..., None], sums[first], 0)
-    return sums / np.maximum(number, 1)[..., None], valid & (number > 0)
+    valid = _valid_patches(study)
+    slab_mm, row_mm, column_mm = (float(step) for step in spacing_mm(study.features.lps_from_patch))
+    count, rows, columns = valid.shape
+    patches = study.features.patches.float().numpy() * valid[..., None]
+    # Sums along the slabs are differences of running sums, so that a thick region costs no more than a thin one.
+    running = np.zeros((count + 1, rows, columns, patches.shape[-1] + 1), np.float32)
+    np.cumsum(patches, axis=0, out=running[1:, ..., :-1])
+    np.cumsum(valid, axis=0, dtype=np.float32, out=running[1:, ..., -1])
+    sums = np.zeros_like(running[1:])
+    index = np.arange(count)
+    high, wide = int(radius_mm // row_mm), int(radius_mm // column_mm)
+    for dy in range(-min(high, rows - 1), min(high, rows - 1) + 1):
+        for dx in range(-min(wide, columns - 1), min(wide, columns - 1) + 1):
+            left_mm2 = radius_mm**2 - (dy * row_mm) ** 2 - (dx * column_mm) ** 2
+            if left_mm2 < 0:
+                continue
+            reach = int(left_mm2**0.5 // slab_mm)
+            first, last = np.maximum(index - reach, 0), np.minimum(index + reach + 1, count)
+            to_y, from_y = _overlap(dy, rows)
+            to_x, from_x = _overlap(dx, columns)
+            sums[:, to_y, to_x] += running[last, from_y, from_x] - running[first, from_y, from_x]
+    return sums[..., :-1] / np.maximum(sums[..., -1:], 1), valid
+
+
+def _overlap(shift: int, size: int) -> tuple[slice, slice]:
+    """Where a shifted row meets itself: the part that receives, and the part that it comes from."""
+    return slice(max(0, -shift), size - max(0, shift)), slice(max(0, shift), size + min(0, shift))
 
 
 def directions(vectors: np.ndarray, centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +135,7 @@ def select_vectors(
     thorax: Thorax | None,
     evidence: Iterable[np.ndarray] = (),
 ) -> Vectors:
-    """The vectors that are stored: places of strong evidence as they are, the rest put together by likeness and place.
+    """The vectors that are stored: strong evidence by itself, the rest put together by likeness and place.
 
     Args:
         study: Encoded study.
