@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,15 +11,19 @@ import torch
 from torchmetrics.functional.classification import binary_auroc
 
 from tips_med.model import GroundingModel
+from tips_med.synthesis.findings import known_findings
 from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec
-from tips_med.training.calibration import Observation, observe
+from tips_med.training.calibration import Observation, observe_scene, paint_numbered
 
 PHANTOM_SEED = 700_000
 """Seed of the first torso: none of those that training, calibration and ``paint`` make."""
 
 TOLERANCE = 0.01
 """Loss of Dice or AUROC above which a term is reported as changed."""
+
+_MAX_FINDINGS = 8
+"""Maximum number of findings in a scan: many, so that a few scans have most of them."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +67,21 @@ def measure_forgetting(
         scans: Number of painted scans, 1 or more.
         progress: Called with (scans done, total scans), of both models.
     """
-    bodies = [make_phantom(PHANTOM_SEED + n, before.image.slab_spec.spacing_mm) for n in range(scans)]
-    seen: list[list[Observation]] = []
     known = before.card.findings  # what was taught is not painted
-    for nth, model in enumerate((before, replace(after, card=replace(after.card, findings=known)))):
-        seen.append([])
-        for one in observe(model, bodies, SceneSpec(shape=None), range(scans), PHANTOM_SEED):
-            progress(nth * scans + one.scene + 1, 2 * scans)
-            seen[-1].append(one)
+    models = (before, replace(after, card=replace(after.card, findings=known)))
+    scenes = SceneSpec(
+        shape=None,
+        weights={term: 1.0 for term in known if term in known_findings()},
+        empty=0.0,
+        max_findings=_MAX_FINDINGS,
+    )
+    seen: list[list[Observation]] = [[], []]
+    for number in range(scans):
+        body = make_phantom(PHANTOM_SEED + number, before.image.slab_spec.spacing_mm)
+        scene, rng = paint_numbered([body], scenes, number, PHANTOM_SEED)
+        for nth, model in enumerate(models):
+            seen[nth] += observe_scene(model, scene, number, copy.deepcopy(rng))
+            progress(2 * number + nth + 1, 2 * scans)
     return [_change(term, *([one for one in some if one.finding == term] for some in seen))
             for term in known]  # fmt: skip
 

@@ -17,6 +17,8 @@ from tips_med.training.calibration.observing import (
     measure,
     observe,
     observe_manifest,
+    observe_scene,
+    paint_numbered,
     read_observations,
     study_of,
 )
@@ -39,6 +41,8 @@ __all__ = [
     "measure",
     "observe",
     "observe_manifest",
+    "observe_scene",
+    "paint_numbered",
     "read_observations",
     "study_of",
     "summary",

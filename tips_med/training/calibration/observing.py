@@ -118,23 +118,52 @@ def observe(
         seed: Random seed (integer, 0 or more).
         held_out: Use the held-out synonyms.
     """
-    lexicon = model.lexicon
     for number in numbers:
-        rng = np.random.default_rng([seed, number])
-        scene = make_scene(anatomies[number % len(anatomies)], scenes, rng, scenes.in_turn(number))
-        study = study_of(scene, model)
-        ml = voxel_volume_mm3(study.scan.lps_from_kji) / 1000
-        for finding in model.card.findings:
-            sides: tuple[Side | None, ...] = (None, "left", "right")
-            if not scene.where(finding).any():
-                sides = (sides[int(rng.integers(3))],)
-            for side in sides:
-                slots = PhraseSlots(finding=finding, side=side)
-                text = describe(slots, rng, lexicon, held_out=held_out)
-                query = lexicon.parse(text, as_written=held_out)
-                heat = assess(study, query, model).heat
-                target, unknown = answer_mask(scene, slots)
-                yield measure(number, finding, side, heat, target, unknown, ml)
+        scene, rng = paint_numbered(anatomies, scenes, number, seed)
+        yield from observe_scene(model, scene, number, rng, held_out)
+
+
+def paint_numbered(
+    anatomies: Sequence[Anatomy], scenes: SceneSpec, number: int, seed: int
+) -> tuple[Scene, np.random.Generator]:
+    """The painted scan of a number, and the random generator of the questions to it.
+
+    Args:
+        anatomies: Anatomies with labelled lungs, taken in turn.
+        scenes: Specification of scenes; ``shape`` must be None.
+        number: Number of the scan, 0 or more; it depends on its number alone.
+        seed: Random seed (integer, 0 or more).
+    """
+    rng = np.random.default_rng([seed, number])
+    return make_scene(anatomies[number % len(anatomies)], scenes, rng, scenes.in_turn(number)), rng
+
+
+def observe_scene(
+    model: GroundingModel, scene: Scene, number: int, rng: np.random.Generator, held_out: bool = False
+) -> Iterator[Observation]:
+    """Queries one painted scan for every finding, see ``observe``.
+
+    Args:
+        model: Model to measure.
+        scene: Painted scan.
+        number: Its number.
+        rng: Random generator of the questions and their wording.
+        held_out: Use the held-out synonyms.
+    """
+    lexicon = model.lexicon
+    study = study_of(scene, model)
+    ml = voxel_volume_mm3(study.scan.lps_from_kji) / 1000
+    for finding in model.card.findings:
+        sides: tuple[Side | None, ...] = (None, "left", "right")
+        if not scene.where(finding).any():
+            sides = (sides[int(rng.integers(3))],)
+        for side in sides:
+            slots = PhraseSlots(finding=finding, side=side)
+            text = describe(slots, rng, lexicon, held_out=held_out)
+            query = lexicon.parse(text, as_written=held_out)
+            heat = assess(study, query, model).heat
+            target, unknown = answer_mask(scene, slots)
+            yield measure(number, finding, side, heat, target, unknown, ml)
 
 
 def observe_manifest(
