@@ -45,6 +45,8 @@ KS = (1, 3, 5, 10)
 RADIUS_MM = 15.0
 REGIONS = 24
 SECRET = bytes(32)
+WORDS_OPENED, LIKE_OPENED = 2, 3
+"""Number of studies, in units of those wanted, that a search opens at most."""
 
 
 def queries(model: GroundingModel) -> list[str]:
@@ -122,9 +124,9 @@ def ask(path: Path, asked: list[str], model: GroundingModel, known: dict[str, An
     return result
 
 
-def overlap(index: list[str], exact: list[str], k: int) -> float:
-    """Share of the exact first k that are among the index's first k."""
-    return len(set(index[:k]) & set(exact[:k])) / min(k, len(exact))
+def overlap(index: list[str], exact: list[str], k: int, opened: int = 1) -> float:
+    """Share of the exact first k that are among the index's first k, or among those that a search for k opens."""
+    return len(set(index[: k * opened]) & set(exact[:k])) / min(k, len(exact))
 
 
 def measure(paths: list[Path], data: Path, manifest: Path, cache: Path, model: GroundingModel, name: str) -> dict:
@@ -151,14 +153,16 @@ def measure(paths: list[Path], data: Path, manifest: Path, cache: Path, model: G
     assert about is not None
     size = sum(file.stat().st_size for file in place.rglob("*") if file.is_file()) / len(paths)
     result: dict[str, Any] = {"studies": len(paths), "kib_per_study": round(size / 1024, 1)}
-    kinds: dict[str, list[list[float]]] = {"known terms": [], "with an attribute": []}
+    kinds: dict[str, list[list[float]]] = {"known terms": [], "with an attribute": [], "with an attribute, opened": []}
     for text in asked:
         query = model.lexicon.parse(text)
         ranked = [stem_of[one.key] for one in rank(store, query, model, len(paths)).candidates]
         order = sorted(exact, key=lambda stem: tuple(exact[stem]["answers"][text][:2]), reverse=True)
         kind = "with an attribute" if text in ATTRIBUTES else "known terms"
         kinds[kind].append([overlap(ranked, order, k) for k in KS])
-    kinds["more like this"] = alike(paths, exact, store, about, model, stem_of)
+        if text in ATTRIBUTES:
+            kinds[f"{kind}, opened"].append([overlap(ranked, order, k, WORDS_OPENED) for k in KS])
+    kinds |= alike(paths, exact, store, about, model, stem_of)
     for kind, rows in kinds.items():
         mean = np.mean(rows, axis=0)
         result[kind] = {"queries": len(rows)} | {f"recall@{k}": round(float(v), 4) for k, v in zip(KS, mean)}
@@ -173,7 +177,7 @@ def alike(
     about: About,
     model: GroundingModel,
     stem_of: dict[str, str],
-) -> list[list[float]]:
+) -> dict[str, list[list[float]]]:
     """The index's nearest studies to regions of outlined findings, against comparing every patch of every study."""
     centre = np.array(about.centre, np.float32)
     asked: list[tuple[str, str, np.ndarray]] = []
@@ -194,11 +198,12 @@ def alike(
         moved = means[valid] - centre
         moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-6)
         cosines[path.stem] = (moved @ towards).max(axis=0).tolist()
-    rows = []
+    rows: dict[str, list[list[float]]] = {"more like this": [], "more like this, opened": []}
     for n, (own, _, direction) in enumerate(asked):
         order = sorted((stem for stem in cosines if stem != own), key=lambda stem: -cosines[stem][n])
         ranked = [stem_of[key] for key, _ in store.nearest(direction, len(paths)) if stem_of[key] != own]
-        rows.append([overlap(ranked, order, k) for k in KS])
+        rows["more like this"].append([overlap(ranked, order, k) for k in KS])
+        rows["more like this, opened"].append([overlap(ranked, order, k, LIKE_OPENED) for k in KS])
     return rows
 
 
