@@ -23,7 +23,8 @@ from tips_med.card import ModelCard
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
 from tips_med.encoders.compact_text import CompactTextConfig, CompactTextTower
 from tips_med.errors import ConfigError
-from tips_med.model import GroundingModel, load_model, save_model
+from tips_med.model import GroundingModel, load_model
+from tips_med.model_files import save_model
 from tips_med.query import Lexicon
 from tips_med.readers import read_scan
 from tips_med.slabs import SlabSpec

@@ -9,7 +9,8 @@ import torch
 
 from tips_med.errors import ConfigError
 from tips_med.loading import has_own_lexicon, open_model
-from tips_med.model import LEXICON, GroundingModel
+from tips_med.model import GroundingModel
+from tips_med.model_files import LEXICON
 from tips_med.progress import StepFactory, log_progress, no_progress
 from tips_med.query import Lexicon
 from tips_med.training.cards import calibration_keys, described

@@ -12,7 +12,8 @@ from tests.tiny import tiny_nets
 from tips_med.adapter import adapter_of
 from tips_med.card import ModelCard
 from tips_med.loading import open_model
-from tips_med.model import GroundingModel, load_model, net_of_model, save_model
+from tips_med.model import GroundingModel, load_model, net_of_model
+from tips_med.model_files import save_model
 from tips_med.slabs import SlabStack, make_slabs
 from tips_med.training.towers.adapter import TrainableAdapter
 

@@ -16,7 +16,8 @@ from tips_med.card import Calibration, ModelCard
 from tips_med.geometry import RAS_FROM_LPS
 from tips_med.grounding import encode, ground
 from tips_med.manifest import Row, write_manifest
-from tips_med.model import load_model, save_model
+from tips_med.model import load_model
+from tips_med.model_files import save_model
 from tips_med.readers import read_scan
 
 FINDINGS = ("mass", "nodule")

@@ -12,7 +12,8 @@ from tests.tiny import CONFIG, tiny_nets
 from tips_med.card import Calibration, ModelCard
 from tips_med.errors import ConfigError, OutputError, WeightsError
 from tips_med.loading import open_model, pick_device
-from tips_med.model import load_model, save_model
+from tips_med.model import load_model
+from tips_med.model_files import save_model
 
 CARD = ModelCard("toy", ("mass",), data=("nothing",), calibration={"mass": Calibration(slope=2.0, intercept=-1.0)})
 

@@ -8,7 +8,8 @@ import torch
 from tests.tiny import CONFIG, tiny_nets
 from tips_med.card import ModelCard
 from tips_med.errors import ConfigError, QueryError
-from tips_med.model import load_model, model_of_net, net_of_model, save_model
+from tips_med.model import load_model, model_of_net, net_of_model
+from tips_med.model_files import save_model
 from tips_med.net import GroundingNet, dict_of_config
 
 PHRASES = ("mass", "left lung")

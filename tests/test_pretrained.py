@@ -15,7 +15,8 @@ from tips_med.card import Calibration, ModelCard
 from tips_med.errors import OutputError, QueryError, WeightsError
 from tips_med.grounding.ground import parse_query
 from tips_med.loading import open_model, save_with_card
-from tips_med.model import GroundingModel, load_model, save_model
+from tips_med.model import GroundingModel, load_model
+from tips_med.model_files import save_model
 
 CARD = ModelCard("toy", ("mass",), licence="CC-BY-4.0", data=("three phantoms",), calibration={"mass": Calibration()})
 

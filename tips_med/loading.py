@@ -21,16 +21,8 @@ from tips_med.encoders.compact import CompactImageTower
 from tips_med.encoders.compact_text import CompactTextTower
 from tips_med.errors import ConfigError, OutputError, WeightsError
 from tips_med.folders import whole_folder
-from tips_med.model import (
-    CONFIG,
-    HUB,
-    LEXICON,
-    GroundingModel,
-    load_model,
-    model_of_net,
-    read_lexicon,
-    save_model,
-)
+from tips_med.model import HUB, GroundingModel, load_model, model_of_net
+from tips_med.model_files import CONFIG, LEXICON, read_lexicon, save_model
 from tips_med.net import GroundingNet, slab_spec_from_dict
 from tips_med.plugins import load_plugin, plugin_names
 from tips_med.query import load_lexicon

@@ -7,34 +7,40 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tips_med.adapter import Adapter
 from tips_med.alignment import AlignmentHead
 from tips_med.card import BALANCED, ModelCard, OperatingPointName, card_from_dict
 from tips_med.encoders.base import ImageFeatures, ImageTower, TextTower
-from tips_med.encoders.compact import CompactImageTower, CompactNet
-from tips_med.encoders.compact_text import CompactTextNet, CompactTextTower
+from tips_med.encoders.compact import CompactImageTower
+from tips_med.encoders.compact_text import CompactTextTower
 from tips_med.errors import MissingExtraError, OutputError, TipsMedError, WeightsError
-from tips_med.folders import whole_file, whole_folder
+from tips_med.folders import whole_folder
 from tips_med.hub.readme import readme_text
 from tips_med.hub.results import measured_results
+from tips_med.model_files import (
+    CONFIG,
+    FORMAT,
+    LEXICON,
+    README,
+    WEIGHTS,
+    half_tensors,
+    lexicon_text,
+    read_config,
+    read_lexicon,
+    read_tensors,
+    save_model,
+)
 from tips_med.net import GroundingNet, dict_of_config, image_config_from_dict, text_config_from_dict
 from tips_med.query import Lexicon, load_lexicon
 
-FORMAT = "tips_med-compact-1"
 SHIPPED = "chest_ct"
-CONFIG, WEIGHTS, LEXICON, README = "config.json", "model.safetensors", "lexicon.yaml", "README.md"
-"""The files of a model's folder."""
-
 HUB = "hf://"
 """What a name of the hub begins with."""
 
@@ -200,34 +206,6 @@ class GroundingModel:
         return _transfer().push(repo_id, lambda folder: _write_folder(self, folder), **options)
 
 
-def save_model(
-    path: Path,
-    image: CompactNet,
-    text: CompactTextNet,
-    head: AlignmentHead,
-    card: ModelCard,
-    adapters: Sequence[Adapter] = (),
-) -> None:
-    """Writes networks in half precision, with their sizes, words and card in the file's metadata.
-
-    Raises:
-        OutputError: It cannot be written there; an existing file is unchanged.
-    """
-    metadata = {
-        "format": FORMAT,
-        "image": json.dumps(dict_of_config(image.config)),
-        "text": json.dumps(dict_of_config(text.config)),
-        "card": json.dumps(dataclasses.asdict(card)),
-    }
-    if adapters:
-        metadata["adapters"] = json.dumps([dict_of_config(one.config) for one in adapters])
-    try:
-        with whole_file(path) as partial:
-            save_file(_half(image, text, head, adapters), partial, metadata)
-    except (OSError, SafetensorError) as error:
-        raise OutputError(f"cannot be written ({error})", path=path, remedy="make room and run it again") from error
-
-
 def load_model(path: str | Path | None = None, device: torch.device | str = "cpu") -> GroundingModel:
     """Loads a model.
 
@@ -241,7 +219,7 @@ def load_model(path: str | Path | None = None, device: torch.device | str = "cpu
     file = Path(path) if path is not None else _WEIGHTS / f"{SHIPPED}.safetensors"
     if not file.is_file():
         raise WeightsError("no such file", path=file, remedy="give the path of a model's .safetensors file")
-    metadata, tensors = _read(file)
+    metadata, tensors = read_tensors(file)
     if metadata.get("format") != FORMAT:
         raise WeightsError(
             f"weights of format {metadata.get('format', 'unknown')!r}", path=file, expected=repr(FORMAT), code="format"
@@ -323,59 +301,6 @@ def config_of_model(model: GroundingModel) -> dict[str, Any]:
     }
 
 
-def lexicon_text(model: GroundingModel) -> str:
-    """The YAML of a model's lexicon, to travel with it.
-
-    Raises:
-        OutputError: Its lexicon was made in Python and has no YAML.
-    """
-    if not model.lexicon.text:
-        raise OutputError(
-            f"the lexicon {model.lexicon.name!r} has no YAML",
-            expected="a lexicon that was loaded from a file",
-            remedy="write it as YAML, and load it with Lexicon.load",
-        )
-    return model.lexicon.text
-
-
-def read_lexicon(path: Path, card: ModelCard, vocabulary: tuple[str, ...]) -> Lexicon:
-    """The lexicon that lies beside weights, if it is theirs.
-
-    Args:
-        path: Path of ``lexicon.yaml``.
-        card: Card of the model, whose terms the lexicon has to know.
-        vocabulary: Vocabulary of the text tower, which has to hold the usual words of the model's terms.
-
-    Raises:
-        WeightsError: ``missing-weights`` when it is missing; ``other-model`` when it is another model's.
-        ConfigError: It is no lexicon.
-    """
-    if not path.is_file():
-        raise WeightsError(
-            "no such file",
-            path=path,
-            expected="the lexicon of the model beside it",
-            remedy="keep the folder together as it was written",
-            code="missing-weights",
-        )
-    lexicon = Lexicon.load(path)
-    terms = {term.id for term in lexicon.terms}
-    lacking = [term for term in (*card.findings, *card.structures) if term not in terms]
-    # A later lexicon knows more words; those that this model's terms are asked in have to be its own.
-    asked = (lexicon.term(term).forms[0].words for term in (*card.findings, *card.structures) if term in terms)
-    unknown = sorted({word for words in asked for word in words} - set(vocabulary))
-    if lacking or unknown:
-        found = f"does not know {lacking[0]!r}" if lacking else f"has the word {unknown[0]!r}, which the model has not"
-        raise WeightsError(
-            f"the lexicon {found}",
-            path=path,
-            expected=f"the one that the model {card.name!r} was trained with",
-            remedy="keep the folder together as it was written",
-            code="other-model",
-        )
-    return lexicon
-
-
 def _write_folder(model: GroundingModel, folder: Path) -> None:
     """Writes a model's files into a folder that is there."""
     net, card = net_of_model(model), model.card
@@ -387,34 +312,12 @@ def _write_folder(model: GroundingModel, folder: Path) -> None:
     config = json.dumps(config_of_model(model), indent=2, ensure_ascii=False)
     sha256 = hashlib.sha256(weights.read_bytes()).hexdigest()
     (folder / CONFIG).write_text(config + "\n", "utf-8")
-    (folder / LEXICON).write_text(lexicon_text(model), "utf-8")
+    (folder / LEXICON).write_text(lexicon_text(model.lexicon), "utf-8")
     (folder / README).write_text(readme_text(card, sha256, measured_results(sha256), model.names), "utf-8")
 
 
 def _read_folder(folder: Path, device: torch.device | str) -> GroundingModel:
-    for name in (CONFIG, WEIGHTS):
-        if not (folder / name).is_file():
-            raise WeightsError(
-                f"holds no {name}",
-                path=folder,
-                expected=f"a folder with {CONFIG}, {WEIGHTS} and {LEXICON}",
-                remedy="write one with save_pretrained",
-                code="missing-weights",
-            )
-    try:
-        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
-        kind = config["library_name"], config["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise WeightsError(
-            "is not the configuration of a tips_med model", path=folder / CONFIG, code="format"
-        ) from error
-    if kind != ("tips_med", FORMAT):
-        raise WeightsError(
-            f"a model of {kind[0]}, format {kind[1]}",
-            path=folder / CONFIG,
-            expected=f"tips_med, {FORMAT}",
-            code="format",
-        )
+    config = read_config(folder)
     model = load_model(folder / WEIGHTS, device)
     net = net_of_model(model)
     # Both files say it, so that the hub can show it: they must not say two things.
@@ -433,35 +336,14 @@ def _read_folder(folder: Path, device: torch.device | str) -> GroundingModel:
 def _is_in_file(model: GroundingModel, net: GroundingNet, file: Path) -> bool:
     """Whether a file holds exactly this model, which may have been changed since it was read."""
     try:
-        metadata, tensors = _read(file)
+        metadata, tensors = read_tensors(file)
         same_card = card_from_dict(json.loads(metadata["card"])) == model.card
     except (TipsMedError, KeyError, TypeError, ValueError):
         return False
-    own = _half(net.image, net.text, net.head, model.adapters)
+    own = half_tensors(net.image, net.text, net.head, model.adapters)
     if hashlib.sha256(file.read_bytes()).hexdigest() != model.sha256 or not same_card or own.keys() != tensors.keys():
         return False
     return all(torch.equal(own[key].float(), tensors[key]) for key in own)
-
-
-def _half(
-    image: CompactNet, text: CompactTextNet, head: AlignmentHead, adapters: Sequence[Adapter] = ()
-) -> dict[str, Tensor]:
-    tensors: dict[str, Tensor] = {}
-    named = [(f"adapters.{n}", adapter) for n, adapter in enumerate(adapters)]
-    for part, net in (("image", image), ("text", text), ("head", head), *named):
-        tensors |= {
-            f"{part}.{key}": value.detach().cpu().half().contiguous() for key, value in net.state_dict().items()
-        }
-    return tensors
-
-
-def _read(file: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safe_open(file, framework="pt") as stored:
-            tensors = {key: stored.get_tensor(key).float() for key in stored.keys()}  # noqa: SIM118 (not a dict)
-            return stored.metadata() or {}, tensors
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"not a readable safetensors file ({error})", path=file) from error
 
 
 def _part(features: Tensor, adapter: int, width: int) -> Tensor:

@@ -30,7 +30,8 @@ from tips_med.errors import OutputError, WeightsError
 from tips_med.exporters.nifti import write_volume
 from tips_med.grounding import encode, ground
 from tips_med.loading import open_model
-from tips_med.model import load_model, net_of_model, save_model
+from tips_med.model import load_model, net_of_model
+from tips_med.model_files import save_model
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path
 

@@ -13,7 +13,8 @@ import pytest
 from tests.hub.loopback import Hub, serving
 from tests.tiny import tiny_nets
 from tips_med.card import ModelCard
-from tips_med.model import load_model, save_model
+from tips_med.model import load_model
+from tips_med.model_files import save_model
 
 pytest.importorskip("huggingface_hub", reason="needs tips-med[hub]")
 

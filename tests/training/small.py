@@ -10,7 +10,8 @@ from tests.manifest.files import write_nifti
 from tests.tiny import tiny_nets
 from tips_med.card import ModelCard
 from tips_med.manifest import Row, write_manifest
-from tips_med.model import load_model, save_model
+from tips_med.model import load_model
+from tips_med.model_files import save_model
 from tips_med.training.finetune import FinetuneConfig
 from tips_med.training.fitting import TrainerSpec
 from tips_med.training.manifest_data import DataSpec

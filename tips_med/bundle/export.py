@@ -17,7 +17,8 @@ from tips_med.folders import new_folder
 from tips_med.hub.readme import readme_text
 from tips_med.hub.results import measured_results
 from tips_med.loading import MODELS, STATE_DICT
-from tips_med.model import CONFIG, LEXICON, README, GroundingModel, config_of_model, lexicon_text, net_of_model
+from tips_med.model import GroundingModel, config_of_model, net_of_model
+from tips_med.model_files import CONFIG, LEXICON, README, lexicon_text
 from tips_med.net import GroundingNet, dict_of_config
 
 METADATA, SCHEMA = "metadata.json", "metadata.schema.json"
@@ -40,7 +41,7 @@ def write_bundle(model: GroundingModel, out: Path) -> Path:
         WeightsError: ``other-model`` for TIPS towers.
     """
     net = net_of_model(model, default_phrases(model))
-    text = lexicon_text(model)
+    text = lexicon_text(model.lexicon)
     with new_folder(out) as folder:
         for name in ("configs", MODELS, "docs"):
             (folder / name).mkdir()

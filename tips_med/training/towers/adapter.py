@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from tips_med.adapter import Adapter, AdapterConfig, adapter_of
 from tips_med.card import ModelCard
 from tips_med.errors import ConfigError
-from tips_med.model import GroundingModel, model_of_net, net_of_model, save_model
+from tips_med.model import GroundingModel, model_of_net, net_of_model
+from tips_med.model_files import save_model
 from tips_med.net import GroundingNet
 from tips_med.training.towers.base import TrainableTowers
 from tips_med.training.towers.compact import check_compact_shape, with_words

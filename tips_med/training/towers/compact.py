@@ -16,7 +16,8 @@ from tips_med.encoders.compact import DEPTH, CompactImageTower, CompactNet
 from tips_med.encoders.compact_text import CompactTextNet, CompactTextTower
 from tips_med.encoders.tips.tuning import FineTuning
 from tips_med.errors import ConfigError
-from tips_med.model import GroundingModel, model_of_net, save_model
+from tips_med.model import GroundingModel, model_of_net
+from tips_med.model_files import save_model
 from tips_med.net import GroundingNet
 from tips_med.query import Lexicon
 from tips_med.training.towers.base import TrainableTowers, Tuning
