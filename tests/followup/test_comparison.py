@@ -95,6 +95,15 @@ def test_tissue_that_looks_the_same_is_neither_new_nor_gone():
     assert lost.reasons == ("looks-alike",)
 
 
+def test_an_outline_that_takes_in_more_of_the_same_tissue_is_no_growth():
+    """The rim is there in both scans, and is outlined in one of them only."""
+    soft, dense, inner = (LEFT, 22.0, -20.0), (LEFT, 22.0, 60.0), mass(LEFT, 10.0)  # the rule takes the dense one
+    made = compared(patient([dense, inner]), moved(patient([soft, inner]), motion(), "axial"))
+    change = next(one for one in made.changes if one.prior and one.current)
+    assert change.volume is not None and not change.volume.within_noise
+    assert (change.status, change.reasons) == ("unsure", ("looks-alike",))
+
+
 def test_a_mass_that_splits_is_one_mass():
     parts = [mass((LEFT[0], LEFT[1], LEFT[2] + shift), 11.0) for shift in (-15.0, 15.0)]
     made = compared(patient([mass(LEFT, 26.0)]), moved(patient(parts), motion(), "axial"))

@@ -32,7 +32,7 @@ _PUT_TOGETHER = 64
 _KEPT_FOR = timedelta(hours=1)
 """How long replaced data stay, for readers that began before."""
 
-MIN_INDEXED_STUDIES = 20_000
+MIN_INDEXED_STUDIES = 2_000
 """From this number on an approximate index is made; below it, all vectors are compared."""
 
 _RETRIES = 10

@@ -102,6 +102,7 @@ def decide_change(
     local_correlation: float,
     doubtful: bool,
     elsewhere: Surroundings | None,
+    alike: bool = False,
     noise: VolumeNoise = REPEAT_NOISE,
 ) -> tuple[Status, tuple[UnsureReason, ...], VolumeChange | None]:
     """Decides what became of one finding.
@@ -115,6 +116,7 @@ def decide_change(
         local_correlation: Correlation of fine structure near the finding; NaN where that is not known.
         doubtful: Whether an unmatched finding of the other scan is near.
         elsewhere: What the scan without the finding shows there; None for a finding with a counterpart.
+        alike: Whether both scans show the same tissue where only one of two outlines is.
         noise: Repeat noise of volumes.
 
     Returns:
@@ -138,6 +140,8 @@ def decide_change(
         return ("gone" if prior_ml else "new"), (), None
     if volume.within_noise:
         return "stable", (), volume
+    if alike:
+        return "unsure", ("looks-alike",), volume
     return ("grown" if current_ml > prior_ml else "shrunk"), (), volume
 
 

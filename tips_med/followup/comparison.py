@@ -15,7 +15,7 @@ from tips_med.followup.matching import Match, match_findings, places
 from tips_med.followup.noise import REPEAT_NOISE, VolumeNoise
 from tips_med.followup.quality import Quality
 from tips_med.followup.registration import Registration, check_modalities, register
-from tips_med.followup.surroundings import Searched
+from tips_med.followup.surroundings import Searched, unchanged_tissue
 from tips_med.followup.wording import write_summary
 from tips_med.geometry import same_grid, transform_points
 from tips_med.grounding import Grounding, Instance, encode, ground
@@ -27,6 +27,9 @@ from tips_med.scan import Scan
 
 _CHECKED_POINTS = 300
 """Number of points of a finding that are sought in the other scan."""
+
+_MIN_POINTS = 8
+"""Minimum number of points that tell whether tissue looks alike."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,6 +198,7 @@ def _changed(
         local_correlation=correlation,
         doubtful=match.doubtful,
         elsewhere=seen,
+        alike=bool(prior and current) and _difference_looks_alike(match, answers, registration),
         noise=noise,
     )
     return Change(
@@ -210,6 +214,44 @@ def _changed(
         correlation,
         seen,
     )
+
+
+def _difference_looks_alike(match: Match, answers: tuple[Grounding, Grounding], registration: Registration) -> bool:
+    """Whether both scans show the same tissue where only the larger of two outlines is.
+
+    What grew has tissue now where there was lung before. Where both scans show the same there, the outlines differ
+    and not the finding.
+    """
+    volumes = [
+        sum(one.volume_ml for one in _instances(answer, labels))
+        for answer, labels in zip(answers, (match.prior, match.current))
+    ]
+    if volumes[1] >= volumes[0]:
+        larger, smaller, own, other, mapped = (
+            *reversed(answers),
+            match.current,
+            match.prior,
+            registration.points_in_prior,
+        )
+    else:
+        larger, smaller, own, other, mapped = *answers, match.prior, match.current, registration.points_in_current
+    points = _points(larger, own)
+    there = mapped(points)
+    extra = ~_inside(smaller, other, there)
+    if extra.sum() < _MIN_POINTS:
+        return False
+    index = np.rint(transform_points(np.linalg.inv(larger.scan.lps_from_kji), points[extra])).astype(int)
+    density_hu = float(np.nanmean(larger.scan.voxels[tuple(index.T)]))
+    return unchanged_tissue(smaller.scan, there[extra], density_hu)
+
+
+def _inside(answer: Grounding, labels: tuple[int, ...], points_lps: np.ndarray) -> np.ndarray:
+    """Which places lie in some instances of an answer, bool [n]."""
+    index = np.rint(transform_points(np.linalg.inv(answer.scan.lps_from_kji), points_lps)).astype(int)
+    within = ((index >= 0) & (index < answer.labels.shape)).all(axis=1)
+    found = np.zeros(len(index), bool)
+    found[within] = np.isin(answer.labels[tuple(index[within].T)], labels)
+    return found
 
 
 def _instances(answer: Grounding, labels: tuple[int, ...]) -> tuple[Instance, ...]:

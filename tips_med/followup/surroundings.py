@@ -57,6 +57,17 @@ class Surroundings:
         return self.density_difference_hu < ALIKE_HU
 
 
+def unchanged_tissue(scan: Scan, points_lps: np.ndarray, density_hu: float) -> bool:
+    """Whether a scan shows at a place what the other scan has there, so that nothing came or went.
+
+    Args:
+        scan: Scan to look at.
+        points_lps: Points of the place in it, LPS in mm, [n 3].
+        density_hu: Mean density of the place in the other scan, in Hounsfield units.
+    """
+    return _density_difference(scan, points_lps, density_hu) < ALIKE_HU
+
+
 class Searched:
     """One scan, searched for one finding: answers about places.
 
