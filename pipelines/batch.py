@@ -17,8 +17,7 @@ from tips_med.batch.work import batch_exporters
 from tips_med.card import BALANCED, OperatingPointName
 from tips_med.errors import ConfigError
 from tips_med.grounding.questions import understand
-from tips_med.loading import open_model
-from tips_med.model import GroundingModel
+from tips_med.loading import open_model_at
 from tips_med.progress import StepFactory, no_progress
 
 
@@ -93,7 +92,7 @@ def batch(
     """
     check_tables(tables)
     executor = _executor(out, workers, cores, slurm, ray, gpu_workers)
-    load = partial(_open, model, operating_point)
+    load = partial(open_model_at, model, operating_point)
     with steps("loading the model"):
         opened = load(device="cpu")
         _, declined = understand(query, opened)
@@ -141,8 +140,3 @@ def _executor(
     if ray is not None:
         return RayExecutor(ray, workers, gpu_workers, cores)
     return LocalExecutor(workers, cores)
-
-
-def _open(model: str | None, operating_point: OperatingPointName, device: str) -> GroundingModel:
-    """The model, here or in a worker."""
-    return open_model(model, device).at(operating_point)

@@ -11,9 +11,8 @@ from pathlib import Path
 from tips_med.card import BALANCED, OperatingPointName
 from tips_med.evaluation import Asking, Evaluation, Gallery, evaluate_rows, write_evaluation
 from tips_med.evaluation.page import PICTURES, check_place
-from tips_med.loading import open_model
+from tips_med.loading import open_model_at
 from tips_med.manifest import read_manifest
-from tips_med.model import GroundingModel
 from tips_med.progress import StepFactory, no_progress
 
 
@@ -76,7 +75,7 @@ def evaluate(
     check_place(out)
     gallery = Gallery(out / PICTURES, pictures)
     with steps("loading the model"):
-        opened = _open(model, operating_point, device)
+        opened = open_model_at(model, operating_point, device)
     with steps("asking") as progress:
         found = evaluate_rows(
             rows,
@@ -87,7 +86,7 @@ def evaluate(
             progress=progress,
             gallery=gallery,
             workers=workers,
-            load=partial(_open, model, operating_point, device),
+            load=partial(open_model_at, model, operating_point, device),
         )
     about = {
         "manifest": manifest.name,
@@ -98,8 +97,3 @@ def evaluate(
     }
     write_evaluation(found, out, about, gallery)
     return found
-
-
-def _open(model: str | None, operating_point: OperatingPointName, device: str) -> GroundingModel:
-    """The model, here or in a worker."""
-    return open_model(model, device).at(operating_point)

@@ -16,7 +16,7 @@ from tips_med.grounding import encode as encode_scan
 from tips_med.grounding import ground as answer
 from tips_med.grounding.modality import with_stated_modality
 from tips_med.grounding.questions import understand
-from tips_med.loading import open_model
+from tips_med.loading import open_model_at
 from tips_med.progress import StepFactory, no_progress
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path
@@ -84,7 +84,7 @@ def ground(
     exporters = [*default_exporters(), *named_exporters(exporter)]
     path = str(sample_path()) if scan == "sample" else scan
     with steps("loading the model"):
-        opened = open_model(model, device).at(operating_point)
+        opened = open_model_at(model, operating_point, device)
         queries, declined = understand(query, opened)
     # Imported where they are needed: together they take as long as half an answer.
     private = results = None

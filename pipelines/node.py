@@ -11,7 +11,7 @@ from tips_med.exporters.dicom import DicomExporter
 from tips_med.exporters.named import named_exporters
 from tips_med.grounding import encode, ground
 from tips_med.grounding.ground import parse_query
-from tips_med.loading import open_model
+from tips_med.loading import open_model_at
 from tips_med.readers import read_scan
 from tips_med.serving.connect import open_archive
 from tips_med.serving.node import Heartbeat, Node, NodeSettings, Rule
@@ -59,7 +59,7 @@ def node(
         A message that it has stopped.
     """
     private = Deidentifier.from_file(folder / "deidentify.key") if settings.deidentify else None
-    opened = open_model(model, device).at(operating_point)
+    opened = open_model_at(model, operating_point, device)
     added = named_exporters(exporter)
     heartbeat = Heartbeat(settings.stall_s)
     parsed = {text: parse_query(text, opened) for rule in rules for text in rule.queries}

@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from tips_med.alignment import AlignmentHead
-from tips_med.card import ModelCard, card_from_dict
+from tips_med.card import ModelCard, OperatingPointName, card_from_dict
 from tips_med.encoders.compact import CompactImageTower
 from tips_med.encoders.compact_text import CompactTextTower
 from tips_med.errors import ConfigError, OutputError, WeightsError
@@ -75,6 +75,15 @@ def open_model(name: str | None = None, device: str = "auto") -> GroundingModel:
     # Nothing is known of what these towers can find, so nothing is refused, and nothing is calibrated.
     card = ModelCard(towers.image.name, findings=(), structures=(), licence="as in the card of the weights")
     return GroundingModel(towers.image, towers.text, head, card, towers.weights_sha256)
+
+
+def open_model_at(name: str | None, operating_point: OperatingPointName, device: str = "auto") -> GroundingModel:
+    """Opens a model with the thresholds of an operating point; here or in a worker. See ``open_model``.
+
+    Raises:
+        ConfigError: No calibration of it has that point.
+    """
+    return open_model(name, device).at(operating_point)
 
 
 def save_tuned_tips(folder: Path, towers: TipsTowers, head: AlignmentHead, card: ModelCard) -> Path:
