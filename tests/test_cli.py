@@ -27,9 +27,10 @@ def scan_file(tmp_path):
 @pytest.fixture(autouse=True)
 def _rule_model(monkeypatch, request):
     if "shipped" not in request.keywords:
-        for name in ("ground", "encode"):
+        opened = {"ground": "open_model_at", "encode": "open_model"}
+        for name, loads in opened.items():
             module = __import__(cli.pipeline(name).__module__, fromlist=[name])
-            monkeypatch.setattr(module, "open_model", lambda name, device: rule_model())
+            monkeypatch.setattr(module, loads, lambda *_: rule_model())
 
 
 def run(*arguments: object) -> int:

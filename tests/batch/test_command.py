@@ -14,7 +14,7 @@ from tips_med import cli
 def _quick(monkeypatch):
     """The rule model, in this process."""
     pipeline = import_module(cli.pipeline("batch").__module__)
-    monkeypatch.setattr(pipeline, "open_model", lambda name, device: rule())
+    monkeypatch.setattr(pipeline, "open_model_at", lambda *_, **__: rule())
     monkeypatch.setattr(pipeline, "LocalExecutor", lambda workers, cores: Here())
 
 

@@ -42,9 +42,10 @@ def series(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def _rule_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("ground", "encode", "node"):
+    opened = {"ground": "open_model_at", "encode": "open_model", "node": "open_model_at"}
+    for name, loads in opened.items():
         module = __import__(cli.pipeline(name).__module__, fromlist=[name])
-        monkeypatch.setattr(module, "open_model", lambda name, device: rule_model())
+        monkeypatch.setattr(module, loads, lambda *_, **__: rule_model())
 
 
 class Said:
