@@ -95,6 +95,16 @@ def test_tissue_that_looks_the_same_is_neither_new_nor_gone():
     assert lost.reasons == ("looks-alike",)
 
 
+@pytest.mark.parametrize(("left_hu", "status"), [(-250.0, "unsure"), (-700.0, "gone")])
+def test_what_keeps_most_of_its_contrast_is_not_gone(left_hu, status):
+    """Thick slices blur a small finding until it is no longer outlined."""
+    scan = patient([mass(LEFT, 14.0), (RIGHT, 14.0, 60.0)])
+    made = compared(scan, moved(patient([mass(LEFT, 14.0), (RIGHT, 14.0, left_hu)]), motion(), "axial"))
+    lost = next(one for one in made.changes if not one.current)
+    assert lost.status == status
+    assert lost.reasons == (("looks-alike",) if status == "unsure" else ())
+
+
 def test_an_outline_that_takes_in_more_of_the_same_tissue_is_no_growth():
     """The rim is there in both scans, and is outlined in one of them only."""
     soft, dense, inner = (LEFT, 22.0, -20.0), (LEFT, 22.0, 60.0), mass(LEFT, 10.0)  # the rule takes the dense one

@@ -15,7 +15,7 @@ from tips_med.followup.matching import Match, match_findings, places
 from tips_med.followup.noise import REPEAT_NOISE, VolumeNoise
 from tips_med.followup.quality import Quality
 from tips_med.followup.registration import Registration, check_modalities, register
-from tips_med.followup.surroundings import Searched, unchanged_tissue
+from tips_med.followup.surroundings import Searched, Tissue, around, unchanged_tissue
 from tips_med.followup.wording import write_summary
 from tips_med.geometry import same_grid, transform_points
 from tips_med.grounding import Grounding, Instance, encode, ground
@@ -182,12 +182,12 @@ def _changed(
         elsewhere = registration.points_in_prior(points)
         current_lps = points.mean(axis=0)
         prior_lps = _points(answers[0], match.prior).mean(axis=0) if prior else elsewhere.mean(axis=0)
-        seen = None if prior else seekers[0].at(elsewhere, _density(current))
+        seen = None if prior else seekers[0].at(elsewhere, _tissue(answers[1], match.current))
     else:
         points = _points(answers[0], match.prior)
         elsewhere = registration.points_in_current(points)
         prior_lps, current_lps = points.mean(axis=0), elsewhere.mean(axis=0)
-        seen = seekers[1].at(elsewhere, _density(prior))
+        seen = seekers[1].at(elsewhere, _tissue(answers[0], match.prior))
     quality = registration.quality
     correlation = quality.near(current_lps, leave_out)
     status, reasons, volume = decide_change(
@@ -264,9 +264,11 @@ def _points(answer: Grounding, labels: tuple[int, ...]) -> np.ndarray:
     return transform_points(answer.scan.lps_from_kji, index[:: max(1, len(index) // _CHECKED_POINTS)])
 
 
-def _density(instances: tuple[Instance, ...]) -> float:
-    """The mean density of instances in Hounsfield units, weighted by their volume."""
-    return float(np.average([one.mean_hu for one in instances], weights=[one.volume_ml for one in instances]))
+def _tissue(answer: Grounding, labels: tuple[int, ...]) -> Tissue:
+    """Density of some instances, weighted by their volume, and of what is about them."""
+    some = _instances(answer, labels)
+    density_hu = float(np.average([one.mean_hu for one in some], weights=[one.volume_ml for one in some]))
+    return Tissue(density_hu, around(answer.scan, np.isin(answer.labels, labels)))
 
 
 def _touched(answers: tuple[Grounding, Grounding], registration: Registration) -> np.ndarray:

@@ -24,9 +24,17 @@ AROUND_MM = 6.0
 """Margin around a place in which evidence counts as of it: registration is no finer."""
 
 
-ALIKE_HU = 150.0
-"""Difference in mean density below which two scans show the same tissue at a place. A network may outline a vessel in
-one scan and not in the next; that the vessel is still there shows in the values themselves."""
+ALIKE_HU, ALIKE_SHARE = 150.0, 0.5
+"""Two scans show the same tissue at a place where its mean density differs by less than this; for a whole finding,
+also by less than this share of its contrast with the lung about it. A network may outline a vessel in one scan and not
+in the next; that the vessel is still there shows in the values themselves. Thick slices blur what is small: some of its
+contrast is lost though nothing went."""
+
+RIM_MM = (4.0, 8.0)
+"""How far from a finding the lung about it is measured: from beyond its blurred edge on."""
+
+RIM_PERCENTILE = 25.0
+"""Percentile of the densities about a finding that is taken for the lung's: vessels and the chest wall are denser."""
 
 SHIFT_MM = 4.0
 """Error of the registration that this allows for, along each axis."""
@@ -43,6 +51,8 @@ class Surroundings:
         empty: Whether it is below the probability from which on the finding is not excluded.
         density_difference_hu: Difference in mean density between this place and the finding in the other scan, in
             Hounsfield units; the smallest one over shifts by up to ``SHIFT_MM``. Infinite where nothing was measured.
+        looks_alike: Whether the tissue there is about as dense as the finding in the other scan: then nothing came or
+            went.
     """
 
     seen_fraction: float
@@ -50,11 +60,44 @@ class Surroundings:
     probability: float | None
     empty: bool
     density_difference_hu: float
+    looks_alike: bool
+
+
+@dataclass(frozen=True)
+class Tissue:
+    """How dense a finding is, and the lung about it, in Hounsfield units; NaN where that was not measured.
+
+    Attributes:
+        density_hu: Mean density.
+        around_hu: Density of what is about it.
+    """
+
+    density_hu: float
+    around_hu: float
 
     @property
-    def looks_alike(self) -> bool:
-        """Whether the tissue there is as dense as the finding in the other scan: then nothing came or went."""
-        return self.density_difference_hu < ALIKE_HU
+    def alike_below_hu(self) -> float:
+        """Difference in mean density below which another scan shows the same tissue."""
+        contrast = abs(self.density_hu - self.around_hu)
+        return ALIKE_HU if np.isnan(contrast) else max(ALIKE_HU, ALIKE_SHARE * contrast)
+
+
+def around(scan: Scan, mask: np.ndarray) -> float:
+    """Density of what is about a finding, in Hounsfield units; NaN where nothing was measured.
+
+    Args:
+        scan: Scan that has it.
+        mask: The finding, bool [k j i].
+    """
+    if not mask.any():
+        return float("nan")
+    reach = np.ceil(RIM_MM[1] / np.array(scan.spacing_mm)).astype(int)
+    held = ndimage.find_objects(mask.astype(np.uint8))[0]
+    box = tuple(slice(max(0, s.start - r), s.stop + r) for s, r in zip(held, reach))
+    distance_mm = ndimage.distance_transform_edt(~mask[box], sampling=scan.spacing_mm)
+    values = scan.voxels[box][(distance_mm > RIM_MM[0]) & (distance_mm <= RIM_MM[1])]
+    values = values[np.isfinite(values)]
+    return float(np.percentile(values, RIM_PERCENTILE)) if len(values) else float("nan")
 
 
 def unchanged_tissue(scan: Scan, points_lps: np.ndarray, density_hu: float) -> bool:
@@ -84,12 +127,12 @@ class Searched:
     def _found(self) -> Assessment:
         return assess(self._study, self._query, self._model)
 
-    def at(self, points_lps: np.ndarray, density_hu: float) -> Surroundings:
+    def at(self, points_lps: np.ndarray, tissue: Tissue) -> Surroundings:
         """What is at a place.
 
         Args:
             points_lps: Points of the place in this scan, LPS in mm, [n 3].
-            density_hu: Mean of the finding in the scan that has it, in Hounsfield units.
+            tissue: The finding in the scan that has it.
         """
         found, scan = self._found, self._study.scan
         index, within = _indices(scan.lps_from_kji, points_lps, scan.shape)
@@ -105,8 +148,9 @@ class Searched:
         calibration = found.calibration
         probability = None if calibration is None else calibration.probability(logit)
         empty = calibration is not None and probability is not None and probability < calibration.absent_below
-        difference = _density_difference(scan, points_lps, density_hu)
-        return Surroundings(float(seen.mean()), float(searched.mean()), probability, empty, difference)
+        difference = _density_difference(scan, points_lps, tissue.density_hu)
+        alike = difference < tissue.alike_below_hu
+        return Surroundings(float(seen.mean()), float(searched.mean()), probability, empty, difference, alike)
 
 
 def _density_difference(scan: Scan, points_lps: np.ndarray, density_hu: float) -> float:
