@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -24,13 +25,16 @@ except ImportError as e:
 from tips_med.exporters.display_windows import window_for
 from tips_med.exporters.label_colours import colour_of
 from tips_med.exporters.nifti import volume_bytes
-from tips_med.geometry import nearest_body_axes, transform_points
+from tips_med.geometry import box_around, index_from_block, index_from_crop, nearest_body_axes, transform_points
 from tips_med.grounding import Grounding
 from tips_med.grounding.wording import REASONS
-from tips_med.scan import Scan
-from tips_med.shapes import Affine, Heat, Labels, Mask
+from tips_med.scan import Provenance, Scan
+from tips_med.shapes import Affine, Heat, Mask
 
 NOTICE = "Research use only, not a medical device"
+
+MOST_VOXELS = 32_000_000
+"""Of the scan as it is shown: 64 MB."""
 
 _LEVELS = 254
 """Of a map, above the lowest; enough for colours, and a quarter of the bytes."""
@@ -53,7 +57,8 @@ class AnswerView(widgets.VBox):
     """The scan in three planes with the outline and the maps as layers that can be switched.
 
     Planes run along the patient's own axes, also of an oblique scan, in radiological convention: the patient's right on
-    the left of the picture. The view begins at the peak.
+    the left of the picture. The view begins at the peak. A scan of more than ``MOST_VOXELS`` is shown coarser than it
+    is.
 
     Args:
         grounding: The answer.
@@ -67,18 +72,19 @@ class AnswerView(widgets.VBox):
     """
 
     def __init__(self, grounding: Grounding, height_px: int = 360) -> None:
-        self._scan = grounding.scan
-        self.layers: dict[str, Volume] = {"scan": _scan_layer(grounding)}
+        shown = thinned(grounding)
+        self._shape, self._lps_from_kji = shown.scan.shape, shown.scan.lps_from_kji
+        self.layers: dict[str, Volume] = {"scan": _scan_layer(shown)}
         limits = _map_limits([grounding.heat, *grounding.token_heat.values()])
         self.layers["map"] = _map_layer("map", grounding.heat, grounding.lps_from_heat, limits)
         for word, heat in grounding.token_heat.items():
             name = f"\N{LEFT DOUBLE QUOTATION MARK}{word}\N{RIGHT DOUBLE QUOTATION MARK}"
             self.layers[name] = _map_layer(name, heat, grounding.lps_from_heat, limits)
         if grounding.instances:  # last, so that no map covers them
-            labels = grounding.labels
-            colours = [colour_of(n) for n in range(1, int(labels.max()) + 1)]
-            self.layers["area"] = _label_layer("area", labels, grounding.scan.lps_from_kji, colours)
-            self.layers["outline"] = _outline_layer(grounding)
+            colours = [colour_of(n) for n in range(1, int(shown.labels.max()) + 1)]
+            area, outline = _in_box(shown, shown.labels), _in_box(shown, outline_of(shown).astype(np.uint8))
+            self.layers["area"] = _label_layer("area", *area, colours)
+            self.layers["outline"] = _outline_layer(*outline)
         self.picture = NiiVue(
             height=height_px,
             is_slice_mm=True,
@@ -101,8 +107,8 @@ class AnswerView(widgets.VBox):
         self.opacity = widgets.FloatSlider(
             value=0.5, min=0.1, max=1.0, step=0.1, description="maps", readout=False, continuous_update=False
         )
-        shown = [name for name in ("outline", "area", *self.layers) if name in self.layers and name != "scan"]
-        self.switches = {name: _switch(name) for name in shown}
+        switched = [name for name in ("outline", "area", *self.layers) if name in self.layers and name != "scan"]
+        self.switches = {name: _switch(name) for name in switched}
         for switch in self.switches.values():
             switch.observe(self._show, names="value")
         self.opacity.observe(self._show, names="value")
@@ -122,7 +128,7 @@ class AnswerView(widgets.VBox):
     def go_to(self, lps: tuple[float, float, float]) -> None:
         """Moves the crosshair to a place, LPS in mm; to the nearest one that the scan covers."""
         scene: Any = self.picture.scene
-        scene.crosshair_pos = crosshair_at(self._scan, lps)
+        scene.crosshair_pos = crosshair_at(self._shape, self._lps_from_kji, lps)
 
     def _show(self, _: object = None) -> None:
         for name, switch in self.switches.items():
@@ -130,20 +136,62 @@ class AnswerView(widgets.VBox):
             self.layers[name].opacity = full if switch.value else 0.0
 
 
-def crosshair_at(scan: Scan, lps: tuple[float, float, float]) -> list[float]:
-    """A place as niivue's crosshair: parts of the scan's extent, 0 to 1, along the axes nearest to R, A and S.
+def crosshair_at(shape: tuple[int, int, int], lps_from_kji: Affine, lps: tuple[float, float, float]) -> list[float]:
+    """A place as niivue's crosshair: parts of a grid's extent, 0 to 1, along the axes nearest to R, A and S.
 
     Args:
-        scan: The scan.
+        shape: Slices, rows, columns of the grid.
+        lps_from_kji: Where it lies.
         lps: The place, LPS in mm.
     """
-    at_kji = transform_points(np.linalg.inv(scan.lps_from_kji), np.array(lps))[0]
+    at_kji = transform_points(np.linalg.inv(lps_from_kji), np.array(lps))[0]
     parts = [0.5, 0.5, 0.5]
-    for axis, (body_axis, sign) in enumerate(nearest_body_axes(scan.lps_from_kji)):
-        part = float(np.clip((at_kji[axis] + 0.5) / scan.shape[axis], 0.0, 1.0))
+    for axis, (body_axis, sign) in enumerate(nearest_body_axes(lps_from_kji)):
+        part = float(np.clip((at_kji[axis] + 0.5) / shape[axis], 0.0, 1.0))
         to_ras = sign if body_axis == 2 else -sign
         parts[body_axis] = part if to_ras > 0 else 1.0 - part
     return parts
+
+
+def thinned(grounding: Grounding) -> Grounding:
+    """The answer with its scan and its labels on a grid that a browser can take.
+
+    Where the scan has more than ``MOST_VOXELS``, blocks of two voxels along its finest axis become one, and so on: the
+    mean of what was measured, the highest label. An odd last voxel is left out.
+    """
+    scan, factors = grounding.scan, [1, 1, 1]
+    while np.prod([size // f for size, f in zip(scan.shape, factors)]) > MOST_VOXELS:
+        factors[int(np.argmin(np.array(scan.spacing_mm) * factors))] *= 2
+    if factors == [1, 1, 1]:
+        return grounding
+    voxels, labels = scan.voxels, grounding.labels
+    for axis, factor in enumerate(factors):
+        while factor > 1:
+            one, two = _halves(voxels, axis)
+            voxels = np.where(np.isnan(one), two, np.where(np.isnan(two), one, (one + two) / 2))
+            labels = np.maximum(*_halves(labels, axis))
+            factor //= 2
+    lps_from_kji = scan.lps_from_kji @ index_from_block((factors[0], factors[1], factors[2]))
+    return replace(
+        grounding,
+        scan=replace(scan, voxels=voxels, lps_from_kji=lps_from_kji, provenance=Provenance("array")),
+        labels=labels,
+    )
+
+
+def _halves(array: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every first and every second of an even number of planes."""
+    even = array.shape[axis] // 2 * 2
+    before = (slice(None),) * axis
+    return array[(*before, slice(0, even, 2))], array[(*before, slice(1, even, 2))]
+
+
+def _in_box(grounding: Grounding, labels: np.ndarray) -> tuple[np.ndarray, Affine]:
+    """Labels cut to what they hold, with a margin, and where they lie."""
+    box = box_around(labels, margin=1)
+    assert box is not None
+    start = (box[0].start, box[1].start, box[2].start)
+    return labels[box], grounding.scan.lps_from_kji @ index_from_crop(start)
 
 
 def _scan_layer(grounding: Grounding) -> Volume:
@@ -177,7 +225,9 @@ def _height_axis(scan: Scan) -> int:
     return [body_axis for body_axis, _ in nearest_body_axes(scan.lps_from_kji)].index(2)
 
 
-def _label_layer(name: str, labels: Labels, lps_from_kji: Affine, colours: Sequence[tuple[int, int, int]]) -> Volume:
+def _label_layer(
+    name: str, labels: np.ndarray, lps_from_kji: Affine, colours: Sequence[tuple[int, int, int]]
+) -> Volume:
     """Labels in colours, the first for label 1."""
     content = volume_bytes(labels, lps_from_kji, f"tips_med {name}", intent="label")
     layer = Volume(name=f"{name}.nii.gz", data=content, colorbar_visible=False)
@@ -186,10 +236,9 @@ def _label_layer(name: str, labels: Labels, lps_from_kji: Affine, colours: Seque
     return layer
 
 
-def _outline_layer(grounding: Grounding) -> Volume:
+def _outline_layer(edge: np.ndarray, lps_from_kji: Affine) -> Volume:
     """No label map: niivue makes thin lines of labels translucent."""
-    edge = outline_of(grounding).astype(np.uint8)
-    content = volume_bytes(edge, grounding.scan.lps_from_kji, "tips_med outline")
+    content = volume_bytes(edge, lps_from_kji, "tips_med outline")
     return Volume(
         name="outline.nii.gz", data=content, colormap=_OUTLINE, cal_min=0.0, cal_max=1.0, colorbar_visible=False
     )
