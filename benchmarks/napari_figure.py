@@ -39,7 +39,8 @@ def main() -> None:
         for n, query in enumerate(QUERIES, 1):
             widget.query.setText(query)
             widget.start()
-            wait(lambda wanted=n: widget.ask.isEnabled() and len([r for r in widget._rows if r.texts[3]]) >= wanted)
+            wait(lambda wanted=n: widget.ask.isEnabled() and widget.table.rowCount() >= 2 * wanted)
+        viewer.reset_view()
         widget.table.cellClicked.emit(0, 0)
         settle(2)
         viewer.screenshot(IMAGES / "napari.png", canvas_only=False, flash=False)

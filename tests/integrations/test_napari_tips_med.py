@@ -26,6 +26,7 @@ from tests.conftest import ORIENTATIONS, placed_scan, value_at
 from tests.integrations.wheels import INTEGRATIONS, build_wheel, files_of, held, metadata, run_from
 from tests.server.running import TOKEN, Running, running, turned, write_scan, zipped_series
 from tips_med.errors import ReadError
+from tips_med.loading import open_model
 
 PLUGIN = INTEGRATIONS / "napari-tips-med"
 MANIFEST = PLUGIN / "napari_tips_med" / "napari.yaml"
@@ -46,8 +47,8 @@ def layer_of(data: tuple[np.ndarray, dict[str, Any], str]) -> Any:
 
 def answered(client: Client, layer: Any, query: str, **options: Any) -> Shown:
     """What comes of a question."""
-    (shown,) = (one for one in ask(client, layer, query, **options) if isinstance(one, Shown))
-    return shown
+    parts = [one for one in ask(client, layer, query, **options) if isinstance(one, Shown)]
+    return Shown([one for part in parts for one in part.layers], [row for part in parts for row in part.rows])
 
 
 def named(shown: Shown, part: str) -> tuple[np.ndarray, dict[str, Any], str]:
@@ -118,7 +119,7 @@ def test_maps_lie_on_the_scan_whatever_its_axes(direction: str) -> None:
     grid[:3, :3] = np.diag([3.0, 3.0, 3.0])[:, ::-1]
     grid[:3, 3] = np.array([-30.0, 12.0, -250.0]) - grid[:3, :3] @ (np.array([30, 30, 30]) - 1) / 2
     points = np.indices((30, 30, 30)).reshape(3, -1).T @ grid[:3, :3].T + grid[:3, 3]
-    found = on_scan(Volume(value_at(points).reshape(30, 30, 30).astype(np.float32), grid), shown)
+    found = on_scan(Volume(value_at(points).reshape(30, 30, 30).astype(np.float32), grid), shown, np.float32)
     np.testing.assert_allclose(found, layer.data, atol=1e-2)
 
 
@@ -159,7 +160,9 @@ def test_maps_of_words_are_hidden_images(server: Running, tmp_path: Path) -> Non
     with Client(server.url, TOKEN) as client:
         shown = answered(client, layer, "mass in the left lung")
     left, options, kind = named(shown, "“left”")
-    assert kind == "image" and options["visible"] is False and left.shape == layer.data.shape
+    assert (
+        left.dtype == np.float16 and kind == "image" and options["visible"] is False and left.shape == layer.data.shape
+    )
     brightest = np.argwhere(left > 0.9).mean(axis=0)
     assert world(layer.affine, brightest)[2] > 0, "x runs to the patient's left"
 
@@ -214,6 +217,19 @@ def test_without_tips_med_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     for call in (lambda: read("scan.nii"), sample):
         with pytest.raises(NotInstalledError, match="pip install tips_med"):
             call()
+
+
+@pytest.mark.shipped
+def test_the_mass_of_the_sample_is_on_the_side_where_it_is(tmp_path: Path) -> None:
+    (data,) = sample()
+    layer = layer_of(data)
+    with running(tmp_path / "server", open_model(device="cpu")) as made, Client(made.url, TOKEN) as client:
+        shown = answered(client, layer, "mass in the left lung; mass in the right lung", words=False)
+    states = [row.texts[1] for row in shown.rows if not row.texts[0].startswith(" ")]
+    assert states[0] == "present" and states[1] != "present"
+    labels, options, _ = next(one for one in shown.layers if one[1]["name"].endswith(": present"))
+    middle = world(options["affine"], np.argwhere(labels == 1).mean(axis=0))
+    np.testing.assert_allclose(middle, (277.4, -85.8, 52.3), atol=10)  # where readers outlined it, (z, y, x)
 
 
 def test_the_sample_is_shown_from_the_front_of_the_patient() -> None:

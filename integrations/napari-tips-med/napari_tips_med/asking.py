@@ -14,7 +14,7 @@ from napari_tips_med.placing import KEY, index_of, sliders_at, turned, volume_of
 from napari_tips_med.reading import LayerData
 
 NOTICE = "Research use only, not a medical device"
-COLUMNS = ("query", "answer", "probability", "assessed", "reasons, and what was not assessed")
+COLUMNS = ("query", "answer", "probability", "assessed", "notes")
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Shown:
     """What a question brings.
 
     Attributes:
-        layers: Layers, those to be seen first at the end.
-        rows: Rows of the table: an answer, then its instances.
+        layers: Layers of napari.
+        rows: Rows of the table: an answer, then its instances; none for the maps of words.
     """
 
     layers: list[LayerData]
@@ -55,7 +55,7 @@ def ask(client: Client, layer: Any, query: str, *, words: bool = True) -> Iterat
         words: Whether to fetch the maps of the words.
 
     Yields:
-        What is being done, in words, and at the end what came of it.
+        What is being done, in words, and what came of it: the answers first, then the maps of their words.
 
     Raises:
         NotPlacedError: The layer does not tell where it lies in the patient.
@@ -73,13 +73,14 @@ def ask(client: Client, layer: Any, query: str, *, words: bool = True) -> Iterat
     client.wait(study)
     place.update(study=study, order=list(order))
     yield "Asking ..."
-    shown = Shown([], [])
-    for answer in client.ask(study, query):
-        shown.rows.extend(rows_of(answer, volume))
-        if answer.declined is None:
-            yield "Fetching the answer ..."
-            shown.layers.extend(layers_of(client, answer, volume, order, words=words))
-    yield shown
+    answers = client.ask(study, query)
+    given = [answer for answer in answers if answer.declined is None]
+    for answer in answers:
+        layers = layers_of(client, answer, volume, order) if answer in given else []
+        yield Shown(layers, rows_of(answer, volume))
+    for answer in given if words else []:
+        for word in answer.words:
+            yield Shown([word_layer(client, answer, word, volume)], [])
 
 
 def to_send(volume: Volume) -> Volume:
@@ -92,9 +93,7 @@ def to_send(volume: Volume) -> Volume:
     return Volume(voxels, volume.lps_from_kji)
 
 
-def layers_of(
-    client: Client, answer: Answer, scan: Volume, order: tuple[int, ...] = (0, 1, 2), *, words: bool = True
-) -> list[LayerData]:
+def layers_of(client: Client, answer: Answer, scan: Volume, order: tuple[int, ...] = (0, 1, 2)) -> list[LayerData]:
     """The layers of an answer, all with the affine of the scan.
 
     Args:
@@ -102,19 +101,14 @@ def layers_of(
         answer: An answer that was not declined.
         scan: The scan as it is shown.
         order: Order of the axes of the server's scan in which they are shown.
-        words: Whether to fetch the maps of the words.
 
     Returns:
-        The maps of the words and of what was not assessed, hidden; the instances as labels; their peaks as points.
+        What was not assessed, hidden; the instances as labels; their peaks as points.
     """
     affine = zyx_from_index(scan)
     about = {"tips_med_answer": answer.entry}
     layers: list[LayerData] = []
-    for word in answer.words if words else []:
-        options = {"name": f"{answer.query}: “{word}”", "affine": affine, "visible": False, "metadata": about}
-        options |= {"colormap": "inferno", "blending": "additive", "opacity": 0.7, "contrast_limits": (0.0, 1.0)}
-        layers.append((on_scan(client.word(answer, word), scan), options, "image"))
-    hidden = on_scan(read_nifti(client.file(answer.url("not-assessed"))), scan, nearest=True).astype(np.uint8)
+    hidden = on_scan(read_nifti(client.file(answer.url("not-assessed"))), scan, np.uint8)
     if hidden.any():
         options = {"name": f"{answer.query}: not assessed", "affine": affine, "visible": False, "metadata": about}
         layers.append((hidden, options | {"opacity": 0.4}, "labels"))
@@ -132,21 +126,29 @@ def layers_of(
     return layers
 
 
-def on_scan(volume: Volume, scan: Volume, *, nearest: bool = False) -> np.ndarray:
-    """A volume interpolated on the grid of the scan, float32 [k j i]; 0 where it has no value.
+def word_layer(client: Client, answer: Answer, word: str, scan: Volume) -> LayerData:
+    """What a word of the query lights up, hidden at first, with the affine of the scan."""
+    options = {"name": f"{answer.query}: “{word}”", "affine": zyx_from_index(scan), "visible": False}
+    options |= {"colormap": "inferno", "blending": "additive", "opacity": 0.7, "contrast_limits": (0.0, 1.0)}
+    return on_scan(client.word(answer, word), scan, np.float16), options, "image"
+
+
+def on_scan(volume: Volume, scan: Volume, kind: type[np.generic]) -> np.ndarray:
+    """A volume on the grid of the scan, [k j i]; 0 where it has no value.
 
     Args:
         volume: Map on a grid of its own.
         scan: The scan as it is shown.
-        nearest: Take the nearest value instead of an interpolated one.
+        kind: Type of the values: for an integer the nearest one is taken, else they are interpolated.
     """
     index_from_scan = np.linalg.inv(volume.lps_from_kji) @ scan.lps_from_kji
     values = np.nan_to_num(volume.voxels.astype(np.float32))
-    found = np.empty(scan.voxels.shape, np.float32)
+    found = np.empty(scan.voxels.shape, kind)
+    degree = 0 if np.issubdtype(kind, np.integer) else 1
     j, i = np.indices(found.shape[1:], dtype=np.float64)
     for k in range(len(found)):  # one slice at a time: a scan of indices would take gigabytes
         at = [line[0] * k + line[1] * j + line[2] * i + line[3] for line in index_from_scan[:3]]
-        found[k] = map_coordinates(values, at, order=0 if nearest else 1, mode="constant", cval=0.0)
+        found[k] = map_coordinates(values, at, order=degree, mode="constant", cval=0.0)
     return found
 
 

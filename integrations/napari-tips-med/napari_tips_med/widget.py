@@ -30,6 +30,8 @@ from napari_tips_med.placing import KEY
 from napari_tips_med.reading import LayerData, read_by_server
 
 ADDRESS = "http://127.0.0.1:8431"
+_WIDTHS_PX = (130, 80, 75, 65)
+"""Of the columns but the last, which has the rest."""
 
 
 class AskWidget(QWidget):
@@ -62,6 +64,9 @@ class AskWidget(QWidget):
         self.table.setHorizontalHeaderLabels(list(COLUMNS))
         self.table.verticalHeader().hide()
         self.table.horizontalHeader().setStretchLastSection(True)
+        for column, width_px in enumerate(_WIDTHS_PX):
+            self.table.setColumnWidth(column, width_px)
+        self.table.setMinimumWidth(sum(_WIDTHS_PX) + 160)
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.table.setSelectionBehavior(QTableWidget.SelectionBehavior.SelectRows)
         self._lay_out()
@@ -93,6 +98,7 @@ class AskWidget(QWidget):
         def work(client: Client) -> Iterator[str | Shown]:
             yield "The server reads and encodes the scan ..."
             yield Shown([read_by_server(client, path)], [])
+            yield "Type a query, and press Enter."
 
         self._run(self.address.text(), self.token.text(), work)
 
@@ -123,7 +129,8 @@ class AskWidget(QWidget):
         place = next((row.goes_to for row in what.rows if row.goes_to is not None), None)
         if place is not None:
             self._look_at(place)
-        self.told.setText(" ".join(row.tip for row in what.rows if not row.texts[0].startswith(" ")) or NOTICE)
+        if what.rows:
+            self.told.setText(" ".join(row.tip for row in what.rows if not row.texts[0].startswith(" ")))
 
     def _show(self, data: LayerData) -> None:
         scan = self._layer()
@@ -139,7 +146,7 @@ class AskWidget(QWidget):
             item = QTableWidgetItem(text)
             item.setToolTip(text)
             self.table.setItem(at, column, item)
-        self.table.resizeColumnsToContents()
+        self.table.resizeRowsToContents()
 
     def _busy(self, busy: bool) -> None:
         for one in (self.ask, self.query, self.open_file, self.open_folder):
