@@ -32,11 +32,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 @pytest.fixture
 def widget(server: Running) -> Iterator[Any]:
     from napari.components import ViewerModel
+    from napari.utils._proxies import PublicOnlyProxy
     from napari_tips_med.widget import AskWidget
     from qtpy.QtWidgets import QApplication
 
     application = QApplication.instance() or QApplication([])
-    made = AskWidget(ViewerModel())
+    made = AskWidget(PublicOnlyProxy(ViewerModel()))  # as napari gives it
     made.address.setText(server.url)
     made.token.setText(TOKEN)
     yield made
@@ -53,6 +54,14 @@ def wait(until: Callable[[], bool]) -> None:
         assert time.monotonic() < end
         QApplication.processEvents()
         time.sleep(0.01)
+
+
+def test_napari_gives_it_its_viewer() -> None:
+    import inspect
+
+    from napari_tips_med.widget import AskWidget
+
+    assert list(inspect.signature(AskWidget).parameters) == ["napari_viewer"]
 
 
 @pytest.mark.parametrize("name", ["oblique", "mirrored"])

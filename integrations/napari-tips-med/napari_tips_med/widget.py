@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import napari
+from napari import Viewer
 from napari.layers import Image, Layer
 from napari.qt.threading import create_worker
 from qtpy.QtCore import Qt
@@ -38,12 +38,12 @@ class AskWidget(QWidget):
     """Asks the selected scan.
 
     Args:
-        viewer: napari's viewer.
+        napari_viewer: napari's viewer; napari gives it to an argument of this name.
     """
 
-    def __init__(self, viewer: napari.Viewer) -> None:
+    def __init__(self, napari_viewer: Viewer) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._viewer = viewer = napari_viewer
         self._rows: list[Row] = []
         self.address = QLineEdit(ADDRESS)
         self.token = QLineEdit()
