@@ -63,8 +63,9 @@ def volume_node(scene: Any, name: str) -> Any:
 def answered(server: Running, node: Any, query: str, **options: Any) -> list[asking.Fetched]:
     """What comes of a question."""
     with Client(server.url, TOKEN) as client:
-        study = asking.encode(client, nodes.volume_of(node), nodes.modality_of(node))
-        return asking.fetch(client, study, query, **options)
+        scan = nodes.volume_of(node)
+        study = asking.encode(client, scan, nodes.modality_of(node))
+        return asking.fetch(client, study, scan, query, **options)
 
 
 def segment_points_ras(segmentation: Any, segment_id: str) -> np.ndarray:
@@ -180,7 +181,7 @@ def test_what_was_not_assessed_is_a_hidden_segmentation_at_its_place(name: str, 
     hidden = Volume(np.zeros((200, 200, 200), np.uint8), grid)
     hidden.voxels[90:94, 90:94, 120:124] = 1  # x 82 to 98, y -38 to -22, z -38 to -22
     hidden.voxels[0] = 1  # beside the scan
-    nodes.show(scene, node, [asking.Fetched(fetched.answer, None, hidden)])
+    nodes.show(scene, node, [asking.Fetched(fetched.answer, None, asking.on_scan(hidden, nodes.volume_of(node)))])
     made = scene.GetFirstNodeByClass("vtkMRMLSegmentationNode")
     places = segment_points_ras(made, "tips_med_not_assessed")
     np.testing.assert_allclose(places.mean(axis=0), [-88.0, 32.0, -32.0], atol=2.0)

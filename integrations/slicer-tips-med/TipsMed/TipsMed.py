@@ -97,7 +97,8 @@ class TipsMedWidget(ScriptedLoadableModuleWidget):
             self.told.setText("Type a query first, such as: mass in the left lung" if not query else "Still asking ...")
             return
         try:
-            scan = nodes.volume_of(node)
+            seen = nodes.volume_of(node)
+            scan = Volume(seen.voxels.copy(), seen.lps_from_kji)  # Slicer's own may go while the thread works
         except ValueError as error:
             self.told.setText(str(error))
             return
@@ -110,7 +111,7 @@ class TipsMedWidget(ScriptedLoadableModuleWidget):
                 if known is None or all(one["id"] != known for one in client.studies()):
                     self._studies[key] = asking.encode(client, scan, modality, self._tell)
                 self._tell("Asking ...")
-                return asking.fetch(client, self._studies[key], query, words=words)
+                return asking.fetch(client, self._studies[key], scan, query, words=words)
 
         self.ask.enabled = False
         self._asked = node

@@ -211,27 +211,10 @@ def _new_segmentation(scene: Any, scan_node: Any, name: str) -> Any:
     return node
 
 
-def _add_not_assessed(scene: Any, scan_node: Any, answer: Answer, not_assessed: Volume) -> None:
-    hidden = _on_scan(not_assessed, volume_of(scan_node))
-    if not hidden.voxels.any():  # only beside the scan, where the map's grid reaches further
-        return
+def _add_not_assessed(scene: Any, scan_node: Any, answer: Answer, hidden: Volume) -> None:
     node = _new_segmentation(scene, scan_node, f"{answer.query}: not assessed")
     node.GetSegmentation().AddSegment(_segment("not assessed", _GREY, hidden), "tips_med_not_assessed")
     node.GetDisplayNode().SetVisibility(False)
-
-
-def _on_scan(volume: Volume, scan: Volume) -> Volume:
-    """The nearest values on the grid of the scan, bool; False where there is none."""
-    index_from_scan = np.linalg.inv(volume.lps_from_kji) @ scan.lps_from_kji
-    found = np.zeros(scan.voxels.shape, bool)
-    j, i = np.indices(found.shape[1:])
-    limits = np.array(volume.voxels.shape).reshape(3, 1, 1)
-    for k in range(len(found)):
-        at = np.stack([np.rint(line[0] * k + line[1] * j + line[2] * i + line[3]) for line in index_from_scan[:3]])
-        within = ((at >= 0) & (at < limits)).all(axis=0)
-        z, y, x = at[:, within].astype(int)
-        found[k][within] = volume.voxels[z, y, x] != 0
-    return Volume(found, scan.lps_from_kji)
 
 
 def _add_map(scene: Any, scan_node: Any, name: str, heat: Volume) -> None:
