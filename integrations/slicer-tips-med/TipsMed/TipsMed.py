@@ -87,7 +87,7 @@ class TipsMedWidget(ScriptedLoadableModuleWidget):
     def start(self) -> None:
         """Asks the selected volume, in a thread."""
         try:
-            from tips_med_client import Client
+            from tips_med_client import Client, Volume
             from TipsMedLib import asking, nodes
         except ModuleNotFoundError as error:
             self.told.setText(CLIENT_MISSING if error.name in ("tips_med_client", "httpx") else str(error))
