@@ -254,6 +254,9 @@ def test_the_panel_asks_in_a_thread_and_makes_the_nodes(panel: Any, scene: Any, 
     panel.start()
     finish(panel)
     assert len(server.http.get("/v1/studies").json()["studies"]) == before and len(panel._studies) == 1
+    panel.volume.currentNode().SetOrigin(10.0, 20.0, 30.0)
+    panel.start()
+    assert "not on the grid" not in finish(panel) and len(panel._studies) == 2
 
 
 def test_the_panel_tells_what_is_refused(panel: Any, scene: Any) -> None:

@@ -39,7 +39,7 @@ class TipsMedWidget(ScriptedLoadableModuleWidget):
         self._pool = ThreadPoolExecutor(1)
         self._future: Future | None = None
         self._asked: Any = None
-        self._studies: dict[tuple[str, str, int], str] = {}
+        self._studies: dict[tuple[str, str, int, bytes], str] = {}
         self._told = ""
         form = qt.QFormLayout()
         self.address = qt.QLineEdit(ADDRESS)
@@ -103,7 +103,8 @@ class TipsMedWidget(ScriptedLoadableModuleWidget):
             self.told.setText(str(error))
             return
         address, token, words = self.address.text.strip(), self.token.text.strip() or None, bool(self.words.checked)
-        modality, key = nodes.modality_of(node), (address, node.GetID(), node.GetImageData().GetMTime())
+        modality = nodes.modality_of(node)
+        key = (address, node.GetID(), node.GetImageData().GetMTime(), scan.lps_from_kji.tobytes())
 
         def work() -> list[Any]:
             with Client(address, token) as client:
@@ -122,7 +123,7 @@ class TipsMedWidget(ScriptedLoadableModuleWidget):
         """Looks whether the thread is done, and shows what it brings; a timer calls this."""
         if self._future is None:
             return
-        wait([self._future], timeout=_GIVEN_S)  # Slicer's event loop lets no other thread of Python run meanwhile
+        wait([self._future], timeout=_GIVEN_S)  # gives the thread time, where Slicer's event loop holds Python's lock
         self.told.setText(self._told)
         if not self._future.done():
             return
