@@ -18,6 +18,7 @@ from tips_med_client import AsyncClient, Client, ServerError, Volume, read_nifti
 
 from tests.phantom import rule_model
 from tests.server.running import TOKEN, Running, running, turned, write_scan, zipped_series
+from tests.serving.loopback import free_port
 from tips_med.geometry import transform_points
 from tips_med.grounding import encode, ground
 from tips_med.readers import read_scan
@@ -98,6 +99,18 @@ def test_a_folder_of_dicom_is_sent_without_its_file_names(server: Running, tmp_p
         assert refused.value.status == 404 and refused.value.code == "not-found"
 
 
+@pytest.mark.parametrize("name", ["oblique", "mirrored"])
+def test_voxels_are_sent_without_a_file(name: str, server: Running, tmp_path: Path) -> None:
+    scan = turned(name)
+    with Client(server.url, TOKEN) as client:
+        study = client.upload(Volume(scan.voxels.astype(np.int16), scan.lps_from_kji), modality="CT")
+        client.wait(study)
+        (answer,) = client.ask(study, "mass left lung")
+        kept = client.scan(study)
+    np.testing.assert_allclose(kept.lps_from_kji, scan.lps_from_kji, atol=1e-4)
+    assert answer.presence == "present" and answer.instances[0]["side"] == "left"
+
+
 def test_refusals_keep_their_reasons(server: Running, tmp_path: Path) -> None:
     (tmp_path / "scan.nii").write_bytes(b"not a scan" * 100)
     with Client(server.url, TOKEN) as client, pytest.raises(ServerError, match="NIfTI") as refused:
@@ -110,6 +123,20 @@ def test_refusals_keep_their_reasons(server: Running, tmp_path: Path) -> None:
     with Client(server.url, TOKEN) as client, pytest.raises(ServerError) as failed:
         client.wait(client.upload(cut))
     assert failed.value.code in ("truncated-file", "damaged-file")
+
+
+@pytest.mark.parametrize("url", [f"http://127.0.0.1:{free_port()}", "no-address", "http://[", "ftp://127.0.0.1"])
+def test_a_server_that_is_not_there_is_told_as_a_refusal_is(url: str) -> None:
+    async def ask() -> None:
+        async with AsyncClient(url, TOKEN) as client:
+            await client.capabilities()
+
+    for of in (lambda client: client.capabilities(), lambda client: client.wait("0"), lambda client: client.file("/f")):
+        with pytest.raises(ServerError) as refused, Client(url, TOKEN) as client:
+            of(client)
+        assert refused.value.code == "unreachable" and "tips-med serve" in str(refused.value)
+    with pytest.raises(ServerError, match="cannot be reached"):
+        asyncio.run(ask())
 
 
 @pytest.mark.parametrize("name", ["oblique", "mirrored"])

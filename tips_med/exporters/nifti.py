@@ -73,20 +73,8 @@ def write_volume(
     Raises:
         OutputError: It cannot be written there.
     """
-    ras_from_ijk = ras_affine_ijk(lps_from_index)
-    # NIfTI stores the first index fastest: [k j i] as it is in memory is [i j k] as it is on disk.
     array = np.ascontiguousarray(array)
-    image = nib.Nifti1Image(array.T, ras_from_ijk, dtype=array.dtype)
-    image.set_sform(ras_from_ijk, _SCANNER_ANATOMICAL)
-    image.set_qform(ras_from_ijk, 0 if _is_sheared(lps_from_index) else _SCANNER_ANATOMICAL)
-    image.header.set_xyzt_units("mm", "sec")
-    image.header["descrip"] = description.encode()
-    image.header.set_intent(intent)
-    image.update_header()
-    header = image.header.copy()
-    header["vox_offset"] = header.single_vox_offset
-    header.set_slope_inter(1, 0)
-    content = header.binaryblock + bytes(header.single_vox_offset - len(header.binaryblock))
+    content = _header(array, lps_from_index, description, intent)
     little = array.astype(array.dtype.newbyteorder("<"), copy=False)
     try:
         if path.suffix == ".gz":
@@ -101,6 +89,51 @@ def write_volume(
     except OSError as e:
         raise OutputError(f"cannot be written ({e.strerror or e})", path=path) from e
     return path
+
+
+def volume_bytes(
+    array: np.ndarray,
+    lps_from_index: Affine,
+    description: str = "tips_med",
+    *,
+    intent: str = "none",
+    scale: tuple[float, float] = (1.0, 0.0),
+) -> bytes:
+    """The content of a ``.nii.gz`` file, for viewers that take it without a file; see ``write_volume``.
+
+    Args:
+        array: Array [k j i] of the data type to store.
+        lps_from_index: Maps (k, j, i, 1) to LPS in mm.
+        description: Description in the header, at most 79 characters.
+        intent: NIfTI intent of the values.
+        scale: Slope and intercept: a stored number times the slope, plus the intercept, is the value.
+    """
+    array = np.ascontiguousarray(array)
+    little = array.astype(array.dtype.newbyteorder("<"), copy=False)
+    return igzip.compress(_header(array, lps_from_index, description, intent, scale) + little.tobytes(), 1)
+
+
+def _header(
+    array: np.ndarray,
+    lps_from_index: Affine,
+    description: str,
+    intent: str,
+    scale: tuple[float, float] = (1.0, 0.0),
+) -> bytes:
+    """All that stands in a file before the values of an array [k j i]."""
+    ras_from_ijk = ras_affine_ijk(lps_from_index)
+    # NIfTI stores the first index fastest: [k j i] as it is in memory is [i j k] as it is on disk.
+    image = nib.Nifti1Image(array.T, ras_from_ijk, dtype=array.dtype)
+    image.set_sform(ras_from_ijk, _SCANNER_ANATOMICAL)
+    image.set_qform(ras_from_ijk, 0 if _is_sheared(lps_from_index) else _SCANNER_ANATOMICAL)
+    image.header.set_xyzt_units("mm", "sec")
+    image.header["descrip"] = description.encode()
+    image.header.set_intent(intent)
+    image.update_header()
+    header = image.header.copy()
+    header["vox_offset"] = header.single_vox_offset
+    header.set_slope_inter(*scale)
+    return header.binaryblock + bytes(header.single_vox_offset - len(header.binaryblock))
 
 
 def _is_sheared(affine: Affine) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -196,6 +196,20 @@ class Grounding:
             return import_module("tips_med.exporters.figure").figure_png(self)
         except MissingExtraError:
             return None
+
+    def view(self, height_px: int = 360) -> Any:
+        """An interactive view for notebooks: the scan, the outline, the maps of the answer and of its words.
+
+        Args:
+            height_px: Height of the picture in pixels.
+
+        Returns:
+            A ``tips_med.exporters.notebook.AnswerView``, a widget of ipywidgets.
+
+        Raises:
+            MissingExtraError: Without the extra ``notebook``.
+        """
+        return import_module("tips_med.exporters.notebook").AnswerView(self, height_px)
 
     @cached_property
     def box(self) -> tuple[slice, slice, slice] | None:

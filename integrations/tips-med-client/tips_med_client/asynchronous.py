@@ -11,7 +11,7 @@ import httpx
 
 from tips_med_client import requests
 from tips_med_client.answer import Answer
-from tips_med_client.errors import check
+from tips_med_client.errors import check, reaching
 from tips_med_client.upload import open_upload
 from tips_med_client.volume import Volume, read_nifti
 
@@ -36,11 +36,11 @@ class AsyncClient:
         """Completions and corrections of a text that is being typed."""
         return await self._json("GET", "/v1/suggestions", params={"text": text})
 
-    async def upload(self, scan: str | Path, **reading: Any) -> str:
+    async def upload(self, scan: str | Path | Volume, **reading: Any) -> str:
         """Sends a scan; the same one again is the same study.
 
         Args:
-            scan: NIfTI file, zip archive or folder of DICOM files.
+            scan: NIfTI file, zip archive or folder of DICOM files; or voxels, which are sent without a file.
             **reading: ``series``, ``phase``, ``fill_gaps``, ``untilt``, ``modality``, as of ``tips-med ground``.
 
         Returns:
@@ -73,17 +73,18 @@ class AsyncClient:
         Raises:
             ServerError: It failed or was cancelled, or the connection was lost.
         """
-        async with self._http.stream("GET", f"/v1/studies/{study}/events") as response:
-            if not response.is_success:
-                await response.aread()
-                check(response)
-            async for line in response.aiter_lines():
-                told = requests.study_of_line(line)
-                if told is not None:
-                    if progress is not None and told["total"]:
-                        progress(told["done"], told["total"])
-                    if requests.ended(told):
-                        return told
+        with reaching():
+            async with self._http.stream("GET", f"/v1/studies/{study}/events") as response:
+                if not response.is_success:
+                    await response.aread()
+                    check(response)
+                async for line in response.aiter_lines():
+                    told = requests.study_of_line(line)
+                    if told is not None:
+                        if progress is not None and told["total"]:
+                            progress(told["done"], told["total"])
+                        if requests.ended(told):
+                            return told
         raise requests.lost()
 
     async def ask(self, study: str, query: str, threshold: float | None = None) -> list[Answer]:
@@ -109,7 +110,8 @@ class AsyncClient:
 
     async def file(self, path: str) -> bytes:
         """A file of the server, such as ``answer.url("seg")``."""
-        return check(await self._http.get(path)).content
+        with reaching():
+            return check(await self._http.get(path)).content
 
     async def correct(self, study: str, query: str, mask: Volume) -> dict[str, Any]:
         """Stores a mask as it should be, on the scan's grid, where the server takes corrections."""
@@ -124,7 +126,8 @@ class AsyncClient:
         await self._http.aclose()
 
     async def _json(self, method: str, path: str, **content: Any) -> dict[str, Any]:
-        return check(await self._http.request(method, path, **content)).json()
+        with reaching():
+            return check(await self._http.request(method, path, **content)).json()
 
     async def __aenter__(self) -> AsyncClient:
         return self

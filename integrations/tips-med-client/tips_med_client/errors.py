@@ -1,15 +1,18 @@
-"""What the server refuses."""
+"""What the server refuses, and servers that cannot be reached."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 
 
 class ServerError(Exception):
-    """A request that the server refused, or a study that it could not encode.
+    """A request that the server refused or that did not reach it, or a study that it could not encode.
 
     Args:
-        code: Short stable name of the reason: ``wrong-token``, ``busy``, ``not-ready``.
+        code: Short stable name of the reason: ``wrong-token``, ``busy``, ``not-ready``, ``unreachable``.
         message: What was found.
         expected: What was expected.
         remedy: What to do about it.
@@ -39,3 +42,22 @@ def check(response: httpx.Response) -> httpx.Response:
         )
     except (ValueError, KeyError, TypeError):
         raise ServerError("http", f"the server answered {response.status_code}", status=response.status_code) from None
+
+
+@contextmanager
+def reaching() -> Iterator[None]:
+    """Tells of a connection that fails in the same way as of a refusal.
+
+    Raises:
+        ServerError: ``unreachable``.
+    """
+    try:
+        yield
+    except (httpx.TransportError, httpx.InvalidURL) as error:
+        kind = "it did not answer in time" if isinstance(error, httpx.TimeoutException) else type(error).__name__
+        raise ServerError(
+            "unreachable",
+            f"the server cannot be reached ({kind})",
+            expected="the address that `tips-med serve` prints, such as http://127.0.0.1:8431",
+            remedy="see whether it runs there",
+        ) from error

@@ -11,7 +11,7 @@ import httpx
 
 from tips_med_client import requests
 from tips_med_client.answer import Answer
-from tips_med_client.errors import check
+from tips_med_client.errors import check, reaching
 from tips_med_client.upload import open_upload
 from tips_med_client.volume import Volume, read_nifti
 
@@ -36,11 +36,11 @@ class Client:
         """Completions and corrections of a text that is being typed."""
         return self._json("GET", "/v1/suggestions", params={"text": text})
 
-    def upload(self, scan: str | Path, **reading: Any) -> str:
+    def upload(self, scan: str | Path | Volume, **reading: Any) -> str:
         """Sends a scan; the same one again is the same study.
 
         Args:
-            scan: NIfTI file, zip archive or folder of DICOM files.
+            scan: NIfTI file, zip archive or folder of DICOM files; or voxels, which are sent without a file.
             **reading: ``series``, ``phase``, ``fill_gaps``, ``untilt``, ``modality``, as of ``tips-med ground``.
 
         Returns:
@@ -73,7 +73,7 @@ class Client:
         Raises:
             ServerError: It failed or was cancelled, or the connection was lost.
         """
-        with self._http.stream("GET", f"/v1/studies/{study}/events") as response:
+        with reaching(), self._http.stream("GET", f"/v1/studies/{study}/events") as response:
             if not response.is_success:
                 response.read()
                 check(response)
@@ -109,7 +109,8 @@ class Client:
 
     def file(self, path: str) -> bytes:
         """A file of the server, such as ``answer.url("seg")``."""
-        return check(self._http.get(path)).content
+        with reaching():
+            return check(self._http.get(path)).content
 
     def correct(self, study: str, query: str, mask: Volume) -> dict[str, Any]:
         """Stores a mask as it should be, on the scan's grid, where the server takes corrections."""
@@ -124,7 +125,8 @@ class Client:
         self._http.close()
 
     def _json(self, method: str, path: str, **content: Any) -> dict[str, Any]:
-        return check(self._http.request(method, path, **content)).json()
+        with reaching():
+            return check(self._http.request(method, path, **content)).json()
 
     def __enter__(self) -> Client:
         return self

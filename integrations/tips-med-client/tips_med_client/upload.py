@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import tempfile
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO
 
+from tips_med_client.volume import Volume, write_nifti
 
-def open_upload(path: str | Path) -> BinaryIO:
-    """A file to send: a NIfTI file or a zip archive as it is, a folder of DICOM files packed into one.
+
+def open_upload(scan: str | Path | Volume) -> BinaryIO:
+    """A file to send: a NIfTI file or a zip archive as it is, a folder of DICOM files packed into one, voxels as NIfTI.
 
     Files in the archive are numbered: their names, which often name the patient, stay here.
 
     Raises:
         OSError: It cannot be read.
+        ValueError: The voxels are of a type that NIfTI-1 does not have.
     """
-    path = Path(path)
+    if isinstance(scan, Volume):
+        return BytesIO(write_nifti(scan))
+    path = Path(scan)
     if not path.is_dir():
         return path.open("rb")
     packed = tempfile.TemporaryFile()  # noqa: SIM115 (the caller closes it)

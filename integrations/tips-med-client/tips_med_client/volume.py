@@ -80,4 +80,5 @@ def write_nifti(volume: Volume) -> bytes:
     struct.pack_into("<2h", header, 252, 0, 1)
     struct.pack_into("<12f", header, 280, *ras[:3].ravel())
     header[344:348] = b"n+1\0"
-    return gzip.compress(bytes(header) + voxels.astype("<" + name, copy=False).tobytes(), 1)
+    content = bytes(header) + voxels.astype("<" + name, copy=False).tobytes()
+    return gzip.compress(content, 1, mtime=0)  # no time: the same voxels are the same study
