@@ -1,9 +1,9 @@
 """How many scans have to be looked at to reach a Dice: those that ``suggest`` names, against a random choice.
 
-    python -m benchmarks.suggest_masks --out OUT [--pool 32] [--share 0.25] [--rounds 4] [--seeds 3]
+    python -m benchmarks.suggest_masks --out OUT [--pool 32] [--share 0.25] [--rounds 4] [--each 2] [--seeds 3]
 
 A pool of painted torsos (slices about the heart), of which a share has a finding that the shipped model does not know.
-Both ways begin with the same two scans, one with the finding; in each round two more scans are labelled, with a mask
+Both ways begin with the same two scans, one with the finding; in each round some more scans are labelled, with a mask
 or as absent, and the shipped model is taught anew. Dice is the mean over test torsos that are in no pool.
 """
 
@@ -29,8 +29,6 @@ from tips_med.training.finetune import FinetuneConfig
 from tips_med.training.fitting import TrainerSpec
 
 SHAPE = (28, 144, 176)
-EACH = 2
-"""Scans labelled in a round."""
 
 
 def teach(rows: Sequence[Row], folder: Path, steps: int) -> Path:
@@ -64,6 +62,7 @@ def main() -> None:
     parser.add_argument("--pool", type=int, default=32)
     parser.add_argument("--share", type=float, default=0.25)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--each", type=int, default=2, help="scans labelled in a round")
     parser.add_argument("--seeds", type=int, default=3, help="random choices")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--threads", type=int, default=2)
@@ -77,7 +76,9 @@ def main() -> None:
     test = paint_rows(out / "test", chosen.finding, range(TEST, TEST + 8), "test", 0.75, SHAPE)
     by_scan = {row.scan_key: row for row in pool}
     first = [next(row for row in pool if row.mask), next(row for row in pool if not row.mask)]
-    begun = teach(first, out / "begun", chosen.steps)
+    begun = out / "begun" / "run" / "model.safetensors"
+    if not begun.is_file():  # a stopped run goes on from here
+        begun = teach(first, out / "begun", chosen.steps)
     start = {"scans": len(first), "masks": 1, "dice": measure(test, begun)["mean_dice"]}
     print("start", start, flush=True)
     print("first ranking", rank_pool(first, pool, begun, out), flush=True)
@@ -90,10 +91,10 @@ def main() -> None:
             if way == "suggest":
                 candidates = write_manifest([*rows, *left], out / "pool" / "candidates.csv")
                 labelled = write_manifest(rows, out / "pool" / "labelled.csv")
-                found = suggest(str(labelled), candidates, str(model), top=EACH)
+                found = suggest(str(labelled), candidates, str(model), top=chosen.each)
                 rows += [by_scan[one.path.resolve()] for one in found.chosen]
             else:
-                rows += [left[n] for n in rng.choice(len(left), EACH, replace=False)]
+                rows += [left[n] for n in rng.choice(len(left), chosen.each, replace=False)]
             folder = out / way.replace(" ", "-") / str(nth)
             model = teach(rows, folder, chosen.steps)
             value = measure(test, model)["mean_dice"]

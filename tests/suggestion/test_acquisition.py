@@ -12,7 +12,7 @@ import torch
 from tests.phantom import MASS, body, rule_model
 from tips_med.grounding import encode
 from tips_med.suggestion import value_study
-from tips_med.suggestion.acquisition import PhraseValue, embedding_of, entropy_bits, soft_dice_confidence
+from tips_med.suggestion.acquisition import PhraseValue, as_share, embedding_of, entropy_bits, soft_dice_confidence
 
 
 @pytest.mark.parametrize(("probability", "bits"), [(0.5, 1.0), (0.0, 0.0), (1.0, 0.0), (0.25, 0.8112781)])
@@ -45,6 +45,30 @@ def test_rare_unsure_and_doubtful_phrases_are_worth_more() -> None:
     assert _value(presence_bits=1.0).value > plain
     assert _value(mask_doubt=0.8).value > plain
     assert _value(disagreement=math.nan).value == pytest.approx(_value(disagreement=0.4).value)
+
+
+def test_scores_are_moved_to_the_share_that_is_expected_and_keep_their_order() -> None:
+    """What was taught on two scans scores high everywhere: the one that stands out is still the likeliest."""
+    scores = [0.90, 0.999, 0.95, 0.93]
+    values = [_value(probability=one, calibrated=False, presence_bits=entropy_bits(one)) for one in scores]
+    moved = as_share(values, 0.25)
+    assert np.mean([one.probability for one in moved]) == pytest.approx(0.25)
+    assert np.argsort([one.probability for one in moved]).tolist() == np.argsort(scores).tolist()
+    assert max(range(4), key=lambda n: moved[n].value) == 1
+    assert max(range(4), key=lambda n: values[n].presence_bits) == 0  # undecided before, and no longer
+    assert moved[0].presence_bits == pytest.approx(entropy_bits(moved[0].probability))
+
+
+def test_calibrated_probabilities_are_not_moved() -> None:
+    values = [_value(), _value(probability=0.1)]
+    assert as_share(values, 0.25) == values
+
+
+def test_a_likely_finding_is_worth_more_than_an_undecided_one() -> None:
+    """An outline teaches what absent scans cannot."""
+    assert _value(probability=0.95, presence_bits=entropy_bits(0.95)).value > _value(
+        probability=0.5, presence_bits=1.0
+    ).value  # fmt: skip
 
 
 def test_a_study_is_valued_by_its_own_answers() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
+from scipy.special import expit
 
 from tips_med.encoders.study import EncodedStudy
 from tips_med.grounding.answer import State
@@ -18,6 +20,9 @@ from tips_med.query import Query
 MAP_THRESHOLD = 0.5
 """Probability above which a cell counts as marked: that of a map, not of a finding."""
 
+ABSENT_WEIGHT = 0.25
+"""Weight of an undecided answer beside an outline that is expected."""
+
 
 @dataclass(frozen=True)
 class PhraseValue:
@@ -26,7 +31,7 @@ class PhraseValue:
     Attributes:
         phrase: Phrase of the manifest.
         state: The model's answer.
-        probability: Calibrated probability; the score where there is no calibration.
+        probability: Calibrated probability; the score where there is no calibration, see ``as_share``.
         calibrated: Whether it is calibrated.
         presence_bits: Entropy of ``probability`` in bits, 0 (sure) to 1 (undecided).
         mask_doubt: One minus the soft Dice confidence of the map, 0 (every cell is sure) to 1.
@@ -48,12 +53,14 @@ class PhraseValue:
 
     @property
     def value(self) -> float:
-        """What a label is expected to mend, 0 to 2.
+        """What a label is expected to teach, 0 to 2.
 
-        A wrong answer where presence is undecided, and a wrong outline where something is there.
+        One more outline where something is there, the more the worse it is outlined now; a wrong answer mended where
+        presence is undecided, which counts less: the model has far more examples of what is not there.
         """
         doubts = [one for one in (self.mask_doubt, self.disagreement) if not math.isnan(one)]
-        return self.rarity * (self.presence_bits + self.probability * sum(doubts) / max(len(doubts), 1))
+        outline = 1 + sum(doubts) / max(len(doubts), 1)
+        return self.rarity * (ABSENT_WEIGHT * self.presence_bits + (1 - ABSENT_WEIGHT) * self.probability * outline)
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +116,32 @@ def value_study(
             )
         )
     return StudyValue(tuple(found), embedding_of(study))
+
+
+def as_share(values: Sequence[PhraseValue], share: float) -> list[PhraseValue]:
+    """Scores of one phrase in all candidates, moved so that as many are expected to have it as a share of them.
+
+    A score that is not calibrated orders the scans and says no more: a model that was taught a finding on two scans may
+    score 0.9 everywhere. The shift is one constant of the logit, so that the order stays; what is calibrated stays.
+
+    Args:
+        values: The phrase in each candidate.
+        share: Expected share of the candidates that have it, between 0 and 1.
+    """
+    logits = np.array([_logit(one.probability) for one in values])
+    if not len(values) or all(one.calibrated for one in values):
+        return list(values)
+    shift = brentq(lambda by: float(expit(logits + by).mean()) - share, -60.0, 60.0)
+    moved = expit(logits + shift)
+    return [
+        one if one.calibrated else replace(one, probability=float(p), presence_bits=entropy_bits(float(p)))
+        for one, p in zip(values, moved)
+    ]
+
+
+def _logit(probability: float) -> float:
+    p = min(max(probability, 1e-9), 1 - 1e-9)
+    return math.log(p / (1 - p))
 
 
 def entropy_bits(probability: float) -> float:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,14 @@ from tips_med.grounding.maps import CHEST_STRUCTURES
 from tips_med.manifest import Row
 from tips_med.model import GroundingModel
 from tips_med.query import Query
-from tips_med.suggestion.acquisition import PhraseValue, StudyValue, embedding_of, value_study
+from tips_med.suggestion.acquisition import PhraseValue, StudyValue, as_share, embedding_of, value_study
 from tips_med.suggestion.selection import Selected, select_diverse
 
 Encode = Callable[[FoundScan], EncodedStudy]
+_Ranked = tuple[FoundScan, StudyValue, tuple[int, ...]]
+
+_MAX_SHARE = 0.5
+"""Maximum share of the candidates that are expected to have a finding: what is labelled first is often chosen to."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,14 +154,14 @@ def suggest_scans(
         top: Number of scans to suggest, 1 or more.
         progress: Called with (scans done, total scans).
     """
-    queries, unknown, outlined = _phrases(rows, model)
+    queries, unknown, outlined, absent = _phrases(rows, model)
     known = {row.scan_key for row in rows if row.label != "unknown"}
     candidates = [scan for scan in found.scans if not _places(scan) & known]
     labelled = [_as_found(path) for path in sorted(known)]
     refused = [(one.path, one.found) for one in found.refused]
     scans = [*labelled, *candidates]
     embeddings: list[np.ndarray] = []
-    ranked: list[tuple[FoundScan, StudyValue, tuple[int, ...]]] = []
+    ranked: list[_Ranked] = []
     for done, scan in enumerate(scans):
         try:
             study = encode(scan)
@@ -170,6 +174,7 @@ def suggest_scans(
         except TipsMedError as error:
             refused.append((scan.root / scan.path, error.found))
         progress(done + 1, len(scans))
+    ranked = _expected(ranked, outlined, absent)
     chosen = []
     for one in select_diverse([value for _, value, _ in ranked], embeddings, top):
         scan, value, slices = ranked[one.index]
@@ -180,14 +185,29 @@ def suggest_scans(
     return Suggestions(tuple(chosen), len(ranked), len(labelled), tuple(queries), unknown, tuple(refused))
 
 
+def _expected(ranked: Sequence[_Ranked], outlined: Mapping[str, int], absent: Mapping[str, int]) -> list[_Ranked]:
+    """The candidates with scores of each phrase that fit the share of labelled scans that have it."""
+    by_scan = [list(value.phrases) for _, value, _ in ranked]
+    for n, phrase in enumerate(one.phrase for one in (by_scan[0] if by_scan else ())):
+        there, not_there = outlined.get(phrase, 0), absent.get(phrase, 0)
+        share = (there + 1) / (there + not_there + 2)  # Laplace's rule of succession
+        for phrases, moved in zip(by_scan, as_share([phrases[n] for phrases in by_scan], min(share, _MAX_SHARE))):
+            phrases[n] = moved
+    return [
+        (scan, replace(value, phrases=tuple(phrases)), slices)
+        for (scan, value, slices), phrases in zip(ranked, by_scan)
+    ]
+
+
 def _phrases(
     rows: Sequence[Row], model: GroundingModel
-) -> tuple[dict[str, Query], tuple[tuple[str, TipsMedError], ...], dict[str, int]]:
-    """One phrase for each term that the manifest speaks of, and in how many patients each is outlined."""
+) -> tuple[dict[str, Query], tuple[tuple[str, TipsMedError], ...], dict[str, int], dict[str, int]]:
+    """One phrase for each term that the manifest speaks of, and in how many patients it is outlined, or absent."""
     lexicon = model.lexicon
     queries: dict[str, Query] = {}
     unknown: dict[str, TipsMedError] = {}
     patients: dict[str, set[str]] = defaultdict(set)
+    without: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         try:
             query = lexicon.parse(row.phrase)
@@ -202,13 +222,16 @@ def _phrases(
             phrase += f" in the {query.structure.name}"
         if row.mask is not None:
             patients[phrase].add(row.patient_key)
+        elif row.resolved(query.negated) == "absent":
+            without[phrase].add(row.patient_key)
         if phrase in queries or phrase in unknown:
             continue
         try:
             queries[phrase] = parse_query(phrase, model)
         except QueryError as error:
             unknown[phrase] = error
-    return queries, tuple(unknown.items()), {phrase: len(some) for phrase, some in patients.items()}
+    outlined, absent = ({phrase: len(some) for phrase, some in one.items()} for one in (patients, without))
+    return queries, tuple(unknown.items()), outlined, absent
 
 
 def _places(scan: FoundScan) -> set[Path]:
