@@ -14,6 +14,7 @@ from tests.server.running import MASS
 from tips_med.geometry import transform_points
 from tips_med.grounding import encode, ground
 from tips_med.readers import read_scan
+from tips_med.scan import Scan
 
 NAME = "DOE^JANE"
 _A = np.deg2rad(17)
@@ -22,6 +23,7 @@ ORIENTATIONS = {
     "oblique": (1.0, 0.0, 0.0, 0.0, float(np.cos(_A)), float(np.sin(_A))),
     "mirrored": (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0),
 }
+"""Directions of rows and columns in the patient."""
 
 
 def ct_series(folder: Path, name: str, patient: int, slices: int = 80) -> tuple[Path, str, str]:
@@ -36,24 +38,34 @@ def ct_series(folder: Path, name: str, patient: int, slices: int = 80) -> tuple[
     Returns:
         The folder, Study Instance UID and Series Instance UID.
     """
+    row, column = np.array(ORIENTATIONS[name]).reshape(2, 3)
+    affine, shape = np.eye(4), (slices, 100, 100)
+    affine[:3, :3] = np.stack([3.0 * np.cross(row, column), 2.0 * column, 3.0 * row], axis=1)
+    affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
+    return series_of(body(MASS, affine, shape), folder, patient)
+
+
+def series_of(scan: Scan, folder: Path, patient: int) -> tuple[Path, str, str]:
+    """Writes a scan as a DICOM series; see ``ct_series``."""
+    slices, rows, columns = scan.shape
+    step, down, along = scan.lps_from_kji[:3, :3].T
+    down_mm, along_mm = float(np.linalg.norm(down)), float(np.linalg.norm(along))
+    middle = scan.lps_from_kji @ np.array([(slices - 1) / 2, (rows - 1) / 2, (columns - 1) / 2, 1.0])
     made = make_series(
         slices=slices,
-        rows=100,
-        columns=100,
-        spacing_mm=(2.0, 3.0),
-        step_mm=3.0,
-        orientation=ORIENTATIONS[name],
-        centre=np.zeros(3),
+        rows=rows,
+        columns=columns,
+        spacing_mm=(down_mm, along_mm),
+        step=step,
+        step_mm=float(np.linalg.norm(step)),
+        orientation=(*along / along_mm, *down / down_mm),
+        centre=middle[:3],
     )
-    start = made[0].points[0, 0]
-    affine = np.eye(4)
-    ends = (made[1].points[0, 0], made[0].points[1, 0], made[0].points[0, 1])
-    affine[:3, :3] = np.stack([end - start for end in ends], axis=1)
-    affine[:3, 3] = start
-    voxels = body(MASS, affine, (slices, 100, 100)).voxels
     study, series = f"{ROOT}.{patient}.1", f"{ROOT}.{patient}.2"
-    for number, (one, plane) in enumerate(zip(made, voxels)):
+    for number, (one, plane) in enumerate(zip(made, scan.voxels)):
         store(one, plane).set(
+            WindowCenter="-600",
+            WindowWidth="1500",
             PatientName=NAME,
             PatientID=f"P{patient}",
             StudyInstanceUID=study,
