@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -261,6 +262,25 @@ def test_a_server_that_cannot_be_asked_is_named_and_orthanc_goes_on(case: str, s
         assert len(archive.http.get("/instances").json()) == 80
     log = archive.log.read_text()
     assert "DOE" not in log and study_uid not in log and "another-token" not in log
+
+
+def test_orthanc_neither_waits_for_a_silent_server_nor_hangs_when_it_ends(loopback: None, tmp_path: Path) -> None:
+    folder, _, _ = ct_series(tmp_path / "ct", "axial", 41)
+    with contextlib.ExitStack() as held:  # to the end: Orthanc ends while the plugin waits, within its 30 s and with 0
+        silent = held.enter_context(socket.socket())
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        silent.settimeout(60)
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with archive_with(tmp_path, {"Server": url, "Queries": [QUERY]}) as archive:
+            series = archive.send(folder)
+            held.enter_context(silent.accept()[0])
+            assert archive.send(folder) == series
+            assert archive.http.get("/tips-med").json()["queries"] == [QUERY]
+            archive.stable(series)
+            question = archive.http.post(f"/tips-med/series/{series}/ask", json={"query": QUERY})
+            assert question.status_code == 202
+            assert archive.http.get(f"/tips-med/tasks/{question.json()['task']}").json()["state"] != "done"
 
 
 def test_wrong_settings_are_told_and_orthanc_goes_on(loopback: None, tmp_path: Path) -> None:
