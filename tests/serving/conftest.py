@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.serving.loopback import free_port, only_loopback
+from tests.serving.orthanc import DICOMWEB, orthanc_running
 
 _ROUTE = Path(__file__).parents[2] / "docs" / "deployment" / "orthanc-route.lua"
-_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 
 
 @dataclass(frozen=True)
@@ -57,18 +54,10 @@ def loopback() -> Iterator[None]:
 @pytest.fixture(scope="module")
 def orthanc(loopback: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Orthanc]:
     """An empty Orthanc with its DICOMweb plugin."""
-    program = shutil.which("Orthanc")
-    if program is None or not _PLUGIN.exists():
-        pytest.skip("Orthanc with its DICOMweb plugin is not installed (Debian: orthanc, orthanc-dicomweb)")
     folder = tmp_path_factory.mktemp("orthanc")
     dicom, http, move, node = (free_port() for _ in range(4))
     settings = {
-        "StorageDirectory": str(folder / "db"),
-        "IndexDirectory": str(folder / "db"),
-        "Plugins": [str(_PLUGIN)],
         "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
-        "RemoteAccessAllowed": False,
-        "AuthenticationEnabled": False,
         "HttpPort": http,
         "DicomAet": "ORTHANC",
         "DicomPort": dicom,
@@ -85,9 +74,6 @@ def orthanc(loopback: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         "DicomAlwaysAllowStore": False,
         "OverwriteInstances": False,
     }
-    (folder / "orthanc.json").write_text(json.dumps(settings))
-    with open(folder / "log", "wb") as log:
-        process = subprocess.Popen([program, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
     running = Orthanc(
         f"dicom://ORTHANC@127.0.0.1:{dicom}",
         f"http://127.0.0.1:{http}/dicom-web",
@@ -96,16 +82,5 @@ def orthanc(loopback: None, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         move,
         node,
     )
-    try:
-        for _ in range(300):
-            try:
-                running.instances()
-                break
-            except OSError:
-                if process.poll() is not None:
-                    pytest.fail("Orthanc did not start: " + (folder / "log").read_text()[-2000:])
-                time.sleep(0.2)
+    with orthanc_running(folder, [DICOMWEB], settings):
         yield running
-    finally:
-        process.terminate()
-        process.wait(30)

@@ -10,11 +10,13 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from highdicom.color import CIELabColor
 
 from tests.exporters.dicom.answers import ORIENTATIONS, answer, answered, in_ball, multiframe, points_of
 from tests.readers.awkward.writing import make_series, write_series
 from tips_med.exporters.dicom import make_results, read_source
 from tips_med.exporters.dicom.exporter import write_object
+from tips_med.exporters.label_colours import colour_of
 from tips_med.grounding import Grounding
 from tips_med.readers import read_scan
 
@@ -141,6 +143,8 @@ def test_says_what_who_and_which_side(tmp_path: Path) -> None:
     assert "ab" * 32 in seg.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0].AlgorithmParameters
     assert "research use only" in seg.ContentDescription
     assert len({item.TrackingUID for item in seg.SegmentSequence}) == 2
+    shown = [CIELabColor.from_dicom_value(item.RecommendedDisplayCIELabValue).to_rgb() for item in seg.SegmentSequence]
+    np.testing.assert_allclose(shown, [colour_of(1), colour_of(2)], atol=1)
     assert seg.StudyInstanceUID == grounding.scan.provenance.study_uid
     assert seg.FrameOfReferenceUID == grounding.scan.provenance.frame_of_reference_uid
 

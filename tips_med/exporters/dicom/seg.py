@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import highdicom as hd
 import numpy as np
+from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, Segmentation, SegmentationTypeValues, SegmentDescription
 from pydicom.dataset import Dataset
 
 from tips_med.exporters.dicom import codes
 from tips_med.exporters.dicom.equipment import DESCRIPTION, NOTICE, Equipment, SeriesPlan
 from tips_med.exporters.dicom.source import SourceImages
+from tips_med.exporters.label_colours import colour_of
 from tips_med.grounding import Grounding, Instance
 
 
@@ -110,6 +112,7 @@ def _describe(grounding: Grounding, tracked: Tracked, equipment: Equipment) -> S
         tracking_uid=tracked.uid,
         tracking_id=tracked.identifier,
         anatomic_regions=[region] if region is not None else None,
+        display_color=CIELabColor.from_rgb(*colour_of(tracked.number)),
     )
     made.SegmentDescription = f"{tracked.instance.region}. {NOTICE}."[:1024]
     if laterality is not None:
