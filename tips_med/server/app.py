@@ -23,6 +23,7 @@ from tips_med.server.reference_page import reference_page
 from tips_med.server.refusals import error_entry, status_of
 from tips_med.server.routes.answers import answer_routes
 from tips_med.server.routes.corrections import correction_routes
+from tips_med.server.routes.priors import prior_routes
 from tips_med.server.routes.studies import study_routes
 from tips_med.server.routes.voxtell import voxtell_routes
 from tips_med.server.routes.what import what_routes
@@ -59,7 +60,8 @@ def create_app(model: GroundingModel, settings: ServerSettings) -> FastAPI:
     )
     app.state.service = service
     for routes in (
-        word_routes, study_routes, answer_routes, what_routes, correction_routes, page_routes, voxtell_routes,
+        word_routes, study_routes, answer_routes, what_routes, prior_routes, correction_routes, page_routes,
+        voxtell_routes,
     ):  # fmt: skip
         app.include_router(routes(service))
 
