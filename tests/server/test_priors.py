@@ -16,9 +16,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from tests.followup.patients import GRIDS, LEFT, RIGHT, mass, motion, moved, patient, with_vessels
+from tests.followup.patients import GRIDS, LEFT, RIGHT, motion
 from tests.phantom import rule_model
-from tests.server.running import Running, running, write_scan
+from tests.server.running import Running, running, two_days
 from tips_med import cli
 from tips_med.exporters.comparison import comparison_schema
 from tips_med.exporters.nifti import write_volume
@@ -65,10 +65,7 @@ def followed(server: Running, url: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def paths(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    folder = tmp_path_factory.mktemp("pair")
-    earlier = with_vessels(patient([mass(LEFT, 12.0), mass(RIGHT, 14.0)], "oblique"))
-    later = moved(with_vessels(patient([mass(LEFT, 19.0), mass(RIGHT, 14.0)])), motion(), "mirrored")
-    return write_scan(earlier, folder / "prior.nii.gz"), write_scan(later, folder / "current.nii.gz")
+    return two_days(tmp_path_factory.mktemp("pair"))
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,13 @@ const TYPES = {
   2: Uint8Array, 4: Int16Array, 8: Int32Array, 16: Float32Array, 64: Float64Array, 256: Int8Array, 512: Uint16Array,
 };
 
-/** A volume: dims [nx, ny, nz], data with x fastest, affine (rows of RAS from i j k) and its inverse. */
+/** A volume: dims [nx, ny, nz], data with x fastest and components slowest, affine (rows of RAS from i j k), inverse. */
 export class Volume {
-  constructor(dims, data, affine) {
+  constructor(dims, data, affine, components = 1) {
     this.dims = dims;
     this.data = data;
     this.affine = affine;
+    this.components = components;
     this.inverse = inverted(affine);
   }
 
@@ -107,7 +108,8 @@ export async function readNifti(buffer) {
   const dims = [42, 44, 46].map((at) => view.getInt16(at, true));
   const type = TYPES[view.getInt16(70, true)];
   const from = view.getFloat32(108, true);
-  const count = dims[0] * dims[1] * dims[2];
+  const components = view.getInt16(40, true) > 4 ? view.getInt16(50, true) : 1;
+  const count = dims[0] * dims[1] * dims[2] * components;
   if (!type || plain.byteLength < from + count * type.BYTES_PER_ELEMENT) throw new Error("the volume is cut short");
   let data = new type(plain.slice(from, from + count * type.BYTES_PER_ELEMENT));
   const slope = view.getFloat32(112, true);
@@ -116,7 +118,7 @@ export async function readNifti(buffer) {
     data = Float32Array.from(data, (v) => v * slope + inter);
   }
   const affine = view.getInt16(254, true) > 0 ? sform(view) : qform(view);
-  return new Volume(dims, data, affine);
+  return new Volume(dims, data, affine, components);
 }
 
 /** Writes int16, uint8 or float32 as a plain NIfTI-1 file. */

@@ -1,6 +1,7 @@
 // What is drawn over the planes: maps, contours, what was not assessed, marks of the sides, the cross.
 
 import { contourPath } from "./contour.js";
+import { NOTHING } from "./mip.js";
 import { flipped, samplePlane } from "./nifti.js";
 
 const SIDES = [["L", "R"], ["P", "A"], ["I", "S"]]; // of a body axis: towards lower and higher RAS
@@ -17,7 +18,8 @@ export class Overlay {
   /**
    * @param view View with tiles.
    * @param mip Maximum-intensity view.
-   * @param scene answers (each colour, mask, heat, visible), active, word, brush, correction, opacity, marks, ratio.
+   * @param scene answers (each colour, mask, heat, visible), active, word,
+   *   correction, pointer, opacity, shade, cross.
    */
   draw(view, mip, scene) {
     const { canvas, context } = this;
@@ -63,13 +65,17 @@ export class Overlay {
       const last = shown.filter((one) => one !== active).concat(active ? [active] : []);
       for (const one of last) this.contour(one, tile, pixels, columns, rows, sample, one === active);
     }
-    this.cross(tile, view);
+    if (scene.cross) this.cross(tile, view);
     if (active) this.peak(tile, active);
     if (scene.pointer?.tile === tile.name) this.pointer(tile, scene);
     this.sides(tile);
   }
 
   contour(answer, tile, pixels, columns, rows, sample, strong = false) {
+    if (answer.moved) {
+      const earlier = contourPath(sample(answer.moved, { outside: 0 }), columns, rows, 0.5);
+      this.line(tile, pixels, earlier, answer.colour, 1.4, [4, 4]);
+    }
     if (!answer.mask) return;
     const path = contourPath(sample(answer.mask, { outside: 0 }), columns, rows, 0.5);
     this.line(tile, pixels, path, answer.colour, strong ? 2.4 : 1.6);
@@ -212,7 +218,7 @@ export class Overlay {
   drawMip(view, mip, scene) {
     const { context } = this;
     const box = mipBox(view);
-    const { values, columns, rows } = mip.project(mip.cells, -2048);
+    const { values, columns, rows } = mip.project(mip.cells, NOTHING);
     const image = context.createImageData(columns, rows);
     const [low, high] = MIP_WINDOW;
     values.forEach((value, n) => {

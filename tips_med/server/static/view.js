@@ -1,6 +1,6 @@
 // Three planes of a scan along the patient's axes, drawn by niivue, and the place of every pixel in the patient.
 
-import { apply, upright, writeNifti } from "./nifti.js";
+import { apply } from "./nifti.js";
 
 /** Windows by key: lowest and highest value in HU. */
 export const WINDOWS = {
@@ -24,11 +24,12 @@ const MAX_ZOOM = 12;
 export class View {
   /**
    * @param canvas Canvas of the planes.
-   * @param drawn Called after each drawing.
+   * @param changed Called when it has to be painted.
    */
-  constructor(canvas, drawn) {
+  constructor(canvas, changed) {
     this.canvas = canvas;
-    this.drawn = drawn;
+    this.changed = changed;
+    this.moved = () => {};
     this.first = "axial";
     this.alone = false;
     this.window = [...WINDOWS.soft.limits];
@@ -36,13 +37,13 @@ export class View {
     this.tiles = [];
   }
 
-  /** Shows a scan. Throws where the browser has no WebGL 2. */
-  async load(scan) {
+  /** Shows a scan as `readScan` prepared it. Throws where the browser has no WebGL 2. */
+  async load({ scan, shown, file }) {
     if (!this.nv) await this.start();
     this.scan = scan;
-    this.shown = upright(scan);
+    this.shown = shown;
     while (this.nv.volumes.length) this.nv.removeVolumeByIndex(0);
-    await this.nv.loadFromArrayBuffer(writeNifti(asInt16(this.shown)), "scan.nii");
+    await this.nv.loadFromArrayBuffer(file, "scan.nii");
     this.mm = this.snapped(this.shown.middle);
     this.applyWindow();
     this.draw();
@@ -68,7 +69,7 @@ export class View {
     this.nv.drawScene = () => {
       draw();
       this.place();
-      this.drawn();
+      if (!this.painting) this.changed();
     };
   }
 
@@ -77,6 +78,12 @@ export class View {
     if (!this.scan) return;
     this.mm = this.snapped(mm);
     this.draw();
+    this.moved();
+  }
+
+  /** Whether a place, RAS in mm, is within the scan. */
+  holds(mm) {
+    return Boolean(this.scan) && this.scan.voxelAt(mm) !== null;
   }
 
   /** Moves by whole slices along a body axis. */
@@ -126,8 +133,18 @@ export class View {
     this.draw();
   }
 
+  /** Has the planes drawn with the next frame. */
   draw() {
     if (!this.nv || !this.scan) return;
+    this.waits = true;
+    this.changed();
+  }
+
+  /** Draws the planes, if anything in them has changed. */
+  paint() {
+    if (!this.waits) return;
+    this.waits = false;
+    this.painting = true;
     this.nv.scene.crosshairPos = this.nv.mm2frac([...this.mm, 1]);
     const rects = this.rects();
     this.mip = rects.mip ?? null;
@@ -137,8 +154,8 @@ export class View {
     } else {
       this.nv.gl.clear(this.nv.gl.COLOR_BUFFER_BIT);
       this.tiles = [];
-      this.drawn();
     }
+    this.painting = false;
   }
 
   /** Shares [left top width height] of the canvas for each tile. */
@@ -219,9 +236,4 @@ export class Tile {
 function bodyAxis(volume, axis) {
   const row = volume.affine[axis].slice(0, 3).map(Math.abs);
   return row.indexOf(Math.max(...row));
-}
-
-function asInt16(volume) {
-  if (volume.data instanceof Int16Array || volume.data instanceof Uint8Array) return volume;
-  return Object.assign(Object.create(Object.getPrototypeOf(volume)), volume, { data: Int16Array.from(volume.data) });
 }
