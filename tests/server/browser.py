@@ -113,6 +113,15 @@ def settle(page: Any) -> None:
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
+def until(page: Any, condition: str) -> None:
+    """Waits until an expression is true; the page's policy does not let Playwright's wait_for_function look twice."""
+    for _ in range(300):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(condition)
+
+
 def drawn(page: Any, colour: str, plane: str, alpha: int = 250, pane: str = "pane") -> list[list[float]]:
     """Places, LPS in mm, of the pixels over a plane that have a colour and are at least as opaque (0 to 255).
 
@@ -190,6 +199,9 @@ FAINT = """() => {
 }"""
 """Texts whose contrast is below 4.5 : 1 (WCAG 2.2, success criterion 1.4.3)."""
 
-UNNAMED = """() => [...document.querySelectorAll("button, input, canvas[tabindex]")].filter((one) =>
-  one.checkVisibility() && !(one.innerText?.trim() || one.getAttribute("aria-label") || one.labels?.length)).map((one) => one.outerHTML)"""
+UNNAMED = """() => {
+  const named = (one) => one.innerText?.trim() || one.getAttribute("aria-label") || one.labels?.length;
+  const all = [...document.querySelectorAll("button, input, canvas[tabindex]")];
+  return all.filter((one) => one.checkVisibility() && !named(one)).map((one) => one.outerHTML);
+}"""
 """Controls that nobody can tell apart without seeing them."""

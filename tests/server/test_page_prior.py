@@ -24,6 +24,7 @@ from tests.server.browser import (
     page_of,
     serving,
     settle,
+    until,
 )
 from tests.server.running import two_days
 from tips_med.exporters.nifti import write_volume
@@ -185,7 +186,7 @@ def test_words_are_readable_and_nothing_is_cut_off(page):
     for width, height in ((360, 740), (768, 1024), (1920, 1080)):
         page.set_viewport_size({"width": width, "height": height})
         settle(page)
-        page.wait_for_function("tipsMed.prior.pane.view.tiles.length === 3 && tipsMed.view.tiles.length === 3")
+        until(page, "tipsMed.prior.pane.view.tiles.length === 3 && tipsMed.view.tiles.length === 3")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
         boxes = [page.locator(one).bounding_box() for one in ("#over", "#prior-over")]
         assert all(box["width"] > 150 and box["height"] > 140 for box in boxes), (width, boxes)
@@ -233,7 +234,7 @@ def test_a_prior_scan_is_opened_and_closed_on_the_page(browser, served, paths, t
         page.click("#prior-close")
         assert not page.is_visible("#prior")
         assert page.locator("#answers .comparison").count() == 0
-        page.wait_for_function("tipsMed.over.width > 650")
+        until(page, "tipsMed.over.width > 650")
 
 
 def test_a_registration_is_cancelled(browser, served, paths, monkeypatch):

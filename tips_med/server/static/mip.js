@@ -16,12 +16,24 @@ export function frameOf(volume) {
   return { low, step, dims: high.map((v, axis) => Math.max(1, Math.floor((v - low[axis]) / step) + 1)) };
 }
 
-/** A volume on such cells. */
+/** A volume on such cells; where its extent is known, nothing is looked for beyond it. */
 export function pool(volume, { low, step, dims: [nx, ny, nz] }, outside) {
-  const out = new Float32Array(nx * ny * nz);
-  for (let k = 0; k < nz; k += 1) {
-    const plane = { origin: [low[0], low[1], low[2] + k * step], across: [step, 0, 0], down: [0, step, 0] };
-    out.set(samplePlane(volume, plane, nx, ny, { linear: false, outside }), k * nx * ny);
+  const out = new Float32Array(nx * ny * nz).fill(outside);
+  const cells = [nx, ny, nz];
+  const { extent } = volume;
+  if (extent === null) return out;
+  const from = low.map((v, axis) => (extent ? Math.max(0, Math.floor((extent.low[axis] - v) / step)) : 0));
+  const to = low.map((v, axis) => (extent ? Math.min(cells[axis] - 1, Math.ceil((extent.high[axis] - v) / step)) : cells[axis] - 1));
+  const [columns, rows] = [to[0] - from[0] + 1, to[1] - from[1] + 1];
+  if (columns < 1 || rows < 1) return out;
+  for (let k = from[2]; k <= to[2]; k += 1) {
+    const plane = {
+      origin: [low[0] + from[0] * step, low[1] + from[1] * step, low[2] + k * step], across: [step, 0, 0], down: [0, step, 0],
+    };
+    const values = samplePlane(volume, plane, columns, rows, { linear: false, outside });
+    for (let row = 0; row < rows; row += 1) {
+      out.set(values.subarray(row * columns, (row + 1) * columns), from[0] + nx * (from[1] + row + ny * k));
+    }
   }
   return out;
 }

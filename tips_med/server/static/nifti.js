@@ -53,6 +53,30 @@ export class Volume {
   }
 }
 
+/** The box around all values above a limit, lowest and highest corner in mm, a voxel wider; null where there are none. */
+export function extentOf({ dims: [nx, ny, nz], data, affine }, above) {
+  const low = [nx, ny, nz];
+  const high = [-1, -1, -1];
+  for (let k = 0, at = 0; k < nz; k += 1) {
+    for (let j = 0; j < ny; j += 1) {
+      for (let i = 0; i < nx; i += 1, at += 1) {
+        if (!(data[at] > above)) continue;
+        if (i < low[0]) low[0] = i;
+        if (i > high[0]) high[0] = i;
+        if (j < low[1]) low[1] = j;
+        if (j > high[1]) high[1] = j;
+        if (k < low[2]) low[2] = k;
+        high[2] = k;
+      }
+    }
+  }
+  if (high[0] < 0) return null;
+  const corners = [...Array(8).keys()].map((corner) =>
+    apply(affine, [0, 1, 2].map((axis) => ((corner >> axis) & 1 ? high[axis] + 1 : low[axis] - 1))));
+  const ends = (end) => [0, 1, 2].map((axis) => end(...corners.map((one) => one[axis])));
+  return { low: ends(Math.min), high: ends(Math.max) };
+}
+
 /** Samples a plane: values at origin + column * across + row * down, [rows * columns]; `outside` where it leaves it. */
 export function samplePlane(volume, plane, columns, rows, { linear = true, outside = NaN } = {}) {
   const out = new Float32Array(columns * rows).fill(outside);

@@ -4,9 +4,9 @@ import { LostError } from "./api.js";
 import { about, Cover, whyFailed } from "./cover.js";
 import { Displacement } from "./displacement.js";
 import { find } from "./dom.js";
-import { flipped, readNifti, Volume } from "./nifti.js";
+import { flipped } from "./nifti.js";
 import { Pane } from "./pane.js";
-import { readScan } from "./reading.js";
+import { readMap, readMask, readScan } from "./reading.js";
 
 const ASK_FOR_PRIOR = "Choose an earlier chest CT of the same patient, or drop it here: NIfTI (.nii, .nii.gz), or a zip archive of one DICOM series. It goes to this server and nowhere else.";
 const ONLY_ONCE = "This is done once; each comparison then takes about a second.";
@@ -142,7 +142,7 @@ export class Prior {
     const files = [`${study.url}/scan.nii.gz`, pair.urls.displacement].map((url) => this.api.bytes(url));
     const [scan, field] = await Promise.all(files);
     const prepared = await readScan(scan);
-    this.field = new Displacement(await readNifti(field));
+    this.field = new Displacement(await readMap(field));
     if (late()) return;
     const { view } = this.pane;
     const now = this.app.view;
@@ -207,7 +207,7 @@ export class Prior {
     const entry = report.comparisons.find((one) => one.query === answer.report.query);
     if (!entry) return { state: "refused", text: "It was not compared." };
     if (entry.declined) return { state: "refused", text: `Not compared: ${entry.declined.reason}` };
-    const masks = [entry.urls.prior, entry.urls.prior_on_current].map(async (url) => marked(await readNifti(await this.api.bytes(url))));
+    const masks = [entry.urls.prior, entry.urls.prior_on_current].map(async (url) => readMask(await this.api.bytes(url)));
     const [mask, moved] = await Promise.all(masks);
     return { state: "made", entry, notes: report.notes.filter((note) => !this.pair?.notes.includes(note)), mask, moved };
   }
@@ -326,10 +326,4 @@ function registered({ good, correlation, min_correlation: least }) {
   const found = correlation === null ? "unknown" : correlation.toFixed(2);
   if (good) return `Registered: vessels correlate by ${found}.`;
   return `The two scans could not be registered well: vessels correlate by ${found}, and ${least} is needed. The prior scan does not follow the cross, and all changes are unsure.`;
-}
-
-/** Whatever is numbered in a label map, as a mask; null where there is nothing. */
-function marked(labels) {
-  const data = labels.data.map((v) => (v > 0 ? 1 : 0));
-  return data.includes(1) ? new Volume(labels.dims, data, labels.affine) : null;
 }
