@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
@@ -84,7 +86,7 @@ def create_app(model: GroundingModel, settings: ServerSettings) -> FastAPI:
 
 
 def run_server(app: FastAPI, host: str, port: int, **options: Any) -> None:
-    """Serves until it is stopped by a signal.
+    """Serves until it is stopped by SIGTERM, and then returns; SIGINT raises KeyboardInterrupt.
 
     Args:
         app: The application.
@@ -104,7 +106,21 @@ def run_server(app: FastAPI, host: str, port: int, **options: Any) -> None:
         timeout_graceful_shutdown=5,
         **options,
     )
-    uvicorn.Server(config).run()
+    with _returning_at_sigterm():
+        uvicorn.Server(config).run()
+
+
+@contextmanager
+def _returning_at_sigterm() -> Iterator[None]:
+    """Lets the process live on after SIGTERM, which uvicorn sends again once it has ended: to tidy up."""
+    if threading.current_thread() is not threading.main_thread():  # no other thread gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell_errors(app: FastAPI) -> None:
