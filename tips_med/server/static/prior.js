@@ -1,15 +1,17 @@
 // The prior scan beside the current one: opened, registered, followed by the cross, and compared.
 
 import { LostError } from "./api.js";
+import { compareAnswers } from "./comparing.js";
 import { about, Cover, whyFailed } from "./cover.js";
 import { Displacement } from "./displacement.js";
 import { find } from "./dom.js";
 import { flipped } from "./nifti.js";
 import { Pane } from "./pane.js";
-import { readMap, readMask, readScan } from "./reading.js";
+import { bindPriorPointer } from "./prior-pointer.js";
+import { readMap, readScan } from "./reading.js";
 
 const ASK_FOR_PRIOR = "Choose an earlier chest CT of the same patient, or drop it here: NIfTI (.nii, .nii.gz), or a zip archive of one DICOM series. It goes to this server and nowhere else.";
-const ONLY_ONCE = "This is done once; each comparison then takes about a second.";
+const ONLY_ONCE = "This is done once for these two scans.";
 
 export class Prior {
   /** @param app The page. */
@@ -25,7 +27,7 @@ export class Prior {
     find("beside").addEventListener("click", () => this.toggle());
     find("prior-close").addEventListener("click", () => this.close());
     find("follow").addEventListener("change", (event) => this.setFollowing(event.target.checked));
-    this.listen();
+    bindPriorPointer(this);
   }
 
   get opened() {
@@ -177,39 +179,10 @@ export class Prior {
     this.cover.failed("The prior scan cannot be shown", text, { "Try again": again, "Open another scan": () => this.choose() });
   }
 
-  /** Compares what answers found, text by text. */
+  /** Compares what answers found, once there is a prior scan. */
   async compare(answers) {
-    if (!this.pair) return;
-    const { run, pair } = this;
-    const texts = new Set(answers.map((one) => one.text));
-    for (const text of texts) {
-      const made = answers.filter((one) => one.text === text);
-      made.forEach((one) => { one.comparison = { state: "asking" }; });
-      this.app.show();
-      try {
-        const report = await this.api.post(`${pair.url}/comparisons`, { query: text });
-        const found = await Promise.all(made.map((one) => this.comparisonOf(one, report)));
-        if (run !== this.run) return;
-        made.forEach((one, n) => {
-          one.comparison = found[n];
-          one.moved = found[n].moved ?? null;
-        });
-      } catch (error) {
-        if (run !== this.run) return;
-        if (error instanceof LostError) this.app.lost();
-        made.forEach((one) => { one.comparison = { state: "refused", text: error.text ?? error.message }; });
-      }
-      this.app.show();
-    }
-  }
-
-  async comparisonOf(answer, report) {
-    const entry = report.comparisons.find((one) => one.query === answer.report.query);
-    if (!entry) return { state: "refused", text: "It was not compared." };
-    if (entry.declined) return { state: "refused", text: `Not compared: ${entry.declined.reason}` };
-    const masks = [entry.urls.prior, entry.urls.prior_on_current].map(async (url) => readMask(await this.api.bytes(url)));
-    const [mask, moved] = await Promise.all(masks);
-    return { state: "made", entry, notes: report.notes.filter((note) => !this.pair?.notes.includes(note)), mask, moved };
+    const { run } = this;
+    if (this.pair) await compareAnswers(this, answers, () => run !== this.run);
   }
 
   /** Shows the outlines of the answers that are shown in the current scan. */
@@ -264,49 +237,6 @@ export class Prior {
     this.pane.scene.cross = true;
   }
 
-  /** Pointer and wheel on the prior scan: they move both while it follows, else it alone. */
-  listen() {
-    const { over, view } = this.pane;
-    const at = (event) => {
-      const box = over.getBoundingClientRect();
-      const ratio = over.width / box.width;
-      const [x, y] = [(event.clientX - box.left) * ratio, (event.clientY - box.top) * ratio];
-      return { tile: view.tileAt(x, y), x, y };
-    };
-    const move = (event) => {
-      const { tile, x, y } = at(event);
-      if (!tile || !this.pair) return;
-      const mm = tile.placeOf(x, y);
-      if (this.following) {
-        this.app.view.moveTo(this.field.toCurrent(mm));
-      } else {
-        this.alone();
-        view.moveTo(mm);
-      }
-    };
-    over.addEventListener("pointerdown", (event) => {
-      over.focus({ preventScroll: true });
-      over.setPointerCapture(event.pointerId);
-      if (event.button === 0) move(event);
-    });
-    over.addEventListener("pointermove", (event) => event.buttons & 1 && move(event));
-    over.addEventListener("contextmenu", (event) => event.preventDefault());
-    over.addEventListener("dblclick", (event) => {
-      const { tile } = at(event);
-      if (tile) this.app.arrange(tile.name, !view.alone);
-    });
-    over.addEventListener("wheel", (event) => {
-      event.preventDefault();
-      const { tile } = at(event);
-      if (event.ctrlKey) {
-        this.app.zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2);
-      } else if (tile && this.pair) {
-        if (!this.following) this.alone();
-        (this.following ? this.app.view : view).step(tile.plane.depth, event.deltaY < 0 ? 1 : -1);
-      }
-    }, { passive: false });
-  }
-
   tell() {
     const { view } = this.pane;
     if (!this.pair || !view.scan) return;
@@ -318,8 +248,8 @@ export class Prior {
 }
 
 function apart(days) {
-  if (days === null) return "the days between are not known";
-  return days === 0 ? "of the same day" : `${days} day${days === 1 ? "" : "s"} earlier`;
+  if (days === null) return "Days between not known";
+  return days === 0 ? "Of the same day" : `${days} day${days === 1 ? "" : "s"} earlier`;
 }
 
 function registered({ good, correlation, min_correlation: least }) {
