@@ -141,8 +141,8 @@ class App {
       choose: () => questions.choose(answer),
       toggle: () => questions.toggle(answer),
       remove: () => questions.remove(answer),
-      go: (lps) => this.goIn(answer, () => this.go(lps)),
-      goChange: (change) => this.goIn(answer, () => this.goChange(change)),
+      go: (lps) => this.goWithin(answer, () => this.go(lps)),
+      goChange: (change) => this.goWithin(answer, () => this.goChange(change)),
       hover: (number) => this.hover(answer, number),
       correct: () => this.correcting.begin(answer),
     }));
@@ -156,7 +156,7 @@ class App {
     this.redraw();
   }
 
-  goIn(answer, go) {
+  goWithin(answer, go) {
     if (this.questions.active !== answer) this.questions.choose(answer);
     go();
   }

@@ -160,6 +160,7 @@ export class Prior {
     this.setFollowing(good);
     this.cover.clear();
     view.zoom(0);
+    if (now.zoomed > 1) view.zoom(now.zoomed);
     document.body.dataset.prior = study.id;
     await this.compare(this.app.questions.answers);
   }
@@ -218,6 +219,7 @@ export class Prior {
     this.outside = !view.holds(mm);
     scene.cross = !this.outside;
     view.moveTo(mm);
+    if (view.zoomed > 1) view.zoom(1); // the cross stays in the middle
   }
 
   turn(angle) {

@@ -33,6 +33,7 @@ export class View {
     this.first = "axial";
     this.alone = false;
     this.window = [...WINDOWS.soft.limits];
+    this.rewindow = false; // whether the window is another one than that of the texture
     this.scan = null;
     this.tiles = [];
   }
@@ -43,9 +44,11 @@ export class View {
     this.scan = scan;
     this.shown = shown;
     while (this.nv.volumes.length) this.nv.removeVolumeByIndex(0);
-    await this.nv.loadFromArrayBuffer(file, "scan.nii");
+    const [low, high] = this.window;
+    // With its window from the start: niivue makes a texture of the whole volume for each.
+    await this.nv.addVolumeFromUrl({ url: "scan.nii", name: "scan.nii", buffer: file, cal_min: low, cal_max: high });
+    this.rewindow = false;
     this.mm = this.snapped(this.shown.middle);
-    this.applyWindow();
     this.draw();
   }
 
@@ -102,12 +105,13 @@ export class View {
 
   setWindow(low, high) {
     this.window = [Math.min(low, high - 1), Math.max(high, low + 1)];
-    this.applyWindow();
+    this.rewindow = true;
     this.draw();
   }
 
   applyWindow() {
-    const volume = this.nv?.volumes[0];
+    const volume = this.nv.volumes[0];
+    this.rewindow = false;
     if (!volume) return;
     [volume.cal_min, volume.cal_max] = this.window;
     this.nv.updateGLVolume();
@@ -145,6 +149,7 @@ export class View {
     if (!this.waits) return;
     this.waits = false;
     this.painting = true;
+    if (this.rewindow) this.applyWindow();
     this.nv.scene.crosshairPos = this.nv.mm2frac([...this.mm, 1]);
     const rects = this.rects();
     this.mip = rects.mip ?? null;
