@@ -113,23 +113,28 @@ export class Overlay {
   /** Hatches what was not assessed; on demand dims what was not searched, within a dotted line. */
   shade(grid, view, answer, dim) {
     const { columns, rows } = grid.whole;
-    const image = this.context.createImageData(columns, rows);
     const nearest = { linear: false, outside: 0 };
     if (dim) {
+      const image = this.context.createImageData(columns, rows);
       const searched = grid.sampleAll(answer.heat, nearest).map((v) => (v > 0 ? 1 : 0));
       searched.forEach((v, n) => { if (!v) image.data[4 * n + 3] = 125; });
+      this.image(grid.whole, grid.pixels, image);
       this.line(grid.whole, grid.pixels, contourPath(searched, columns, rows, 0.5), "#c8d2db", 1, [1, 3]);
     }
     if (answer.hidden) {
-      // A map's outermost cells reach beyond the scan: there is nothing that could have been measured.
-      const within = grid.sampleAll(view.scan, { linear: false });
-      grid.sampleAll(answer.hidden, nearest).forEach((v, n) => {
-        if (v < 0.5 || Number.isNaN(within[n])) return;
-        const lit = ((n % columns) + Math.floor(n / columns)) % 8 < 2;
-        image.data.set(lit ? [255, 190, 90, 230] : [60, 40, 0, 60], 4 * n);
-      });
+      const hidden = grid.sampleAll(answer.hidden, nearest);
+      let image = null;
+      for (let n = 0; n < hidden.length; n += 1) {
+        if (hidden[n] < 0.5) continue;
+        const column = n % columns;
+        const row = (n - column) / columns;
+        // A map's outermost cells reach beyond the scan: there is nothing that could have been measured.
+        if (!view.holds(grid.placeOf(column, row))) continue;
+        image ??= this.context.createImageData(columns, rows);
+        image.data.set((column + row) % 8 < 2 ? [255, 190, 90, 230] : [60, 40, 0, 60], 4 * n);
+      }
+      if (image) this.image(grid.whole, grid.pixels, image);
     }
-    this.image(grid.whole, grid.pixels, image);
   }
 
   image({ left, top }, pixels, image) {
@@ -218,13 +223,9 @@ export class Overlay {
   drawMip(view, mip, scene) {
     const { context } = this;
     const box = mipBox(view);
-    const { values, columns, rows } = mip.project(mip.cells, NOTHING);
-    const image = context.createImageData(columns, rows);
-    const [low, high] = MIP_WINDOW;
-    values.forEach((value, n) => {
-      const grey = Math.min(255, Math.max(0, (255 * (value - low)) / (high - low)));
-      image.data.set([grey, grey, grey, 255], 4 * n);
-    });
+    const seen = mip.project(mip.cells, NOTHING);
+    seen.picture ??= greyPicture(seen);
+    const { columns, rows } = seen;
     const size = Math.min(box.width / columns, box.height / rows);
     const left = box.left + (box.width - columns * size) / 2;
     const top = box.top + (box.height - rows * size) / 2;
@@ -234,10 +235,7 @@ export class Overlay {
     context.clip();
     context.fillStyle = "#000";
     context.fillRect(box.left, box.top, box.width, box.height);
-    this.part.width = columns;
-    this.part.height = rows;
-    this.part.getContext("2d").putImageData(image, 0, 0);
-    context.drawImage(this.part, left, top, columns * size, rows * size);
+    context.drawImage(seen.picture, left, top, columns * size, rows * size);
     for (const answer of scene.answers.filter((one) => one.visible)) {
       const mask = answer === scene.correction?.answer.source ? scene.correction.volume : answer.mask;
       if (!mask) continue;
@@ -272,6 +270,22 @@ export class Overlay {
 }
 
 const MIP_WINDOW = [-300, 900];
+
+/** A projection as a picture in grey. */
+function greyPicture({ values, columns, rows }) {
+  const picture = document.createElement("canvas");
+  picture.width = columns;
+  picture.height = rows;
+  const context = picture.getContext("2d");
+  const image = context.createImageData(columns, rows);
+  const [low, high] = MIP_WINDOW;
+  values.forEach((value, n) => {
+    const grey = Math.min(255, Math.max(0, (255 * (value - low)) / (high - low)));
+    image.data.set([grey, grey, grey, 255], 4 * n);
+  });
+  context.putImageData(image, 0, 0);
+  return picture;
+}
 
 /** The maximum-intensity tile in pixels of the canvas. */
 export function mipBox(view) {

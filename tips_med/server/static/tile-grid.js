@@ -19,6 +19,12 @@ export class TileGrid {
     };
   }
 
+  /** The place of a cell, RAS in mm. */
+  placeOf(column, row) {
+    const { origin, across, down } = this.plane;
+    return origin.map((v, axis) => v + column * across[axis] + row * down[axis]);
+  }
+
   /** Samples the part of the plane that a volume has something in: left, top, columns, rows, values; null for none. */
   sample(volume, options = {}) {
     const part = this.partOf(volume.extent);
@@ -31,9 +37,8 @@ export class TileGrid {
   }
 
   values(volume, { column, row, columns, rows }, options) {
-    const { origin, across, down } = this.plane;
-    const start = origin.map((v, axis) => v + column * across[axis] + row * down[axis]);
-    return samplePlane(volume, { origin: start, across, down }, columns, rows, options);
+    const { across, down } = this.plane;
+    return samplePlane(volume, { origin: this.placeOf(column, row), across, down }, columns, rows, options);
   }
 
   /** The cells over a box; all of them where the box is not known. */
