@@ -6,10 +6,11 @@ is new, and the patient has moved by a known deformation, on another grid and wi
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
 from benchmarks.follow_up import NOISE_HU, errors_mm, other_grid
@@ -19,6 +20,7 @@ from tips_med.grounding import encode
 from tips_med.loading import open_model
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path
+from tips_med.scan import Scan
 from tips_med.synthesis.findings import Canvas
 from tips_med.synthesis.growth import paint_lesion
 from tips_med.synthesis.motion import Motion, move, sample_motion
@@ -26,8 +28,23 @@ from tips_med.synthesis.motion import Motion, move, sample_motion
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "follow-up.png"
 
 
-def main() -> None:
-    model = open_model(None)
+@dataclass(frozen=True)
+class TwoDays:
+    """The bundled scan on two days that never were.
+
+    Attributes:
+        prior: Scan with a painted nodule.
+        current: Scan in which it has grown, another one is new, and the patient has moved.
+        motion: Where places of the current scan lie in the prior one.
+    """
+
+    prior: Scan
+    current: Scan
+    motion: sitk.Transform
+
+
+def two_days() -> TwoDays:
+    """Paints and moves the bundled scan; the same each time."""
     scan = replace(read_scan(sample_path()), modality="CT", unit="HU")
     air = ndimage.binary_opening(np.nan_to_num(scan.voxels, nan=0) < -500, iterations=2)
     parts, _ = ndimage.label(air)
@@ -50,13 +67,20 @@ def main() -> None:
     grain = ndimage.gaussian_filter(rng.normal(size=shape), (0, 0.7, 0.7)).astype(np.float32)
     moved = moved + np.float32(NOISE_HU) * grain / grain.std()
     prior, current = (
-        encode(replace(scan, voxels=voxels, lps_from_kji=lps_from_kji), model)
+        replace(scan, voxels=voxels, lps_from_kji=lps_from_kji)
         for voxels, lps_from_kji in ((volumes[0], scan.lps_from_kji), (moved, affine))
     )
+    return TwoDays(prior, current, motion)
+
+
+def main() -> None:
+    model = open_model(None)
+    days = two_days()
+    prior, current = (encode(scan, model) for scan in (days.prior, days.current))
     registration = register(prior, current, model)
     made = compare(prior, current, "nodule", model, registration)
     print(made.sentence)
-    print(errors_mm(registration, motion, current, model))
+    print(errors_mm(registration, days.motion, current, model))
     write_comparison_figure(made, PICTURE)
 
 

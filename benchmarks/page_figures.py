@@ -9,10 +9,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from benchmarks.figures import IMAGES
-from tests.server.browser import ask, at_place, chromium, page_of, serving, settle
+from benchmarks.follow_up_figure import two_days
+from tests.server.browser import Served, ask, at_place, chromium, page_of, serving, settle
+from tips_med.exporters.nifti import write_volume
 from tips_med.loading import open_model
 from tips_med.sample import sample_path
 
@@ -64,6 +67,26 @@ def main() -> None:
         page.mouse.move(x + 12, y + 8, steps=4)
         page.mouse.up()
         picture(page, "page-correct")
+        prior_beside(browser, served, Path(folder))
+
+
+def prior_beside(browser: Any, served: Served, folder: Path) -> None:
+    """The bundled scan on two days: painted nodules, and a patient that moved (``benchmarks.follow_up_figure``)."""
+    days = two_days()
+    paths = [
+        write_volume(np.nan_to_num(np.rint(scan.voxels), nan=-1024).astype(np.int16), scan.lps_from_kji, folder / name)
+        for scan, name in ((days.current, "current.nii.gz"), (days.prior, "prior.nii.gz"))
+    ]
+    with page_of(browser, served, served.link(*paths, modality="CT"), ready=False) as page:
+        page.set_viewport_size({"width": 1400, "height": 860})
+        page.wait_for_selector("body[data-prior]", timeout=WAIT_MS)
+        ask(page, "nodule")
+        page.wait_for_selector("#answers .changes")
+        page.locator("#answers .changes tbody[data-status=grown] button").first.click()
+        page.locator("#answers .comparison").first.scroll_into_view_if_needed()
+        page.evaluate("document.querySelector('#answers .comparison').scrollIntoView({ block: 'start' })")
+        page.mouse.move(5, 5)
+        picture(page, "page-prior")
 
 
 if __name__ == "__main__":

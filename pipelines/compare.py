@@ -80,8 +80,8 @@ def compare(
     days, notes = check_patients(traces[0], traces[1], allow_different=allow_different_patients)
     before, now = studies
     check_modalities(before, now)
-    with steps("registering"):
-        registration = register(before, now, opened)
+    with steps("registering") as progress:
+        registration = register(before, now, opened, progress)
     with steps("asking") as progress:
         made = compare_queries(before, now, queries, opened, registration, progress)
     about = dataclasses.asdict(opened.card) | {"name": opened.card.name, "weights_sha256": opened.sha256}

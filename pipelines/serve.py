@@ -59,9 +59,9 @@ def serve(
         device: auto, cpu or cuda.
         memory_mb: Memory for studies in MB; beyond, the least recently used ones are on disk alone.
         max_upload_mb: Maximum size of an upload in MB.
-        max_queued: Maximum number of studies that wait to be encoded.
+        max_queued: Maximum number of studies that wait to be encoded, and of pairs that wait to be registered.
         max_studies: Maximum number of studies that are kept; beyond, the least recently used one is forgotten.
-        encoding_s: Seconds that reading and encoding a study may take.
+        encoding_s: Seconds that reading and encoding a study may take, and registering it with a prior one.
         answer_s: Seconds that a query may take.
         workers: Number of queries that are answered at the same time.
         steps: Progress of loading the model; the command line shows a bar.

@@ -19,7 +19,8 @@ from tips_med import cli
 from tips_med.errors import ConfigError
 
 
-def test_it_serves_until_it_is_stopped_and_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_it_serves_until_it_is_stopped_and_leaves_nothing(tmp_path: Path, stop: signal.Signals) -> None:
     import httpx
 
     port = free_port()
@@ -36,7 +37,7 @@ def test_it_serves_until_it_is_stopped_and_leaves_nothing(tmp_path: Path) -> Non
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", transport=transport, headers=headers) as http:
             assert http.get("/v1/capabilities").json()["model"]["name"]
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(stop)
         out, err = process.communicate(timeout=60)
     assert "Traceback" not in err and token[1] not in err
     assert not list(tmp_path.glob("tips-med-serve-*"))

@@ -13,7 +13,7 @@ from tests.phantom import rule_model
 from tips_med.errors import ModalityError
 from tips_med.followup import Registration, register
 from tips_med.followup.quality import Quality
-from tips_med.geometry import ras_affine_ijk
+from tips_med.geometry import ras_affine_ijk, transform_points
 
 PLACES = np.array([LEFT, RIGHT, (60.0, -30.0, 20.0), (-50.0, 20.0, -60.0), (70.0, 0.0, 70.0)])
 
@@ -56,8 +56,44 @@ def test_a_mass_that_changes_does_not_stretch_the_place_around_it(then_mm, now_m
 def test_the_same_scans_give_the_same_transform():
     prior = with_vessels(patient([]))
     pair = study(prior), study(moved(prior, motion(), "anisotropic"))
-    first, second = (register(*pair, rule_model()).points_in_prior(PLACES) for _ in range(2))
+    told: list[tuple[int, int]] = []
+    first = register(*pair, rule_model()).points_in_prior(PLACES)
+    second = register(*pair, rule_model(), lambda *now: told.append(now)).points_in_prior(PLACES)
     np.testing.assert_array_equal(first, second)
+    assert told == sorted(told) and told[0][0] == 1
+    assert told[-1][0] == told[-1][1]
+
+
+class Stopped(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [3, 125])
+def test_progress_can_end_a_registration(after, capfd):
+    """In the affine, and in a B-spline."""
+    prior = with_vessels(patient([]))
+    told = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal told
+        told = done
+        if done >= after:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        register(study(prior), study(moved(prior, motion(), "axial")), rule_model(), progress)
+    assert told < after + 60, "nothing more is told"
+    assert capfd.readouterr().err == "", "ITK prints nothing"
+
+
+@pytest.mark.parametrize("on", ["axial", "oblique", "mirrored"])
+def test_displacements_lead_to_the_prior_scan(on):
+    affine, _ = GRIDS[on]
+    field = of(motion()).displacement(affine, (7, 6, 5))
+    index = np.argwhere(np.ones((7, 6, 5), bool))
+    points = transform_points(affine, index)
+    true = np.array([motion().TransformPoint(point.tolist()) for point in points])
+    np.testing.assert_allclose(points + field[:, *index.T].T, true, atol=1e-3)
 
 
 def test_a_place_that_was_followed_is_found_again():

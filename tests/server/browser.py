@@ -41,11 +41,11 @@ class Served:
     server: uvicorn.Server
     asked: list[str] = field(default_factory=list)
 
-    def link(self, path: Path | None = None, **reading: Any) -> str:
-        """A link that works once, and opens a scan."""
+    def link(self, path: Path | None = None, prior: Path | None = None, **reading: Any) -> str:
+        """A link that works once, and opens a scan, and another one as its prior scan."""
         service, ticket = self.app.state.service, secrets.token_urlsafe(16)
-        local = None if path is None else service.register(path, **reading)
-        service.page = Page(self.token, ticket, local)
+        local, local_prior = (None if one is None else service.register(one, **reading) for one in (path, prior))
+        service.page = Page(self.token, ticket, local, local_prior)
         return f"{self.url}/#ticket={ticket}"
 
 
@@ -113,15 +113,27 @@ def settle(page: Any) -> None:
     page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
 
-def drawn(page: Any, colour: str, plane: str, alpha: int = 250) -> list[list[float]]:
-    """Places, LPS in mm, of the pixels over a plane that have a colour and are at least as opaque (0 to 255)."""
+def until(page: Any, condition: str) -> None:
+    """Waits until an expression is true; the page's policy does not let Playwright's wait_for_function look twice."""
+    for _ in range(300):
+        if page.evaluate(condition):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(condition)
+
+
+def drawn(page: Any, colour: str, plane: str, alpha: int = 250, pane: str = "pane") -> list[list[float]]:
+    """Places, LPS in mm, of the pixels over a plane that have a colour and are at least as opaque (0 to 255).
+
+    ``pane`` is that of the page, or ``prior.pane``; the places are of the scan that it shows.
+    """
     settle(page)
     return page.evaluate(
-        """([colour, plane, alpha]) => {
+        """([colour, plane, alpha, pane]) => {
           const want = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
-          const over = document.getElementById("over");
+          const { over, view } = pane.split(".").reduce((found, name) => found[name], tipsMed);
           const { data, width, height } = over.getContext("2d").getImageData(0, 0, over.width, over.height);
-          const tile = tipsMed.view.tiles.find((one) => one.name === plane);
+          const tile = view.tiles.find((one) => one.name === plane);
           const found = [];
           for (let y = 0; y < height; y += 1) {
             for (let x = 0; x < width; x += 1) {
@@ -134,28 +146,62 @@ def drawn(page: Any, colour: str, plane: str, alpha: int = 250) -> list[list[flo
           }
           return found;
         }""",
-        [colour, plane, alpha],
+        [colour, plane, alpha, pane],
     )
 
 
-def pixels_of(page: Any, plane: str, places: Any) -> list[list[float]]:
+def pixels_of(page: Any, plane: str, places: Any, pane: str = "pane") -> list[list[float]]:
     """The pixels of the window, (x, y), where a plane shows places, LPS in mm."""
     return page.evaluate(
-        """([plane, places]) => {
-          const tile = tipsMed.view.tiles.find((one) => one.name === plane);
-          const over = document.getElementById("over");
+        """([plane, places, pane]) => {
+          const { over, view } = pane.split(".").reduce((found, name) => found[name], tipsMed);
+          const tile = view.tiles.find((one) => one.name === plane);
           const box = over.getBoundingClientRect();
           return places.map(([l, p, s]) => {
             const [x, y] = tile.pixelOf([-l, -p, s]);
             return [box.left + (x * box.width) / over.width, box.top + (y * box.height) / over.height];
           });
         }""",
-        [plane, [[float(v) for v in place] for place in places]],
+        [plane, [[float(v) for v in place] for place in places], pane],
     )
 
 
-def at_place(page: Any, plane: str, lps: tuple[float, float, float]) -> dict[str, float]:
+def cross_of(page: Any, pane: str = "pane") -> tuple[float, float, float]:
+    """The place of the cross, LPS in mm."""
+    settle(page)
+    right, anterior, superior = page.evaluate(f"tipsMed.{pane}.view.mm")
+    return -right, -anterior, superior
+
+
+def at_place(page: Any, plane: str, lps: tuple[float, float, float], pane: str = "pane") -> dict[str, float]:
     """The pixel of the window where a plane shows a place."""
     settle(page)
-    ((x, y),) = pixels_of(page, plane, [lps])
+    ((x, y),) = pixels_of(page, plane, [lps], pane)
     return {"x": x, "y": y}
+
+
+FAINT = """() => {
+  const linear = (v) => (v <= 10.3 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const faint = [];
+  for (const one of document.body.querySelectorAll("*")) {
+    const own = [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+    if (!own || !one.checkVisibility() || one.closest(".drawn") || one.disabled) continue;
+    let behind = one;
+    while (behind && (numbers(getComputedStyle(behind).backgroundColor)[3] ?? 1) < 1) behind = behind.parentElement;
+    const colours = [getComputedStyle(one).color, getComputedStyle(behind ?? document.body).backgroundColor];
+    const pair = colours.map(numbers).map(light);
+    const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+    if (ratio < 4.5) faint.push([one.textContent.slice(0, 40), ratio]);
+  }
+  return faint;
+}"""
+"""Texts whose contrast is below 4.5 : 1 (WCAG 2.2, success criterion 1.4.3)."""
+
+UNNAMED = """() => {
+  const named = (one) => one.innerText?.trim() || one.getAttribute("aria-label") || one.labels?.length;
+  const all = [...document.querySelectorAll("button, input, canvas[tabindex]")];
+  return all.filter((one) => one.checkVisibility() && !named(one)).map((one) => one.outerHTML);
+}"""
+"""Controls that nobody can tell apart without seeing them."""

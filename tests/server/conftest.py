@@ -11,6 +11,7 @@ pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 from tests.phantom import body
 from tests.server.running import MASS, Running, running, write_scan
+from tests.serving.conftest import loopback, orthanc  # noqa: F401 (fixtures)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import uvicorn
 
+from tests.followup.patients import LEFT, RIGHT, mass, motion, moved, patient, with_vessels
 from tests.phantom import AFFINE, SHAPE, body, rule_model
 from tests.readers.awkward.writing import make_series, store, write_series
 from tests.serving.loopback import free_port
@@ -105,6 +106,13 @@ def turned(name: str) -> Scan:
 def write_scan(scan: Scan, path: Path) -> Path:
     """The scan as NIfTI, int16."""
     return write_volume(scan.voxels.astype(np.int16), scan.lps_from_kji, path)
+
+
+def two_days(folder: Path) -> tuple[Path, Path]:
+    """A patient on two days, on an oblique and on a mirrored grid: the mass on the left grew, and the patient moved."""
+    earlier = with_vessels(patient([mass(LEFT, 12.0), mass(RIGHT, 14.0)], "oblique"))
+    later = moved(with_vessels(patient([mass(LEFT, 19.0), mass(RIGHT, 14.0)])), motion(), "mirrored")
+    return write_scan(earlier, folder / "prior.nii.gz"), write_scan(later, folder / "current.nii.gz")
 
 
 def zipped_series(folder: Path) -> Path:

@@ -17,7 +17,20 @@ from PIL import Image
 
 from tests.grounding.test_what import GRIDS, MODEL
 from tests.phantom import MASS, body
-from tests.server.browser import CHROMIUM, Served, ask, at_place, chromium, drawn, page_of, pixels_of, serving, settle
+from tests.server.browser import (
+    CHROMIUM,
+    FAINT,
+    UNNAMED,
+    Served,
+    ask,
+    at_place,
+    chromium,
+    drawn,
+    page_of,
+    pixels_of,
+    serving,
+    settle,
+)
 from tips_med.exporters.nifti import write_volume
 from tips_med.geometry import transform_points
 from tips_med.manifest.masks import read_mask
@@ -307,38 +320,15 @@ def test_words_are_readable_and_nothing_is_cut_off(page):
     page.evaluate("tipsMed.what(tipsMed.view.mm)")
     page.wait_for_selector("#what table")
     page.click("#answers button:has-text('Correct')")
-    faint = page.evaluate(_CONTRAST)
+    faint = page.evaluate(FAINT)
     assert faint == [], "at least 4.5 : 1, WCAG 2.2 success criterion 1.4.3"
     for width, height in ((360, 740), (768, 1024), (1920, 1080)):
         page.set_viewport_size({"width": width, "height": height})
         settle(page)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
         assert page.evaluate("tipsMed.view.tiles.length") == 3
-    unnamed = page.evaluate(
-        """() => [...document.querySelectorAll("button, input, canvas[tabindex]")].filter((one) =>
-        !(one.innerText?.trim() || one.getAttribute("aria-label") || one.labels?.length)).map((one) => one.outerHTML)"""
-    )
-    assert unnamed == []
+    assert page.evaluate(UNNAMED) == []
     assert "not a medical device" in page.inner_text("footer")
-
-
-_CONTRAST = """() => {
-  const linear = (v) => (v <= 10.3 ? v / 3294.6 : ((v / 255 + 0.055) / 1.055) ** 2.4);
-  const light = ([r, g, b]) => 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
-  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number);
-  const faint = [];
-  for (const one of document.body.querySelectorAll("*")) {
-    const own = [...one.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
-    if (!own || !one.checkVisibility() || one.closest("#stage") || one.disabled) continue;
-    let behind = one;
-    while (behind && (numbers(getComputedStyle(behind).backgroundColor)[3] ?? 1) < 1) behind = behind.parentElement;
-    const colours = [getComputedStyle(one).color, getComputedStyle(behind ?? document.body).backgroundColor];
-    const pair = colours.map(numbers).map(light);
-    const ratio = (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
-    if (ratio < 4.5) faint.push([one.textContent.slice(0, 40), ratio]);
-  }
-  return faint;
-}"""
 
 
 def test_what_is_no_ct_is_told_and_another_scan_can_be_sent(browser, served, scans, tmp_path):

@@ -64,7 +64,7 @@ def write_volume(
     """Writes an array [k j i] at its place in the patient; the same input gives the same bytes.
 
     Args:
-        array: Array [k j i] of the data type to store.
+        array: Array [k j i] of the data type to store; vectors are [component 1 k j i].
         lps_from_index: Maps (k, j, i, 1) to LPS in mm.
         path: A ``.nii`` or ``.nii.gz`` file.
         description: Description in the header, at most 79 characters.

@@ -25,6 +25,7 @@ from tips_med.followup.quality import Quality, measure_quality
 from tips_med.geometry import box_around, grid_corners, index_from_crop, transform_points
 from tips_med.grounding.maps import study_thorax
 from tips_med.model import GroundingModel
+from tips_med.progress import ProgressCallback
 from tips_med.resampling import resample, sitk_image
 from tips_med.shapes import Affine, Points
 
@@ -41,6 +42,9 @@ WINDOW_HU = (-1000.0, 150.0)
 
 MIN_OVERLAP = 0.5
 """Minimum share of the smaller scan that the other one must show, for the first shift: bodies resemble themselves."""
+
+AFFINE_LEVELS, AFFINE_ROUNDS = 2, 60
+"""Resolutions of the affine, and maximum of rounds at each."""
 
 B_SPLINES = ((80.0, 2, 4000, 20), (40.0, 1, 5000, 20))
 """For each B-spline: mm between control points, factor of the cells, number of points compared, maximum of rounds."""
@@ -112,6 +116,27 @@ class Registration:
                 break
         return found
 
+    def displacement(self, lps_from_kji: Affine, shape: tuple[int, int, int]) -> np.ndarray:
+        """How far places of the current scan lie from the same tissue in the prior one.
+
+        Args:
+            lps_from_kji: Maps (k, j, i, 1) of a grid in the current scan to LPS in mm.
+            shape: Shape of that grid.
+
+        Returns:
+            LPS in mm, float32 [3 k j i].
+        """
+        like = sitk_image(np.zeros(shape, np.uint8), lps_from_kji)
+        field = sitk.TransformToDisplacementField(
+            self.prior_from_current,
+            sitk.sitkVectorFloat64,
+            like.GetSize(),
+            like.GetOrigin(),
+            like.GetSpacing(),
+            like.GetDirection(),
+        )
+        return np.moveaxis(sitk.GetArrayFromImage(field), -1, 0).astype(np.float32)
+
     def warp(
         self,
         array: np.ndarray,
@@ -141,13 +166,17 @@ class Registration:
         return sitk.GetArrayFromImage(moved)
 
 
-def register(prior: EncodedStudy, current: EncodedStudy, model: GroundingModel) -> Registration:
+def register(
+    prior: EncodedStudy, current: EncodedStudy, model: GroundingModel, progress: ProgressCallback | None = None
+) -> Registration:
     """Registers two scans of one patient.
 
     Args:
         prior: Encoded earlier scan, CT.
         current: Encoded later scan, CT.
         model: Model that encoded both, which finds their lungs.
+        progress: Called with (rounds done, maximum of rounds). What it raises ends the registration: at once, or after
+            the B-spline at work, which takes some seconds.
 
     Raises:
         ModalityError: ``different-modality``, or ``not-registered``: their values are no Hounsfield units.
@@ -156,7 +185,7 @@ def register(prior: EncodedStudy, current: EncodedStudy, model: GroundingModel) 
     moving, fixed = chest_grid(prior, model), chest_grid(current, model)
     with _quiet():
         try:
-            transform = _fit(moving, fixed)
+            transform = _fit(moving, fixed, _Rounds(progress))
         except RuntimeError:  # ITK's word for scans that share nothing; the quality then says so
             logger.info("the scans share too little to be registered")
             transform = sitk.CompositeTransform([sitk.TranslationTransform(3)])
@@ -217,7 +246,44 @@ def chest_grid(study: EncodedStudy, model: GroundingModel) -> ChestGrid:
     return ChestGrid(hu, seen, body & seen, lungs, affine)
 
 
-def _fit(prior: ChestGrid, current: ChestGrid) -> sitk.Transform:
+class _Rounds:
+    """Runs the stages one after the other, and tells how far all of them are.
+
+    Args:
+        progress: See ``register``.
+    """
+
+    def __init__(self, progress: ProgressCallback | None) -> None:
+        self._progress, self._begun = progress, 0
+        self._total = AFFINE_LEVELS * AFFINE_ROUNDS + sum(rounds for *_, rounds in B_SPLINES)
+
+    def execute(
+        self, method: sitk.ImageRegistrationMethod, fixed: sitk.Image, moving: sitk.Image, rounds: int, levels: int = 1
+    ) -> None:
+        """Runs one stage of at most so many rounds at each level."""
+        raised: list[Exception] = []
+
+        def told() -> None:  # ITK prints what a callback raises, so it is kept until ITK has stopped
+            try:
+                if not raised and self._progress is not None:
+                    done = method.GetCurrentLevel() * rounds + min(rounds, method.GetOptimizerIteration() + 1)
+                    self._progress(self._begun + done, self._total)
+            except Exception as error:
+                raised.append(error)
+            if raised:
+                method.StopRegistration()  # L-BFGS-B knows no stop: that stage runs to its end
+
+        if self._progress is not None:
+            method.AddCommand(sitk.sitkIterationEvent, told)
+        method.Execute(fixed, moving)
+        if raised:
+            raise raised[0]
+        self._begun += levels * rounds
+        if self._progress is not None:
+            self._progress(self._begun, self._total)
+
+
+def _fit(prior: ChestGrid, current: ChestGrid, rounds_of: _Rounds) -> sitk.Transform:
     """Shift, affine and B-splines, as one transform from the current to the prior scan."""
     fixed, moving = sitk_image(current.hu, current.lps_from_kji), sitk_image(prior.hu, prior.lps_from_kji)
     fixed_mask, moving_mask = _near_body(current), _near_body(prior)
@@ -229,10 +295,10 @@ def _fit(prior: ChestGrid, current: ChestGrid) -> sitk.Transform:
     method.SetMetricSamplingPercentage(0.25, seed=SEED)  # its points are shifted at random, too
     method.SetShrinkFactorsPerLevel([2, 1])
     method.SetSmoothingSigmasPerLevel([CELL_MM, 0.0])
-    method.SetOptimizerAsRegularStepGradientDescent(4.0, 0.1, 60, 0.6)
+    method.SetOptimizerAsRegularStepGradientDescent(4.0, 0.1, AFFINE_ROUNDS, 0.6)
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetInitialTransform(affine, inPlace=True)
-    method.Execute(fixed, moving)
+    rounds_of.execute(method, fixed, moving, AFFINE_ROUNDS, AFFINE_LEVELS)
     found = sitk.CompositeTransform([affine])
     # The B-splines end at the box around the chest; beyond it, and beyond the scan, the affine holds.
     region = (
@@ -263,7 +329,7 @@ def _fit(prior: ChestGrid, current: ChestGrid) -> sitk.Transform:
         method.SetSmoothingSigmasPerLevel([CELL_MM if shrink > 1 else 0.0])
         method.SetOptimizerAsLBFGSB(1e-5, rounds, 5, 2 * rounds, 1e9)
         method.SetInitialTransform(spline, inPlace=True)
-        method.Execute(fixed, here)
+        rounds_of.execute(method, fixed, here, rounds)
         found = sitk.CompositeTransform(found)
         found.AddTransform(spline)
     return found

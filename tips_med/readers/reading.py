@@ -8,7 +8,7 @@ from datetime import date
 from pathlib import Path
 
 from tips_med.errors import ReadError
-from tips_med.readers.catalog import scan_files
+from tips_med.readers.catalog import Catalog, scan_files
 from tips_med.readers.dicom import read_catalog
 from tips_med.readers.sources import DicomFiles, dicom_files, image_format
 from tips_med.scan import Scan
@@ -105,6 +105,29 @@ def read_scan_of_patient(
     with dicom_files(path) as files:
         catalog = scan_files(files)
         scan = read_catalog(catalog, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
-    own = next(one for one in catalog.series if one.uid == scan.provenance.series_uid and one.is_image)
+    return scan, _trace(catalog, scan.provenance.series_uid)
+
+
+def read_patient_trace(path: str | Path, series: str) -> PatientTrace:
+    """Whose scan a series is, from its headers alone.
+
+    Args:
+        path: As for ``read_scan``.
+        series: Series Instance UID of the scan that was read there; not used for other formats than DICOM.
+
+    Raises:
+        ReadError: ``no-such-series``, or the files cannot be read any more.
+    """
+    path = Path(path)
+    if path.suffix and image_format(path) is not None and path.is_file():
+        return PatientTrace()
+    with dicom_files(path) as files:
+        return _trace(scan_files(files), series)
+
+
+def _trace(catalog: Catalog, series: str | None) -> PatientTrace:
+    own = next((one for one in catalog.series if one.uid == series and one.is_image), None)
+    if own is None:
+        raise ReadError("holds this series no more", path=catalog.root, code="no-such-series")
     removed = any(header.identity_removed for header in own.headers)
-    return scan, PatientTrace(own.head.patient_key, removed, own.head.acquired)
+    return PatientTrace(own.head.patient_key, removed, own.head.acquired)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import signal
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
@@ -23,6 +25,7 @@ from tips_med.server.reference_page import reference_page
 from tips_med.server.refusals import error_entry, status_of
 from tips_med.server.routes.answers import answer_routes
 from tips_med.server.routes.corrections import correction_routes
+from tips_med.server.routes.priors import prior_routes
 from tips_med.server.routes.studies import study_routes
 from tips_med.server.routes.voxtell import voxtell_routes
 from tips_med.server.routes.what import what_routes
@@ -59,7 +62,8 @@ def create_app(model: GroundingModel, settings: ServerSettings) -> FastAPI:
     )
     app.state.service = service
     for routes in (
-        word_routes, study_routes, answer_routes, what_routes, correction_routes, page_routes, voxtell_routes,
+        word_routes, study_routes, answer_routes, what_routes, prior_routes, correction_routes, page_routes,
+        voxtell_routes,
     ):  # fmt: skip
         app.include_router(routes(service))
 
@@ -82,7 +86,7 @@ def create_app(model: GroundingModel, settings: ServerSettings) -> FastAPI:
 
 
 def run_server(app: FastAPI, host: str, port: int, **options: Any) -> None:
-    """Serves until it is stopped by a signal.
+    """Serves until it is stopped by SIGTERM, and then returns; SIGINT raises KeyboardInterrupt.
 
     Args:
         app: The application.
@@ -102,7 +106,21 @@ def run_server(app: FastAPI, host: str, port: int, **options: Any) -> None:
         timeout_graceful_shutdown=5,
         **options,
     )
-    uvicorn.Server(config).run()
+    with _returning_at_sigterm():
+        uvicorn.Server(config).run()
+
+
+@contextmanager
+def _returning_at_sigterm() -> Iterator[None]:
+    """Lets the process live on after SIGTERM, which uvicorn sends again once it has ended: to tidy up."""
+    if threading.current_thread() is not threading.main_thread():  # no other thread gets signals
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _tell_errors(app: FastAPI) -> None:

@@ -15,10 +15,13 @@ class Page:
         token: Token of the server; None where it asks for none.
         ticket: Secret that is given for the token, once: links are kept in histories. None for no such link.
         local: Id of the registered scan that the page opens first; None for none.
+        prior: Id of the registered scan that it opens as the prior one of it; None for none.
     """
 
-    def __init__(self, token: str | None, ticket: str | None = None, local: str | None = None) -> None:
-        self.token, self.local = token, local
+    def __init__(
+        self, token: str | None, ticket: str | None = None, local: str | None = None, prior: str | None = None
+    ) -> None:
+        self.token, self.local, self.prior = token, local, prior
         self._ticket = ticket
         self._lock = threading.Lock()
 

@@ -63,6 +63,6 @@ def page_routes(service: Service) -> APIRouter:
         lexicon, card = service.model.lexicon, service.model.card
         terms = [lexicon.term(term) for term in (*card.findings, *card.structures)]
         windows = {term.id: term.window if term.window in ("lung", "bone") else "soft" for term in terms}
-        return {"local": service.page.local, "windows": windows}
+        return {"local": service.page.local, "prior": service.page.prior, "windows": windows}
 
     return routes

@@ -8,7 +8,9 @@ from typing import Any
 
 from tips_med.model import GroundingModel
 from tips_med.server.answers import Answers
+from tips_med.server.comparisons import Comparisons
 from tips_med.server.opening import Page
+from tips_med.server.priors import Priors
 from tips_med.server.record import StudyRecord
 from tips_med.server.refusals import unknown
 from tips_med.server.settings import ServerSettings
@@ -39,6 +41,8 @@ class Service:
             shutil.rmtree(left, ignore_errors=True)
         self.studies = Studies(model, settings)
         self.answers = Answers(self.studies, model)
+        self.priors = Priors(self.studies, model)
+        self.comparisons = Comparisons(self.studies, self.priors, model)
         self.queries = Pool("queries", settings.workers, settings.max_waiting, settings.answer_s)
         self.intake = Pool("uploads", 2, settings.max_queued, settings.upload_s)
         self.local: dict[str, dict[str, Any]] = {}
@@ -75,5 +79,6 @@ class Service:
     def stop(self) -> None:
         """Ends all threads."""
         self.studies.stop()
+        self.priors.stop()
         self.queries.close()
         self.intake.close()

@@ -24,7 +24,7 @@ class ServerSettings:
         max_upload_mb: Maximum size of an upload in MB.
         max_body_mb: Maximum size of any other request in MB.
         max_mvoxels: Maximum size of a scan in millions of voxels; each takes 4 bytes, and about as much again.
-        max_queued: Maximum number of studies that wait to be encoded.
+        max_queued: Maximum number of studies that wait to be encoded, and of pairs that wait to be registered.
         max_studies: Maximum number of studies that are kept; beyond, the least recently used one is forgotten.
         max_waiting: Maximum number of queries that wait for an answer.
         max_answers: Maximum number of answers that are kept of a study.
@@ -32,7 +32,7 @@ class ServerSettings:
         min_free_mb: Minimum free space on the disk in MB; nothing is accepted below it.
         upload_s: Seconds that an upload may take.
         idle_s: Seconds that a client may stay silent while it sends.
-        encoding_s: Seconds that reading and encoding a study may take.
+        encoding_s: Seconds that reading and encoding a study may take, and registering it with a prior one.
         answer_s: Seconds that a query may take, waiting included.
         workers: Number of queries that are answered at the same time.
     """

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -56,6 +57,8 @@ class Studies:
         self._changed = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
+        self.on_forgotten: Callable[[str], None] = lambda study: None
+        """Called with the id of each study that was removed."""
         self._restore()
 
     def start(self) -> None:
@@ -132,9 +135,19 @@ class Studies:
             self._remove_files(study)
             self._changed.notify_all()
         self.shelf.drop(study)
+        self.on_forgotten(study)
 
     def live(self, study: str) -> LiveStudy:
         """An encoded study, to be queried.
+
+        Raises:
+            RequestError: ``not-found``, or ``not-ready``.
+        """
+        self.check_ready(study)
+        return self.shelf.get(study)
+
+    def check_ready(self, study: str) -> None:
+        """Checks that a study is encoded, and notes that it is used.
 
         Raises:
             RequestError: ``not-found``, or ``not-ready``.
@@ -145,7 +158,11 @@ class Studies:
                 409, "not-ready", f"the study is {record.state}", remedy="wait until its events report that it is ready"
             )
         record.used = time.time()
-        return self.shelf.get(study)
+
+    def __contains__(self, study: str) -> bool:
+        """Whether a study is known."""
+        with self._changed:
+            return study in self._records
 
     def _load(self, study: str) -> EncodedStudy:
         path = self.root / study / ENCODED
@@ -201,6 +218,7 @@ class Studies:
             del self._records[oldest.id]
             self._remove_files(oldest.id)
             self.shelf.drop(oldest.id)
+            self.on_forgotten(oldest.id)
 
     def _remove_files(self, study: str) -> None:
         """Removes a study's folder under another name, so that no half of one is ever found."""

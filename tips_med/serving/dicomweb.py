@@ -19,6 +19,7 @@ from urllib3.util.retry import Retry
 from tips_med.serving.archive import Archive, ArchiveError, SeriesFound, StudyFound
 from tips_med.serving.bounds import Bounds, Incoming
 from tips_med.serving.multipart import media_type, parts
+from tips_med.serving.quiet import quiet_web
 
 _RETRIES = 3
 _PAGE = 1000
@@ -254,7 +255,8 @@ class DicomWebArchive(Archive):
     def _ask(self, request: Callable[[], T], none_found: Any = None) -> T:
         """Runs a request; an archive's errors become ours. No error text of the archive is passed on."""
         try:
-            return request()
+            with quiet_web():
+                return request()
         except requests.HTTPError as error:
             status = error.response.status_code if error.response is not None else 0
             if status == 404 and none_found is not None:

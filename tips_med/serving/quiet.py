@@ -13,6 +13,33 @@ _lock = threading.Lock()
 _users = 0
 _before: tuple[bool, bool, int] = (True, True, logging.NOTSET)
 
+_WEB = ("dicomweb_client", "dicomweb_client.web", "retrying", "urllib3.connectionpool")
+_web_users = 0
+_web_before: dict[str, int] = {}
+
+
+@contextmanager
+def quiet_web() -> Iterator[None]:
+    """Keeps the libraries of DICOMweb from logging what is asked for: it holds UIDs of studies.
+
+    All is as it was when the last user leaves. What matters is raised.
+    """
+    global _web_users
+    with _lock:
+        if _web_users == 0:
+            for name in _WEB:
+                _web_before[name] = logging.getLogger(name).level
+                logging.getLogger(name).setLevel(logging.CRITICAL)
+        _web_users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _web_users -= 1
+            if _web_users == 0:
+                for name, level in _web_before.items():
+                    logging.getLogger(name).setLevel(level)
+
 
 @contextmanager
 def quiet_dimse() -> Iterator[None]:

@@ -18,7 +18,7 @@ from tips_med.exporters.report import (
 )
 from tips_med.followup import REPEAT_NOISE, Change, Comparison
 from tips_med.followup.change import REASONS
-from tips_med.followup.quality import MIN_CORRELATION, MIN_LOCAL_CORRELATION
+from tips_med.followup.quality import MIN_CORRELATION, MIN_LOCAL_CORRELATION, Quality
 from tips_med.grounding import Declined, Grounding
 
 FORMAT = "tips-med-comparison/1"
@@ -55,7 +55,6 @@ def comparison_report(
         Plain dictionaries, lists, strings, numbers and None, which keep to ``comparison_schema()``.
     """
     first = comparisons[0]
-    quality = first.registration.quality
     entries = []
     for n, one in enumerate(comparisons):
         entry = _comparison(one)
@@ -75,14 +74,7 @@ def comparison_report(
             "current": scan_entry(first.current.scan),
             "days_between": days_between,
             "model": {"name": first.current.model} | dict(model),
-            "registration": {
-                "correlation": quality.correlation,
-                "min_correlation": MIN_CORRELATION,
-                "min_local_correlation": MIN_LOCAL_CORRELATION,
-                "good": quality.good,
-                "lungs_dice": quality.lungs_dice,
-                "shared_fraction": quality.shared_fraction,
-            },
+            "registration": registration_entry(first.registration.quality),
             "repeat_noise": {
                 "floor": REPEAT_NOISE.floor,
                 "surface_mm": REPEAT_NOISE.surface_mm,
@@ -92,6 +84,18 @@ def comparison_report(
             "comparisons": entries,
         }
     )
+
+
+def registration_entry(quality: Quality) -> dict[str, Any]:
+    """How well two scans were registered; NaN where that is not known."""
+    return {
+        "correlation": quality.correlation,
+        "min_correlation": MIN_CORRELATION,
+        "min_local_correlation": MIN_LOCAL_CORRELATION,
+        "good": quality.good,
+        "lungs_dice": quality.lungs_dice,
+        "shared_fraction": quality.shared_fraction,
+    }
 
 
 def _comparison(one: Comparison) -> dict[str, Any]:

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from starlette.datastructures import UploadFile
 
-from tips_med.server.record import ENDED, StudyRecord
+from tips_med.server.record import StudyRecord
 from tips_med.server.refusals import RequestError
+from tips_med.server.routes.events import event_stream
 from tips_med.server.scan_file import scan_file
 from tips_med.server.service import Service
 from tips_med.server.sources import dicomweb_options, reading_options
-
-EVERY_S = 0.2
-"""Seconds between two looks at a study whose events are followed."""
-
-ALIVE_S = 10.0
-"""Seconds after which a line is sent even if nothing happened, so that a client which has gone is noticed."""
 
 _BODY = {
     "requestBody": {
@@ -95,9 +88,7 @@ def study_routes(service: Service) -> APIRouter:
     @routes.get("/{study}/events", response_class=StreamingResponse)
     async def follow_study(study: str) -> StreamingResponse:
         """Server-sent events: the study whenever it changes, until it is ready, failed or cancelled."""
-        record = service.studies.record(study)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(_events(record), media_type="text/event-stream", headers=headers)
+        return event_stream("study", service.studies.record(study))
 
     @routes.delete("/{study}")
     async def forget_study(study: str) -> dict[str, Any]:
@@ -134,20 +125,3 @@ async def _json(request: Request) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise RequestError(400, "bad-request", "the body is no JSON object")
     return content
-
-
-async def _events(record: StudyRecord) -> AsyncIterator[str]:
-    told, silent = "", 0.0
-    while True:
-        ended = record.state in ENDED
-        entry = json.dumps(record.entry())
-        if entry != told:
-            told, silent = entry, 0.0
-            yield f"event: study\ndata: {entry}\n\n"
-        elif silent >= ALIVE_S:
-            silent = 0.0
-            yield ": alive\n\n"
-        if ended:
-            return
-        await asyncio.sleep(EVERY_S)
-        silent += EVERY_S

@@ -101,9 +101,9 @@ export class Api {
     return response;
   }
 
-  /** Follows a study until it is ready, failed or cancelled; calls `told` with each of its states. */
-  async follow(study, told) {
-    const response = await this.fetch(`/v1/studies/${study}/events`);
+  /** Follows what is at work at a path until it is ready, failed or cancelled; calls `told` with each of its states. */
+  async follow(path, told) {
+    const response = await this.fetch(`${path}/events`);
     const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
     let text = "";
     let last = null;

@@ -34,22 +34,21 @@ function press(app, event) {
     return true;
   }
   if (!app.view.scan) return false;
-  return navigate(app, key) || act(app, key, event.target === app.over);
+  const view = app.prior.moves(event.target) ? app.prior.pane.view : app.view;
+  return navigate(app, view, key) || act(app, key, event.target === app.over);
 }
 
-function navigate(app, key) {
-  const { view } = app;
+function navigate(app, view, key) {
   const plane = PLANES[view.first];
   if (view.first === "mip" && (key === "ArrowLeft" || key === "ArrowRight")) {
-    app.mip.angle += key === "ArrowLeft" ? -MIP_TURN : MIP_TURN;
-    app.redraw();
+    app.turn(app.mip.angle + (key === "ArrowLeft" ? -MIP_TURN : MIP_TURN));
     return true;
   }
   if (TILES[Number(key) - 1]) app.arrange(TILES[Number(key) - 1]);
   else if (key === "a") app.arrange(view.first, !view.alone);
-  else if (key === "+" || key === "=") view.zoom(1.25);
-  else if (key === "-") view.zoom(0.8);
-  else if (key === "0") view.zoom(0);
+  else if (key === "+" || key === "=") app.zoom(1.25);
+  else if (key === "-") app.zoom(0.8);
+  else if (key === "0") app.zoom(0);
   else if (!plane) return false;
   else if (key === "PageUp") view.step(plane.depth, 1);
   else if (key === "PageDown") view.step(plane.depth, -1);
@@ -71,6 +70,8 @@ function act(app, key, onScan) {
     app.setWindow(names[(names.indexOf(app.windowName) + 1) % names.length]);
   } else if (key === "n") app.next(1);
   else if (key === "p") app.next(-1);
+  else if (key === "o") app.prior.toggle();
+  else if (key === "f") app.prior.setFollowing(!app.prior.following);
   else if (key === "i") app.what(app.view.mm);
   else if (key === "v" && active) app.questions.toggle(active);
   else if (key === "c" && active) app.correcting.begin(active);

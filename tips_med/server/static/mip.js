@@ -5,6 +5,39 @@ import { samplePlane } from "./nifti.js";
 const STEP_MM = 2;
 const MAX_CELLS = 200;
 
+/** Value where there is nothing, below that of air. */
+export const NOTHING = -2048;
+
+/** The coarse cells along the patient's axes that cover a volume: lowest corner, edge in mm, number along each axis. */
+export function frameOf(volume) {
+  const [low, high] = volume.bounds;
+  const longest = Math.max(...high.map((v, axis) => v - low[axis]));
+  const step = Math.max(STEP_MM, longest / MAX_CELLS);
+  return { low, step, dims: high.map((v, axis) => Math.max(1, Math.floor((v - low[axis]) / step) + 1)) };
+}
+
+/** A volume on such cells; where its extent is known, nothing is looked for beyond it. */
+export function pool(volume, { low, step, dims: [nx, ny, nz] }, outside) {
+  const out = new Float32Array(nx * ny * nz).fill(outside);
+  const cells = [nx, ny, nz];
+  const { extent } = volume;
+  if (extent === null) return out;
+  const from = low.map((v, axis) => (extent ? Math.max(0, Math.floor((extent.low[axis] - v) / step)) : 0));
+  const to = low.map((v, axis) => (extent ? Math.min(cells[axis] - 1, Math.ceil((extent.high[axis] - v) / step)) : cells[axis] - 1));
+  const [columns, rows] = [to[0] - from[0] + 1, to[1] - from[1] + 1];
+  if (columns < 1 || rows < 1) return out;
+  for (let k = from[2]; k <= to[2]; k += 1) {
+    const plane = {
+      origin: [low[0] + from[0] * step, low[1] + from[1] * step, low[2] + k * step], across: [step, 0, 0], down: [0, step, 0],
+    };
+    const values = samplePlane(volume, plane, columns, rows, { linear: false, outside });
+    for (let row = 0; row < rows; row += 1) {
+      out.set(values.subarray(row * columns, (row + 1) * columns), from[0] + nx * (from[1] + row + ny * k));
+    }
+  }
+  return out;
+}
+
 export class Mip {
   constructor() {
     this.angle = 0;
@@ -13,35 +46,16 @@ export class Mip {
     this.flat = new WeakMap();
   }
 
-  load(volume) {
-    const [low, high] = volume.bounds;
-    const longest = Math.max(...high.map((v, axis) => v - low[axis]));
-    this.step = Math.max(STEP_MM, longest / MAX_CELLS);
-    this.low = low;
-    this.high = high;
-    this.dims = high.map((v, axis) => Math.max(1, Math.floor((v - low[axis]) / this.step) + 1));
-    this.cells = this.pool(volume, -2048);
+  /** Takes a scan as `readScan` prepared it. */
+  load({ scan, cells }) {
+    this.frame = frameOf(scan);
+    this.cells = cells;
     this.pooled = new WeakMap();
-  }
-
-  /** A volume on coarse cells along the patient's axes. */
-  pool(volume, outside) {
-    const [nx, ny, nz] = this.dims;
-    const out = new Float32Array(nx * ny * nz);
-    for (let k = 0; k < nz; k += 1) {
-      const plane = {
-        origin: [this.low[0], this.low[1], this.low[2] + k * this.step],
-        across: [this.step, 0, 0],
-        down: [0, this.step, 0],
-      };
-      out.set(samplePlane(volume, plane, nx, ny, { linear: false, outside }), k * nx * ny);
-    }
-    return out;
   }
 
   /** A mask on the same cells, kept for as long as the mask is. */
   mask(volume, changed = false) {
-    if (changed || !this.pooled.has(volume)) this.pooled.set(volume, this.pool(volume, 0));
+    if (changed || !this.pooled.has(volume)) this.pooled.set(volume, pool(volume, this.frame, 0));
     return this.pooled.get(volume);
   }
 
@@ -49,7 +63,7 @@ export class Mip {
   project(cells, nothing) {
     const kept = this.flat.get(cells);
     if (kept?.angle === this.angle) return kept;
-    const [nx, ny, nz] = this.dims;
+    const [nx, ny, nz] = this.frame.dims;
     const across = Math.ceil(Math.hypot(nx, ny));
     const out = new Float32Array(across * nz).fill(nothing);
     const cos = Math.cos(this.angle);

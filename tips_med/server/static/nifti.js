@@ -4,12 +4,13 @@ const TYPES = {
   2: Uint8Array, 4: Int16Array, 8: Int32Array, 16: Float32Array, 64: Float64Array, 256: Int8Array, 512: Uint16Array,
 };
 
-/** A volume: dims [nx, ny, nz], data with x fastest, affine (rows of RAS from i j k) and its inverse. */
+/** A volume: dims [nx, ny, nz], data with x fastest and components slowest, affine (rows of RAS from i j k), inverse. */
 export class Volume {
-  constructor(dims, data, affine) {
+  constructor(dims, data, affine, components = 1) {
     this.dims = dims;
     this.data = data;
     this.affine = affine;
+    this.components = components;
     this.inverse = inverted(affine);
   }
 
@@ -50,6 +51,30 @@ export class Volume {
     }
     return [low, high];
   }
+}
+
+/** The box around all values above a limit, lowest and highest corner in mm, a voxel wider; null where there are none. */
+export function extentOf({ dims: [nx, ny, nz], data, affine }, above) {
+  const low = [nx, ny, nz];
+  const high = [-1, -1, -1];
+  for (let k = 0, at = 0; k < nz; k += 1) {
+    for (let j = 0; j < ny; j += 1) {
+      for (let i = 0; i < nx; i += 1, at += 1) {
+        if (!(data[at] > above)) continue;
+        if (i < low[0]) low[0] = i;
+        if (i > high[0]) high[0] = i;
+        if (j < low[1]) low[1] = j;
+        if (j > high[1]) high[1] = j;
+        if (k < low[2]) low[2] = k;
+        high[2] = k;
+      }
+    }
+  }
+  if (high[0] < 0) return null;
+  const corners = [...Array(8).keys()].map((corner) =>
+    apply(affine, [0, 1, 2].map((axis) => ((corner >> axis) & 1 ? high[axis] + 1 : low[axis] - 1))));
+  const ends = (end) => [0, 1, 2].map((axis) => end(...corners.map((one) => one[axis])));
+  return { low: ends(Math.min), high: ends(Math.max) };
 }
 
 /** Samples a plane: values at origin + column * across + row * down, [rows * columns]; `outside` where it leaves it. */
@@ -107,7 +132,8 @@ export async function readNifti(buffer) {
   const dims = [42, 44, 46].map((at) => view.getInt16(at, true));
   const type = TYPES[view.getInt16(70, true)];
   const from = view.getFloat32(108, true);
-  const count = dims[0] * dims[1] * dims[2];
+  const components = view.getInt16(40, true) > 4 ? view.getInt16(50, true) : 1;
+  const count = dims[0] * dims[1] * dims[2] * components;
   if (!type || plain.byteLength < from + count * type.BYTES_PER_ELEMENT) throw new Error("the volume is cut short");
   let data = new type(plain.slice(from, from + count * type.BYTES_PER_ELEMENT));
   const slope = view.getFloat32(112, true);
@@ -116,7 +142,7 @@ export async function readNifti(buffer) {
     data = Float32Array.from(data, (v) => v * slope + inter);
   }
   const affine = view.getInt16(254, true) > 0 ? sform(view) : qform(view);
-  return new Volume(dims, data, affine);
+  return new Volume(dims, data, affine, components);
 }
 
 /** Writes int16, uint8 or float32 as a plain NIfTI-1 file. */

@@ -1,7 +1,9 @@
 // What is drawn over the planes: maps, contours, what was not assessed, marks of the sides, the cross.
 
 import { contourPath } from "./contour.js";
-import { flipped, samplePlane } from "./nifti.js";
+import { NOTHING } from "./mip.js";
+import { flipped } from "./nifti.js";
+import { TileGrid } from "./tile-grid.js";
 
 const SIDES = [["L", "R"], ["P", "A"], ["I", "S"]]; // of a body axis: towards lower and higher RAS
 const NAMES = { axial: "Axial", coronal: "Coronal", sagittal: "Sagittal" };
@@ -17,7 +19,8 @@ export class Overlay {
   /**
    * @param view View with tiles.
    * @param mip Maximum-intensity view.
-   * @param scene answers (each colour, mask, heat, visible), active, word, brush, correction, opacity, marks, ratio.
+   * @param scene answers (each colour, mask, heat, visible), active, word,
+   *   correction, pointer, opacity, shade, cross.
    */
   draw(view, mip, scene) {
     const { canvas, context } = this;
@@ -42,44 +45,43 @@ export class Overlay {
   }
 
   tile(tile, view, scene) {
-    const pixels = Math.max(1, Math.round(2 * this.ratio * 0.75));
-    const columns = Math.max(2, Math.ceil(tile.width / pixels));
-    const rows = Math.max(2, Math.ceil(tile.height / pixels));
-    const plane = tile.sampled(pixels);
-    const sample = (volume, options) => samplePlane(volume, plane, columns, rows, options);
+    const grid = new TileGrid(tile, Math.max(1, Math.round(2 * this.ratio * 0.75)));
     const shown = scene.answers.filter((one) => one.visible);
     const active = scene.active && scene.active.visible ? scene.active : null;
     if (scene.word?.heat) {
-      this.map(tile, pixels, columns, rows, sample(scene.word.heat), WORD_RGB, scene.opacity + 0.25, 0.15);
+      this.map(grid, scene.word.heat, WORD_RGB, scene.opacity + 0.25, 0.15);
     } else if (active?.heat && scene.opacity > 0) {
-      this.map(tile, pixels, columns, rows, sample(active.heat), rgb(active.colour), scene.opacity, 0.05);
+      this.map(grid, active.heat, rgb(active.colour), scene.opacity, 0.05);
     }
-    if (active && (active.hidden || scene.shade)) this.shade(tile, pixels, columns, rows, sample, view, active, scene.shade);
+    if (active && (active.hidden || scene.shade)) this.shade(grid, view, active, scene.shade);
     if (scene.correction) {
-      const drawn = sample(scene.correction.volume);
-      this.line(tile, pixels, contourPath(drawn, columns, rows, 0.5), "#ffffff", 2.4, [6, 3]);
-      for (const one of shown) if (one !== scene.correction.answer.source) this.contour(one, tile, pixels, columns, rows, sample);
+      this.outline(grid, scene.correction.volume, "#ffffff", 2.4, [6, 3]);
+      for (const one of shown) if (one !== scene.correction.answer.source) this.contour(grid, one);
     } else {
       const last = shown.filter((one) => one !== active).concat(active ? [active] : []);
-      for (const one of last) this.contour(one, tile, pixels, columns, rows, sample, one === active);
+      for (const one of last) this.contour(grid, one, one === active);
     }
-    this.cross(tile, view);
+    if (scene.cross) this.cross(tile, view);
     if (active) this.peak(tile, active);
     if (scene.pointer?.tile === tile.name) this.pointer(tile, scene);
     this.sides(tile);
   }
 
-  contour(answer, tile, pixels, columns, rows, sample, strong = false) {
-    if (!answer.mask) return;
-    const path = contourPath(sample(answer.mask, { outside: 0 }), columns, rows, 0.5);
-    this.line(tile, pixels, path, answer.colour, strong ? 2.4 : 1.6);
+  contour(grid, answer, strong = false) {
+    if (answer.moved) this.outline(grid, answer.moved, answer.colour, 1.4, [4, 4]);
+    if (answer.mask) this.outline(grid, answer.mask, answer.colour, strong ? 2.4 : 1.6);
   }
 
-  line(tile, pixels, path, colour, width, dash = []) {
+  outline(grid, mask, colour, width, dash = []) {
+    const part = grid.sample(mask, { outside: 0 });
+    if (part) this.line(part, grid.pixels, contourPath(part.values, part.columns, part.rows, 0.5), colour, width, dash);
+  }
+
+  line({ left, top }, pixels, path, colour, width, dash = []) {
     if (!path) return;
     const { context } = this;
     context.save();
-    context.translate(tile.left + pixels / 2, tile.top + pixels / 2);
+    context.translate(left + pixels / 2, top + pixels / 2);
     context.scale(pixels, pixels);
     context.lineJoin = "round";
     context.setLineDash(dash.map((n) => (n * this.ratio) / pixels));
@@ -92,7 +94,10 @@ export class Overlay {
     context.restore();
   }
 
-  map(tile, pixels, columns, rows, values, [red, green, blue], opacity, from) {
+  map(grid, heat, [red, green, blue], opacity, from) {
+    const part = grid.sample(heat);
+    if (!part) return;
+    const { values, columns, rows } = part;
     const image = this.context.createImageData(columns, rows);
     for (let n = 0; n < values.length; n += 1) {
       const value = values[n];
@@ -102,36 +107,42 @@ export class Overlay {
       image.data[4 * n + 2] = blue;
       image.data[4 * n + 3] = 255 * Math.min(1, opacity) * Math.min(1, value);
     }
-    this.image(tile, pixels, columns, rows, image);
+    this.image(part, grid.pixels, image);
   }
 
   /** Hatches what was not assessed; on demand dims what was not searched, within a dotted line. */
-  shade(tile, pixels, columns, rows, sample, view, answer, dim) {
-    const image = this.context.createImageData(columns, rows);
+  shade(grid, view, answer, dim) {
+    const { columns, rows } = grid.whole;
     const nearest = { linear: false, outside: 0 };
     if (dim) {
-      const searched = sample(answer.heat, nearest).map((v) => (v > 0 ? 1 : 0));
+      const image = this.context.createImageData(columns, rows);
+      const searched = grid.sampleAll(answer.heat, nearest).map((v) => (v > 0 ? 1 : 0));
       searched.forEach((v, n) => { if (!v) image.data[4 * n + 3] = 125; });
-      this.line(tile, pixels, contourPath(searched, columns, rows, 0.5), "#c8d2db", 1, [1, 3]);
+      this.image(grid.whole, grid.pixels, image);
+      this.line(grid.whole, grid.pixels, contourPath(searched, columns, rows, 0.5), "#c8d2db", 1, [1, 3]);
     }
     if (answer.hidden) {
-      // A map's outermost cells reach beyond the scan: there is nothing that could have been measured.
-      const within = sample(view.scan, { linear: false });
-      sample(answer.hidden, nearest).forEach((v, n) => {
-        if (v < 0.5 || Number.isNaN(within[n])) return;
-        const lit = ((n % columns) + Math.floor(n / columns)) % 8 < 2;
-        image.data.set(lit ? [255, 190, 90, 230] : [60, 40, 0, 60], 4 * n);
-      });
+      const hidden = grid.sampleAll(answer.hidden, nearest);
+      let image = null;
+      for (let n = 0; n < hidden.length; n += 1) {
+        if (hidden[n] < 0.5) continue;
+        const column = n % columns;
+        const row = (n - column) / columns;
+        // A map's outermost cells reach beyond the scan: there is nothing that could have been measured.
+        if (!view.holds(grid.placeOf(column, row))) continue;
+        image ??= this.context.createImageData(columns, rows);
+        image.data.set((column + row) % 8 < 2 ? [255, 190, 90, 230] : [60, 40, 0, 60], 4 * n);
+      }
+      if (image) this.image(grid.whole, grid.pixels, image);
     }
-    this.image(tile, pixels, columns, rows, image);
   }
 
-  image(tile, pixels, columns, rows, image) {
-    this.part.width = columns;
-    this.part.height = rows;
+  image({ left, top }, pixels, image) {
+    this.part.width = image.width;
+    this.part.height = image.height;
     this.part.getContext("2d").putImageData(image, 0, 0);
     this.context.imageSmoothingEnabled = true;
-    this.context.drawImage(this.part, tile.left, tile.top, columns * pixels, rows * pixels);
+    this.context.drawImage(this.part, left, top, image.width * pixels, image.height * pixels);
   }
 
   cross(tile, view) {
@@ -212,13 +223,9 @@ export class Overlay {
   drawMip(view, mip, scene) {
     const { context } = this;
     const box = mipBox(view);
-    const { values, columns, rows } = mip.project(mip.cells, -2048);
-    const image = context.createImageData(columns, rows);
-    const [low, high] = MIP_WINDOW;
-    values.forEach((value, n) => {
-      const grey = Math.min(255, Math.max(0, (255 * (value - low)) / (high - low)));
-      image.data.set([grey, grey, grey, 255], 4 * n);
-    });
+    const seen = mip.project(mip.cells, NOTHING);
+    seen.picture ??= greyPicture(seen);
+    const { columns, rows } = seen;
     const size = Math.min(box.width / columns, box.height / rows);
     const left = box.left + (box.width - columns * size) / 2;
     const top = box.top + (box.height - rows * size) / 2;
@@ -228,10 +235,7 @@ export class Overlay {
     context.clip();
     context.fillStyle = "#000";
     context.fillRect(box.left, box.top, box.width, box.height);
-    this.part.width = columns;
-    this.part.height = rows;
-    this.part.getContext("2d").putImageData(image, 0, 0);
-    context.drawImage(this.part, left, top, columns * size, rows * size);
+    context.drawImage(seen.picture, left, top, columns * size, rows * size);
     for (const answer of scene.answers.filter((one) => one.visible)) {
       const mask = answer === scene.correction?.answer.source ? scene.correction.volume : answer.mask;
       if (!mask) continue;
@@ -266,6 +270,22 @@ export class Overlay {
 }
 
 const MIP_WINDOW = [-300, 900];
+
+/** A projection as a picture in grey. */
+function greyPicture({ values, columns, rows }) {
+  const picture = document.createElement("canvas");
+  picture.width = columns;
+  picture.height = rows;
+  const context = picture.getContext("2d");
+  const image = context.createImageData(columns, rows);
+  const [low, high] = MIP_WINDOW;
+  values.forEach((value, n) => {
+    const grey = Math.min(255, Math.max(0, (255 * (value - low)) / (high - low)));
+    image.data.set([grey, grey, grey, 255], 4 * n);
+  });
+  context.putImageData(image, 0, 0);
+  return picture;
+}
 
 /** The maximum-intensity tile in pixels of the canvas. */
 export function mipBox(view) {

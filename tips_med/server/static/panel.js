@@ -1,5 +1,6 @@
 // The answers as cards: state, reasons, words, places; and what is at a place.
 
+import { comparisonPart } from "./comparison.js";
 import { make } from "./dom.js";
 
 const SHOWN = 8;
@@ -10,7 +11,7 @@ const SYMBOLS = { present: "\u25CF", absent: "\u25CB", unsure: "?" };
  *
  * @param answer The report's entry, with colour and visible.
  * @param active Whether its map is shown.
- * @param act choose, toggle, remove, go(place), hover(word or null), correct.
+ * @param act choose, toggle, remove, go(place), goChange(change), hover(word or null), correct.
  */
 export function answerCard(answer, active, act) {
   const { report } = answer;
@@ -29,6 +30,7 @@ export function answerCard(answer, active, act) {
     answer.hidden ? make("p", { class: "quiet" }, "Hatched: nothing was measured there, or the lung holds no air.") : null,
     words(answer, act),
     places(report, act),
+    comparisonPart(answer, act),
   ];
   card.append(...parts.filter(Boolean));
   const tools = make("p", { class: "bar" });

@@ -84,13 +84,13 @@ export class Pointer {
       const width = drag.window[1] - drag.window[0];
       const middle = (drag.window[0] + drag.window[1]) / 2 + ((at.y - drag.y) / drag.ratio) * 2;
       const half = Math.max(5, width / 2 + ((at.x - drag.x) / drag.ratio) * 2);
-      app.view.setWindow(middle - half, middle + half);
       app.chosen = true;
-      app.windowed(null);
+      app.applyWindow(middle - half, middle + half);
       return;
     } else if (drag?.kind === "turn") {
       const box = mipBox(app.view);
-      app.mip.angle = drag.angle + ((at.x - drag.x) / box.width) * Math.PI;
+      app.turn(drag.angle + ((at.x - drag.x) / box.width) * Math.PI);
+      return;
     } else if (!brush) {
       return;
     }
@@ -119,7 +119,7 @@ export class Pointer {
     const at = this.at(event);
     event.preventDefault();
     if (event.ctrlKey) {
-      app.view.zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2);
+      app.zoom(event.deltaY < 0 ? 1.2 : 1 / 1.2);
     } else if (at.tile) {
       app.view.step(at.tile.plane.depth, event.deltaY < 0 ? 1 : -1);
     }

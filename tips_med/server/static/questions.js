@@ -1,6 +1,7 @@
 // Questions of one study: asked, coloured, with their volumes.
 
-import { flipped, readNifti } from "./nifti.js";
+import { flipped } from "./nifti.js";
+import { readMap } from "./reading.js";
 
 /** Told apart by people who see fewer colours, too; all of them stand out on grey. */
 const COLOURS = ["#3ee0ff", "#ffb000", "#ff7ad9", "#8cf26b", "#b9a3ff", "#ff8a5c"];
@@ -50,7 +51,7 @@ export class Questions {
   async load(report, threshold) {
     const { id, urls } = report;
     const files = [urls.mask, urls.heat, urls["not-assessed"]];
-    const [mask, heat, hidden] = await Promise.all(files.map(async (url) => readNifti(await this.api.bytes(url))));
+    const [mask, heat, hidden] = await Promise.all(files.map(async (url) => readMap(await this.api.bytes(url))));
     return {
       id,
       report,
@@ -59,7 +60,7 @@ export class Questions {
       mask: report.instances.length ? mask : null,
       grid: mask,
       heat,
-      hidden: hidden.data.some((v) => v > 0) ? hidden : null,
+      hidden: hidden.extent === null ? null : hidden,
       peak: report.peak_lps ? flipped(report.peak_lps) : null,
       words: (urls.words ?? []).map(({ word, url }) => ({ word, url, heat: null })),
     };
@@ -68,7 +69,7 @@ export class Questions {
   /** The map of one word of an answer. */
   async word(answer, number) {
     const word = answer.words[number];
-    word.heat ??= await readNifti(await this.api.bytes(word.url));
+    word.heat ??= await readMap(await this.api.bytes(word.url));
     return word;
   }
 

@@ -1,6 +1,6 @@
 // Three planes of a scan along the patient's axes, drawn by niivue, and the place of every pixel in the patient.
 
-import { apply, upright, writeNifti } from "./nifti.js";
+import { apply } from "./nifti.js";
 
 /** Windows by key: lowest and highest value in HU. */
 export const WINDOWS = {
@@ -24,27 +24,31 @@ const MAX_ZOOM = 12;
 export class View {
   /**
    * @param canvas Canvas of the planes.
-   * @param drawn Called after each drawing.
+   * @param changed Called when it has to be painted.
    */
-  constructor(canvas, drawn) {
+  constructor(canvas, changed) {
     this.canvas = canvas;
-    this.drawn = drawn;
+    this.changed = changed;
+    this.moved = () => {};
     this.first = "axial";
     this.alone = false;
     this.window = [...WINDOWS.soft.limits];
+    this.rewindow = false; // whether the window is another one than that of the texture
     this.scan = null;
     this.tiles = [];
   }
 
-  /** Shows a scan. Throws where the browser has no WebGL 2. */
-  async load(scan) {
+  /** Shows a scan as `readScan` prepared it. Throws where the browser has no WebGL 2. */
+  async load({ scan, shown, file }) {
     if (!this.nv) await this.start();
     this.scan = scan;
-    this.shown = upright(scan);
+    this.shown = shown;
     while (this.nv.volumes.length) this.nv.removeVolumeByIndex(0);
-    await this.nv.loadFromArrayBuffer(writeNifti(asInt16(this.shown)), "scan.nii");
+    const [low, high] = this.window;
+    // With its window from the start: niivue makes a texture of the whole volume for each.
+    await this.nv.addVolumeFromUrl({ url: "scan.nii", name: "scan.nii", buffer: file, cal_min: low, cal_max: high });
+    this.rewindow = false;
     this.mm = this.snapped(this.shown.middle);
-    this.applyWindow();
     this.draw();
   }
 
@@ -68,7 +72,7 @@ export class View {
     this.nv.drawScene = () => {
       draw();
       this.place();
-      this.drawn();
+      if (!this.painting) this.changed();
     };
   }
 
@@ -77,6 +81,12 @@ export class View {
     if (!this.scan) return;
     this.mm = this.snapped(mm);
     this.draw();
+    this.moved();
+  }
+
+  /** Whether a place, RAS in mm, is within the scan. */
+  holds(mm) {
+    return Boolean(this.scan) && this.scan.voxelAt(mm) !== null;
   }
 
   /** Moves by whole slices along a body axis. */
@@ -95,12 +105,13 @@ export class View {
 
   setWindow(low, high) {
     this.window = [Math.min(low, high - 1), Math.max(high, low + 1)];
-    this.applyWindow();
+    this.rewindow = true;
     this.draw();
   }
 
   applyWindow() {
-    const volume = this.nv?.volumes[0];
+    const volume = this.nv.volumes[0];
+    this.rewindow = false;
     if (!volume) return;
     [volume.cal_min, volume.cal_max] = this.window;
     this.nv.updateGLVolume();
@@ -126,8 +137,19 @@ export class View {
     this.draw();
   }
 
+  /** Has the planes drawn with the next frame. */
   draw() {
     if (!this.nv || !this.scan) return;
+    this.waits = true;
+    this.changed();
+  }
+
+  /** Draws the planes, if anything in them has changed. */
+  paint() {
+    if (!this.waits) return;
+    this.waits = false;
+    this.painting = true;
+    if (this.rewindow) this.applyWindow();
     this.nv.scene.crosshairPos = this.nv.mm2frac([...this.mm, 1]);
     const rects = this.rects();
     this.mip = rects.mip ?? null;
@@ -137,8 +159,8 @@ export class View {
     } else {
       this.nv.gl.clear(this.nv.gl.COLOR_BUFFER_BIT);
       this.tiles = [];
-      this.drawn();
     }
+    this.painting = false;
   }
 
   /** Shares [left top width height] of the canvas for each tile. */
@@ -219,9 +241,4 @@ export class Tile {
 function bodyAxis(volume, axis) {
   const row = volume.affine[axis].slice(0, 3).map(Math.abs);
   return row.indexOf(Math.max(...row));
-}
-
-function asInt16(volume) {
-  if (volume.data instanceof Int16Array || volume.data instanceof Uint8Array) return volume;
-  return Object.assign(Object.create(Object.getPrototypeOf(volume)), volume, { data: Int16Array.from(volume.data) });
 }
