@@ -94,7 +94,7 @@ def around(scan: Scan, mask: np.ndarray) -> float:
     reach = np.ceil(RIM_MM[1] / np.array(scan.spacing_mm)).astype(int)
     held = ndimage.find_objects(mask.astype(np.uint8))[0]
     box = tuple(slice(max(0, s.start - r), s.stop + r) for s, r in zip(held, reach))
-    distance_mm = ndimage.distance_transform_edt(~mask[box], sampling=scan.spacing_mm)
+    distance_mm = np.asarray(ndimage.distance_transform_edt(~mask[box], sampling=scan.spacing_mm))
     values = scan.voxels[box][(distance_mm > RIM_MM[0]) & (distance_mm <= RIM_MM[1])]
     values = values[np.isfinite(values)]
     return float(np.percentile(values, RIM_PERCENTILE)) if len(values) else float("nan")
