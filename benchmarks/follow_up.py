@@ -62,6 +62,8 @@ FATES = {"stable": (1.0, 1.0), "grown": (1.0, 1.26), "shrunk": (1.26, 1.0), "new
 
 DIAMETERS_MM = (10.0, 16.0, 26.0)
 NOISE_HU = 12.0
+ASKED = "lesion"
+"""What is asked of painted lesions: one that grows beyond 30 mm is no nodule any more."""
 
 
 def read(data: Path, name: str) -> Scan:
@@ -285,7 +287,7 @@ def moved(data: Path, names: Sequence[str], turns: Sequence[int], model: Groundi
         registration = register(prior, current, model)
         seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
         truths = truth, move(later, scan.lps_from_kji, motion, affine, shape, linear=False)
-        made = compare(prior, current, "nodule", model, registration)
+        made = compare(prior, current, ASKED, model, registration)
         yield {
             "case": name,
             "turn": turn,

@@ -114,6 +114,15 @@ def test_an_outline_that_takes_in_more_of_the_same_tissue_is_no_growth():
     assert (change.status, change.reasons) == ("unsure", ("looks-alike",))
 
 
+def test_slices_of_another_thickness_are_told():
+    scan = patient([mass(LEFT, 14.0)], "axial")
+    thick = replace(scan, voxels=scan.voxels[::2], lps_from_kji=scan.lps_from_kji @ np.diag([2.0, 1, 1, 1]))
+    still = Registration(sitk.Euler3DTransform(), known().quality)
+    made = compare(study(scan), study(thick), "mass", rule_model(), still)
+    assert any("distance between slices differs (3 and 6 mm)" in note for note in made.notes)
+    assert compare(study(scan), study(scan), "mass", rule_model(), still).noise.floor < made.noise.floor
+
+
 def test_a_mass_that_splits_is_one_mass():
     parts = [mass((LEFT[0], LEFT[1], LEFT[2] + shift), 11.0) for shift in (-15.0, 15.0)]
     made = compared(patient([mass(LEFT, 26.0)]), moved(patient(parts), motion(), "axial"))

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tips_med.followup import VolumeNoise
-from tips_med.followup.noise import volume_change
+from tips_med.followup.noise import OTHER_SLICES_NOISE, REPEAT_NOISE, noise_between, volume_change
 
 
 def test_small_findings_are_noisier():
@@ -25,3 +25,10 @@ def test_limits_in_ml_and_in_percent_agree():
     assert change.change_ml_limits == pytest.approx((2.0 * low / 100, 2.0 * high / 100))
     assert not change.within_noise
     assert volume_change(2.0, 2.2, VolumeNoise(0.1, 0.0, 0.1, 100.0)).within_noise
+
+
+def test_slices_of_another_thickness_make_volumes_agree_less():
+    assert noise_between(1.0, 1.25) is REPEAT_NOISE
+    assert noise_between(1.25, 5.0) is noise_between(5.0, 1.25) is OTHER_SLICES_NOISE
+    doubled = [volume_change(1.0, 2.0, noise).within_noise for noise in (REPEAT_NOISE, OTHER_SLICES_NOISE)]
+    assert doubled == [False, True]

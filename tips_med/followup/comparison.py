@@ -12,7 +12,7 @@ from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError
 from tips_med.followup.change import Change, decide_change
 from tips_med.followup.matching import Match, match_findings, places
-from tips_med.followup.noise import REPEAT_NOISE, VolumeNoise
+from tips_med.followup.noise import OTHER_SLICES_NOISE, VolumeNoise, noise_between
 from tips_med.followup.quality import Quality
 from tips_med.followup.registration import Registration, check_modalities, register
 from tips_med.followup.surroundings import Searched, Tissue, around, unchanged_tissue
@@ -42,6 +42,7 @@ class Comparison:
         current: Answer about the current scan.
         registration: Registration of the two scans.
         changes: What became of each finding; new ones, gone ones and those that both answers have.
+        noise: Repeat noise that the limits of the changes are made of.
         notes: What else a reader of it has to know, one sentence each.
         sentence: The result in words.
     """
@@ -51,6 +52,7 @@ class Comparison:
     current: Grounding
     registration: Registration
     changes: tuple[Change, ...]
+    noise: VolumeNoise
     notes: tuple[str, ...]
     sentence: str
 
@@ -61,7 +63,7 @@ def compare(
     query: str | Query,
     model: GroundingModel | None = None,
     registration: Registration | None = None,
-    noise: VolumeNoise = REPEAT_NOISE,
+    noise: VolumeNoise | None = None,
 ) -> Comparison:
     """Compares two scans of one patient.
 
@@ -72,7 +74,7 @@ def compare(
         model: The shipped one when None; must be the one that encoded the studies.
         registration: Registration of the two, from ``register`` or an earlier comparison; made when None, in some ten
             seconds.
-        noise: Repeat noise of volumes; that of the shipped weights when left out.
+        noise: Repeat noise of volumes; that of the shipped weights when None, see ``noise_between``.
 
     Raises:
         QueryError: ``no-finding`` (a structure alone cannot grow), or as ``ground`` raises it.
@@ -91,14 +93,15 @@ def compare(
     answers = ground(prior, asked, model), ground(current, asked, model)
     registration = registration or register(prior, current, model)
     matches = match_findings(*answers, registration)
+    noise = noise or noise_between(float(prior.scan.spacing_mm[0]), float(current.scan.spacing_mm[0]))
     leave_out = _touched(answers, registration)
     seekers = Searched(prior, asked, model), Searched(current, asked, model)
     changes = tuple(
         _changed(number, match, answers, registration, leave_out, seekers, noise)
         for number, match in enumerate(matches, start=1)
     )
-    notes = _notes(parsed, prior.scan, current.scan, registration.quality)
-    return Comparison(asked, *answers, registration, changes, notes, write_summary(asked, *answers, changes))
+    notes = _notes(parsed, prior.scan, current.scan, registration.quality, noise)
+    return Comparison(asked, *answers, registration, changes, noise, notes, write_summary(asked, *answers, changes))
 
 
 def compare_queries(
@@ -151,8 +154,14 @@ def same_scan(prior: Scan, current: Scan) -> bool:
     return bool(np.array_equal(prior.voxels, current.voxels, equal_nan=True))
 
 
-def _notes(query: Query, prior: Scan, current: Scan, quality: Quality) -> tuple[str, ...]:
+def _notes(query: Query, prior: Scan, current: Scan, quality: Quality, noise: VolumeNoise) -> tuple[str, ...]:
     notes = []
+    if noise is OTHER_SLICES_NOISE:
+        prior_mm, current_mm = (float(one.spacing_mm[0]) for one in (prior, current))
+        notes.append(
+            f"The distance between slices differs ({prior_mm:g} and {current_mm:g} mm), so that volumes agree less: "
+            "the limits are wider."
+        )
     if same_scan(prior, current):
         notes.append("Both are the same scan, so that nothing can have changed.")
     if not quality.good:

@@ -16,7 +16,7 @@ from tips_med.exporters.report import (
     point_entry,
     scan_entry,
 )
-from tips_med.followup import REPEAT_NOISE, Change, Comparison
+from tips_med.followup import Change, Comparison
 from tips_med.followup.change import REASONS
 from tips_med.followup.quality import MIN_CORRELATION, MIN_LOCAL_CORRELATION, Quality
 from tips_med.grounding import Declined, Grounding
@@ -76,9 +76,9 @@ def comparison_report(
             "model": {"name": first.current.model} | dict(model),
             "registration": registration_entry(first.registration.quality),
             "repeat_noise": {
-                "floor": REPEAT_NOISE.floor,
-                "surface_mm": REPEAT_NOISE.surface_mm,
-                "measured_ml": (REPEAT_NOISE.min_ml, REPEAT_NOISE.max_ml),
+                "floor": first.noise.floor,
+                "surface_mm": first.noise.surface_mm,
+                "measured_ml": (first.noise.min_ml, first.noise.max_ml),
             },
             "notes": list(dict.fromkeys([*notes, *(note for one in comparisons for note in one.notes)])),
             "comparisons": entries,
