@@ -148,7 +148,7 @@ def tables(result: dict[str, Any]) -> str:
     lines += [
         "",
         f"{result['machine']}, {result['cores']} cores, medians of {result['rounds']} rounds of {result['scans']} "
-        f"scans in turn; load average {result['load']:.1f} when it began (other work ran beside it).",
+        f"scans in turn; load average {result['load']:.1f} when it began.",
         "",
     ]
     cost = archive_cost(result, cores=1000)
