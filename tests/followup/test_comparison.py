@@ -123,6 +123,15 @@ def test_slices_of_another_thickness_are_told():
     assert compare(study(scan), study(scan), "mass", rule_model(), still).noise.floor < made.noise.floor
 
 
+def test_noise_that_hides_a_doubling_does_not_hide_it_as_stable():
+    coarse = VolumeNoise(0.5, 0.0, 0.1, 100.0)
+    scan, later = patient([mass(LEFT, 12.0)]), moved(patient([mass(LEFT, 16.0)]), motion(), "axial")
+    made = compare(study(scan), study(later), "mass", rule_model(), known(), coarse)
+    assert [(one.status, one.reasons) for one in made.changes] == [("unsure", ("within-noise",))]
+    made = compare(study(scan), study(moved(scan, motion(), "axial")), "mass", rule_model(), known(), coarse)
+    assert [one.status for one in made.changes] == ["stable"]
+
+
 def test_a_mass_that_splits_is_one_mass():
     parts = [mass((LEFT[0], LEFT[1], LEFT[2] + shift), 11.0) for shift in (-15.0, 15.0)]
     made = compared(patient([mass(LEFT, 26.0)]), moved(patient(parts), motion(), "axial"))

@@ -25,6 +25,7 @@ UnsureReason = Literal[
     "evidence-in-prior",
     "evidence-in-current",
     "looks-alike",
+    "within-noise",
     "match-doubtful",
 ]
 
@@ -40,9 +41,13 @@ REASONS: dict[UnsureReason, str] = {
     "evidence-in-prior": "the prior scan has some evidence of it there, which was not outlined",
     "evidence-in-current": "the current scan has some evidence of it there, which was not outlined",
     "looks-alike": "the tissue there looks the same in both scans",
+    "within-noise": "the volumes differ by more than is called stable, and repeat noise alone may explain it",
     "match-doubtful": "a finding of the other scan is so near that it may be the same",
 }
 """What the codes of ``Change.reasons`` mean, in words."""
+
+STABLE_RATIO = 1.5
+"""Maximum ratio of two volumes that are called stable: noise that hides a doubling must not hide it as *stable*."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ class Change:
 
     Attributes:
         number: Number in the figure, the table and the label maps, from 1.
-        status: ``new``, ``gone``, ``grown``, ``shrunk``, ``stable`` (within repeat noise) or ``unsure`` (see
-            ``reasons``).
+        status: ``new``, ``gone``, ``grown``, ``shrunk``, ``stable`` (within repeat noise, and within
+            ``STABLE_RATIO``) or ``unsure`` (see ``reasons``).
         reasons: Codes for why it is unsure, see ``REASONS``.
         prior: Its instances in the prior answer, largest first; several where they grew together; empty without any.
         current: Its instances in the current answer, largest first; several where it split.
@@ -139,7 +144,8 @@ def decide_change(
     if volume is None:
         return ("gone" if prior_ml else "new"), (), None
     if volume.within_noise:
-        return "stable", (), volume
+        steady = max(prior_ml, current_ml) <= STABLE_RATIO * min(prior_ml, current_ml)
+        return ("stable", (), volume) if steady else ("unsure", ("within-noise",), volume)
     if alike:
         return "unsure", ("looks-alike",), volume
     return ("grown" if current_ml > prior_ml else "shrunk"), (), volume
