@@ -1,7 +1,7 @@
 """Makes the picture of docs/follow-up.md, from the bundled scan alone: ``python -m benchmarks.follow_up_figure``.
 
-The prior scan is the bundled one with a painted nodule; in the current one the nodule has twice the volume, another one
-is new, and the patient has moved by a known deformation, on another grid and with other noise.
+The prior scan is the bundled one with a painted nodule; in the current one the nodule has almost four times the volume,
+another one is new, and the patient has moved by a known deformation, on another grid and with other noise.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def two_days() -> TwoDays:
     places = [np.argwhere((deep > 16) & _half(scan.shape, side)) for side in (0, 1)]
     centres = [place[rng.integers(len(place))] for place in places]
     volumes = [np.nan_to_num(scan.voxels, nan=-1024).astype(np.float32) for _ in range(2)]
-    for volume, diameters in zip(volumes, ((14.0, 0.0), (17.6, 16.0))):
+    for volume, diameters in zip(volumes, ((14.0, 0.0), (22.0, 16.0))):
         for n, (centre, diameter) in enumerate(zip(centres, diameters)):
             if diameter:
                 canvas = Canvas(volume, lungs, scan.spacing_mm, np.random.default_rng(n), np.zeros(scan.shape, bool))
