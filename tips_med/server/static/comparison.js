@@ -34,7 +34,7 @@ function told({ entry, notes }, answer, act) {
   if (changes.length) parts.push(table(changes, act));
   if (changes.length > SHOWN) parts.push(make("p", { class: "quiet" }, `and ${changes.length - SHOWN} more, by tips-med compare`));
   const small = [];
-  if (changes.some((one) => one.volume_change)) small.push("In brackets: 95% limits of repeat noise alone. Within them a change is called stable.");
+  if (changes.some((one) => one.volume_change)) small.push("In brackets: 95% limits of repeat noise alone. Within them, and by no more than half, a change is called stable.");
   if (answer.comparison.moved) small.push("Dashed: the prior outline, moved onto this scan.");
   if (answer.threshold !== null) small.push("Compared at the calibrated threshold.");
   small.push(...notes);
