@@ -125,7 +125,9 @@ def test_refusals_keep_their_reasons(server: Running, tmp_path: Path) -> None:
     assert failed.value.code in ("truncated-file", "damaged-file")
 
 
-@pytest.mark.parametrize("url", [f"http://127.0.0.1:{free_port()}", "no-address", "http://[", "ftp://127.0.0.1"])
+@pytest.mark.parametrize(
+    "url", [f"http://127.0.0.1:{free_port()}", "no-address", "http://[", "ftp://127.0.0.1"], ids=range(4)
+)
 def test_a_server_that_is_not_there_is_told_as_a_refusal_is(url: str) -> None:
     async def ask() -> None:
         async with AsyncClient(url, TOKEN) as client:
