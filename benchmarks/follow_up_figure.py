@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
+from PIL import Image
 from scipy import ndimage
 
 from benchmarks.follow_up import NOISE_HU, errors_mm, other_grid
@@ -82,6 +83,8 @@ def main() -> None:
     print(made.sentence)
     print(errors_mm(registration, days.motion, current, model))
     write_comparison_figure(made, PICTURE)
+    with Image.open(PICTURE) as picture:
+        picture.convert("RGB").quantize(256).save(PICTURE, optimize=True)
 
 
 def _half(shape: tuple[int, int, int], side: int) -> np.ndarray:
