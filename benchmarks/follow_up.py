@@ -25,12 +25,13 @@ from typing import Any
 
 import numpy as np
 import SimpleITK as sitk  # noqa: N813
-from scipy import ndimage, optimize
+from scipy import ndimage
 
 from benchmarks.presence_manifest import scan_of
 from benchmarks.trust import HELD_OUT
 from tips_med.encoders.study import EncodedStudy
-from tips_med.followup import Change, Comparison, Registration, VolumeNoise, compare, register
+from tips_med.followup import Change, Comparison, Registration, compare, register
+from tips_med.followup.noise import Z_95
 from tips_med.followup.quality import Quality
 from tips_med.geometry import index_from_block, index_from_crop, transform_points, voxel_volume_mm3
 from tips_med.grounding import encode
@@ -139,46 +140,31 @@ def repeats(data: Path, names: Sequence[str], model: GroundingModel) -> Iterator
                     yield {"case": name, "grid": grid, "finding": finding, "states": states, **row_of(change)}
 
 
-def fit_noise(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The model of repeat noise, by maximum likelihood over pairs of volumes of one finding."""
-    pairs = [(row["prior_ml"], row["current_ml"]) for row in rows if row["prior_ml"] and row["current_ml"]]
-    before, after = np.array(pairs).T
-    ratio = np.log(after / before)
-    diameters = [(6000 * one / np.pi) ** (1 / 3) for one in (before, after)]
+def noise_of(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Repeat noise of volumes where both answers say present: with the same slices, and with slices twice as thick.
 
-    def cost(logs: np.ndarray) -> float:
-        floor, surface = np.exp(logs)
-        variance = sum(floor**2 + (surface / one) ** 2 for one in diameters)
-        # Student's t with 4 degrees of freedom: a component that merged with another is no noise of a surface.
-        return float(np.sum(0.5 * np.log(variance) + 2.5 * np.log1p(ratio**2 / variance / 4)))
-
-    found = optimize.minimize(cost, np.log([0.1, 2.0]), method="Nelder-Mead")
-    floor, surface = (float(n) for n in np.exp(found.x))
-    noise = VolumeNoise(floor, surface, float(before.min()), float(before.max()))
-    limits = 1.96 * np.array([np.hypot(noise.relative_sd(a), noise.relative_sd(b)) for a, b in pairs])
-    bands = []
-    for low, high in itertools.pairwise((0, 0.3, 1, 3, 10, 1e6)):
-        some = (before >= low) & (before < high)
-        if some.sum() >= 3:
-            bands.append(
-                {
-                    "from_ml": low,
-                    "to_ml": high if high < 1e6 else None,
-                    "pairs": int(some.sum()),
-                    "sd_of_ln_ratio": round(float(np.std(ratio[some])), 3),
-                    "median_abs_percent": round(float(100 * np.median(np.abs(np.expm1(ratio[some])))), 1),
-                    "within_limits": round(float((np.abs(ratio[some]) <= limits[some]).mean()), 3),
-                }
-            )
-    return {
-        "floor": round(floor, 4),
-        "surface_mm": round(surface, 4),
-        "min_ml": round(noise.min_ml, 3),
-        "max_ml": round(noise.max_ml, 1),
-        "pairs": len(pairs),
-        "within_limits": round(float((np.abs(ratio) <= limits).mean()), 3),
-        "bands": bands,
-    }
+    The floor is the standard deviation of ln(volume) whose 95% limits hold 95% of the pairs.
+    """
+    found = {}
+    for name, thick_slices in (("same slices", False), ("slices of twice the thickness", True)):
+        pairs = [
+            (row["prior_ml"], row["current_ml"])
+            for row in rows
+            if row["prior_ml"] and row["current_ml"]
+            and row["states"] == ["present", "present"] and (row["grid"] == "thick") == thick_slices
+        ]  # fmt: skip
+        before, after = np.array(pairs).T
+        ratio = np.abs(np.log(after / before))
+        spread = float(np.quantile(ratio, 0.95))
+        found[name] = {
+            "pairs": len(pairs),
+            "from_ml": round(float(before.min()), 2),
+            "to_ml": round(float(before.max()), 1),
+            "rms_of_ln_ratio": round(float(np.sqrt((ratio**2).mean())), 2),
+            "factor_of_95_percent": round(float(np.exp(spread)), 2),
+            "floor": round(spread / (Z_95 * 2**0.5), 2),
+        }
+    return found
 
 
 # --- pairs
@@ -380,7 +366,7 @@ def main() -> None:
             given.out.parent.mkdir(parents=True, exist_ok=True)
             given.out.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
     if table.get("repeat"):
-        table["noise"] = fit_noise(table["repeat"])
+        table["noise"] = noise_of(table["repeat"])
         print(json.dumps(table["noise"], indent=1))
     given.out.write_text(json.dumps(table, indent=1) + "\n", "utf-8")
 

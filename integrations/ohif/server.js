@@ -30,7 +30,7 @@ export class Server {
       const entry = await this.#json("GET", `/v1/studies/${encodeURIComponent(study)}`, signal);
       if (entry.state === "ready") return;
       if (entry.state === "failed") throw refusal(entry.error);
-      if (entry.state === "cancelled") throw new ServerError("cancelled", "the server was told to stop with this series");
+      if (entry.state === "cancelled") throw new ServerError("cancelled", "someone cancelled this series on the server");
       tell(entry.state, entry.done, entry.total);
       await new Promise((done) => setTimeout(done, EVERY_MS));
     }

@@ -85,7 +85,7 @@ export class Viewer {
   }
 }
 
-/** What a look gives as soon as it gives anything: the viewer does not tell when it has done what it was told. */
+/** What a look gives as soon as it gives anything: the viewer does not report when it has done what was asked. */
 async function seen(look) {
   for (const until = Date.now() + PATIENCE_MS; Date.now() < until; ) {
     const found = look();

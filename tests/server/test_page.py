@@ -24,7 +24,6 @@ from tests.server.browser import (
     Served,
     ask,
     at_place,
-    chromium,
     drawn,
     page_of,
     pixels_of,
@@ -58,12 +57,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield found
         foreign = [url for url in found.asked if not url.startswith((found.url, "data:", "blob:"))]
         assert not foreign, "the page asks no other host"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

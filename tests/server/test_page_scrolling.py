@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.phantom import MASS, body, rule_model
-from tests.server.browser import CHROMIUM, ask, chromium, page_of, serving, settle
+from tests.server.browser import CHROMIUM, ask, page_of, serving, settle
 from tips_med.exporters.nifti import write_volume
 
 pytest.importorskip("playwright", reason="playwright is not installed")
@@ -47,12 +47,6 @@ def affine(turned_deg: float) -> np.ndarray:
     found[:3, :3] = turn @ np.eye(3)[:, ::-1] * SPACING_MM
     found[:3, 3] = -found[:3, :3] @ (np.array(SHAPE) - 1) / 2
     return found
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with chromium() as found:
-        yield found
 
 
 @pytest.fixture(scope="module")

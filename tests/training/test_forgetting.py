@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from tests.phantom import rule_model
+from tips_med.training import forgetting
 from tips_med.training.calibration import Observation
 from tips_med.training.forgetting import TermChange, _change, forgetting_table
 
@@ -34,3 +38,32 @@ def test_the_table_says_what_is_worse_and_what_is_calibrated():
     assert "0.700 -> 0.700" in table
     assert [line.split()[0] for line in table.splitlines() if "WORSE" in line] == ["cavity"]
     assert [line.split()[0] for line in table.splitlines() if "kept" in line] == ["mass"]
+
+
+def test_every_scan_is_painted_once_and_both_models_are_asked_the_same(monkeypatch):
+    """The wording of questions is drawn at random: from the same state for both."""
+    painted, asked, steps = [], [], []
+
+    def paint(bodies, scenes, number, seed):
+        painted.append(number)
+        assert set(scenes.weights) <= {"mass", "nodule"} and scenes.shape is None
+        return number, np.random.default_rng(number)
+
+    def observe(model, scene, number, rng):
+        asked.append((scene, model.card.findings, rng.integers(1000)))
+        yield seen(True, 1.0, 0.5 if model is before else 0.3)
+
+    monkeypatch.setattr(forgetting, "make_phantom", lambda seed, spacing_mm: None)
+    monkeypatch.setattr(forgetting, "paint_numbered", paint)
+    monkeypatch.setattr(forgetting, "observe_scene", observe)
+    plain = rule_model()
+    before = replace(plain, card=replace(plain.card, findings=("mass", "nodule")))
+    after = replace(plain, card=replace(plain.card, findings=("mass", "nodule", "lesion")))
+
+    changes = forgetting.measure_forgetting(before, after, 2, lambda done, total: steps.append((done, total)))
+
+    assert painted == [0, 1]
+    assert asked[0] == asked[1] and asked[2] == asked[3]  # what was taught later is not asked
+    assert asked[0][2] != asked[2][2]
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert changes[0].dice == (0.5, 0.3) and changes[0].lost

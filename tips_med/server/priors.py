@@ -285,5 +285,7 @@ class Priors:
             return PatientTrace()
         try:
             return read_patient_trace(path, scan.provenance.series_uid)
-        except ReadError:  # a source of this machine that is there no more: the pair is then not checked, which is told
+        except (
+            ReadError
+        ):  # a source of this machine that is there no more: the pair is then not checked, and a note says so
             return PatientTrace()

@@ -17,7 +17,7 @@ import numpy as np
 from tips_med_client import Volume
 
 KEY = "tips_med"
-"""Of a layer's metadata, in which it is told where the scan lies."""
+"""Key of a layer's metadata that holds where the scan lies."""
 
 _ZYX_FROM_XYZ = np.eye(4)[[2, 1, 0, 3]]
 

@@ -103,7 +103,7 @@ class AskWidget(QWidget):
         self._run(self.address.text(), self.token.text(), work)
 
     def _run(self, address: str, token: str, work: Callable[[Client], Iterator[str | Shown]]) -> None:
-        """Does it in a thread; what is done, and what fails, is told in words."""
+        """Does it in a thread; what is done, and what fails, is shown in words."""
 
         def run() -> Iterator[str | Shown]:
             try:  # here, for Qt ends the program where a thread fails

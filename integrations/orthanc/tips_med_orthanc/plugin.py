@@ -15,7 +15,7 @@ from tips_med_orthanc.tasks import Tasks
 
 
 def start() -> None:
-    """Registers callbacks, paths and the form in Orthanc Explorer. Wrong settings are told, and Orthanc goes on."""
+    """Registers callbacks, paths and the form in Orthanc Explorer. Wrong settings are logged, and Orthanc goes on."""
     tasks, why_not = None, None
     try:
         tasks = Tasks(read_settings(json.loads(orthanc.GetConfiguration()), os.environ))

@@ -97,7 +97,7 @@ class Server:
             if state == "failed":
                 raise _refusal(entry.get("error"), 0)
             if state == "cancelled":
-                raise ServerError("cancelled", "the server was told to stop with this series", again=True)
+                raise ServerError("cancelled", "someone cancelled this series on the server", again=True)
             tell(str(state), _number(entry.get("done")), _number(entry.get("total")))
             if self._stopping.wait(_EVERY_S):
                 raise ServerError("stopping", "Orthanc is stopping", again=True)

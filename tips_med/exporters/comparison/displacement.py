@@ -12,7 +12,7 @@ from tips_med.geometry import grid_corners
 from tips_med.scan import Scan
 
 CELL_MM = 8.0
-"""Distance of the places at which it is told; the B-splines between have control points 40 mm apart."""
+"""Spacing of the grid in mm; the B-splines between have control points 40 mm apart."""
 
 
 def write_displacement(registration: Registration, current: Scan, path: Path) -> Path:

@@ -1,4 +1,4 @@
-// Opening a scan: the token, encoding, loading; and what is told when one of them fails.
+// Opening a scan: the token, encoding, loading; and the message when one of them fails.
 
 import { LostError } from "./api.js";
 import { about, whyFailed } from "./cover.js";
