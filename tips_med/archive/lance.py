@@ -32,7 +32,7 @@ _PUT_TOGETHER = 64
 _KEPT_FOR = timedelta(hours=1)
 """How long replaced data stay, for readers that began before."""
 
-MIN_INDEXED_STUDIES = 2_000
+MIN_INDEXED_STUDIES = 20_000
 """From this number on an approximate index is made; below it, all vectors are compared."""
 
 _RETRIES = 10
@@ -113,13 +113,13 @@ class LanceStore:
         if self._table is None:
             return []
         query: Any = self._table.search(direction.astype(np.float32), vector_column_name="directions")
-        query = query.distance_type("cosine").limit(count).select(["key", "_distance"]).nprobes(_PROBES)
+        query = query.distance_type("cosine").limit(_WIDENED * count).select(["key", "_distance"]).nprobes(_PROBES)
         query = query.refine_factor(_REFINED)
         if where is not None:
             query = query.where(sql(where), prefilter=True)
         found = query.to_arrow()
         pairs = zip(found["key"].to_pylist(), found["_distance"].to_numpy())
-        return sorted(((key, 1 - float(distance)) for key, distance in pairs), key=lambda pair: -pair[1])
+        return sorted(((key, 1 - float(distance)) for key, distance in pairs), key=lambda pair: -pair[1])[:count]
 
     def records(self, keys: Sequence[str]) -> dict[str, StudyRecord]:
         """See ``Store``."""
@@ -186,7 +186,10 @@ def sql(condition: Condition) -> str:
 
 
 _FLAG_BYTES = -(-len(SIDES) * len(HEIGHTS) // 8)
-_PROBES, _REFINED = 32, 4
+_PROBES, _REFINED = 32, 20
+_WIDENED = 10
+"""Number of studies, in units of those wanted, that the store is asked for: with hundreds of vectors a study its
+approximate index ranks the first few poorly."""
 
 
 def table_schema(about: About) -> pa.Schema:
