@@ -165,7 +165,7 @@ def draw(result: dict[str, Any], path: Path) -> None:
         figure = Figure(figsize=(7.5, 4), dpi=110, layout="constrained")
         axes = figure.add_subplot()
         for name, marker in zip(names, "osd^v"):
-            points = [(one["studies"], one[name]["median_ms"]) for one in result["sizes"]]
+            points = [(one["studies"], one[name]["median_ms"]) for one in result["sizes"] if name in one]
             axes.plot(*zip(*points), marker=marker, label=name)
         axes.set(xscale="log", yscale="log", xlabel="studies (simulated)", ylabel="milliseconds, median")
         axes.grid(alpha=0.3, which="both")
