@@ -1,10 +1,11 @@
 """Teaches the shipped model organs that it does not know, and measures whole scans of patients that it never saw.
 
-    python -m benchmarks.teach --data DATA --out OUT [--steps 300] [--mode adapter|full|unet] [--threads 2]
+    python -m benchmarks.teach --data DATA --out OUT [--steps 300] [--mode adapter|full|index|outputs|unet]
 
 DATA is the folder of public scans that the weights are made from (docs/training.md), with ``organs.nii.gz`` beside
-each scan. ``adapter`` is what ``tips-med train`` does by default; ``full`` lets all weights learn; ``unet`` is DynUNet
-of MONAI, in nnU-Net's way, trained from nothing on the same prepared studies and crops, for as long. Dice is that of
+each scan. ``adapter`` is what ``tips-med train`` does by default; ``full`` lets all weights learn; ``index`` and
+``outputs`` name by number instead of words (benchmarks/teach_naming.py); ``unet`` is DynUNet of MONAI, in nnU-Net's
+way, trained from nothing on the same prepared studies and crops, for as long. Dice is that of
 ``tips-med evaluate`` on the scan's own grid; the outlines are those of small public networks, looked at by hand.
 """
 
@@ -25,6 +26,7 @@ from monai.losses.dice import DiceCELoss
 from monai.networks.nets.dynunet import DynUNet
 from torch import Tensor
 
+from benchmarks.teach_naming import taught_by_index
 from pipelines.train import train
 from tips_med.encoders.tips import FineTuning
 from tips_med.grounding import encode, ground
@@ -95,16 +97,21 @@ def measure(data: Path, answer: Callable[[Path], dict[str, np.ndarray]]) -> dict
 def taught(chosen: argparse.Namespace, spec: DataSpec) -> tuple[dict[str, dict[str, float]], float]:
     """Trains with this package."""
     begun = cpu_s()
-    tuning = Tuning(image=FineTuning("full")) if chosen.mode == "full" else None
     trainer = TrainerSpec(
         "cpu", 1, ema=0.95, checkpoint_every=100, validate_every=chosen.validate_every, threads=chosen.threads
     )
     config = FinetuneConfig(steps=chosen.steps, warmup=20, learning_rate=chosen.learning_rate)
-    file = train(
-        spec, chosen.out / chosen.mode, name="taught", optimizer=config, tuning=tuning, trainer=trainer,
-        check_scans=chosen.check_scans,
-    )  # fmt: skip
-    spent, model = cpu_s() - begun, open_model(str(file), "cpu")
+    out = chosen.out / chosen.mode
+    if chosen.mode in ("index", "outputs"):
+        model = taught_by_index(chosen.mode, spec, out, config, trainer)
+    else:
+        tuning = Tuning(image=FineTuning("full")) if chosen.mode == "full" else None
+        file = train(
+            spec, out, name="taught", optimizer=config, tuning=tuning, trainer=trainer,
+            check_scans=chosen.check_scans,
+        )  # fmt: skip
+        model = open_model(str(file), "cpu")
+    spent = cpu_s() - begun
 
     def answer(path: Path) -> dict[str, np.ndarray]:
         study = encode(read_scan(path), model)
@@ -177,7 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--mode", choices=("adapter", "full", "unet"), default="adapter")
+    parser.add_argument("--mode", choices=("adapter", "full", "index", "outputs", "unet"), default="adapter")
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
     parser.add_argument("--seconds", type=float, default=1800, help="CPU seconds of the U-Net")
