@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -48,6 +49,11 @@ class EncodedStudy:
     weights_sha256: str
     kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def all_seen(self) -> bool:
+        """Whether every cell was measured, so that no map has NaN."""
+        return bool(self.seen.all())
 
     def save(self, path: str | Path) -> Path:
         """Writes the study as one safetensors file, whole or not at all.

@@ -34,6 +34,7 @@ from tips_med.exporters.panels import HEAT_COLOURS, ON_IMAGE, OUTLINE, Painter
 from tips_med.exporters.views import Box, Plane, axial_plane, coronal_plane, key_heights_mm
 from tips_med.geometry import transform_points
 from tips_med.grounding import Grounding
+from tips_med.grounding.maps import WordMaps
 from tips_med.shapes import Heat, Mask
 
 FOOTER = "Research use only, not a medical device"
@@ -110,12 +111,13 @@ def draw_figure(grounding: Grounding, truth: Mask | None = None) -> Figure:
     if truth is not None:
         heights = _heights_with(truth, heights, grounding)
     planes = [axial_plane(z, painter.box, grounding.scan) for z in heights]
-    limits = token_limits(list(grounding.token_heat.values()))
+    maps = grounding.token_heat
+    limits = (0.0, 1.0) if isinstance(maps, WordMaps) else token_limits(list(maps.values()))
 
     upper = [_axial_panel(painter, plane, window, name) for name, plane in zip(_NAMES, planes, strict=False)]
     upper.append(_coronal_panel(painter, window, dict(zip(_NAMES, heights, strict=False))))
     plain = _close_ups(painter, planes[0], window)
-    words = [_word_panel(painter, planes[0], window, word, heat, limits) for word, heat in grounding.token_heat.items()]
+    words = [_word_panel(painter, planes[0], window, word, limits) for word in maps]
     room = max(0, 4 - len(upper))
     upper, lower = upper + plain[:room], plain[room:] + words
     rows = [upper, *_in_rows(lower)]
@@ -180,7 +182,7 @@ def _axial_panel(painter: Painter, plane: Plane, window: Window, name: str) -> _
 
     def draw(axes: Axes) -> None:
         painter.scan_in(axes, plane, window)
-        painter.heat_on(axes, plane, painter.grounding.heat)
+        painter.heat_on(axes, plane)
         painter.answer_on(axes, plane)
 
     return _Panel(caption, plane, draw)
@@ -191,7 +193,7 @@ def _coronal_panel(painter: Painter, window: Window, heights_mm: dict[str, float
 
     def draw(axes: Axes) -> None:
         painter.scan_in(axes, plane, window)
-        painter.heat_on(axes, plane, painter.grounding.heat)
+        painter.heat_on(axes, plane)
         painter.answer_on(axes, plane)
         for n, (name, z) in enumerate(heights_mm.items()):
             axes.axhline(z, color="white", linewidth=0.8, linestyle=(0, (2, 4)), path_effects=ON_IMAGE["path_effects"])
@@ -233,12 +235,10 @@ def _close_ups(painter: Painter, plane: Plane, window: Window) -> list[_Panel]:
     return [_Panel(f"{title}, {w.name}", close, partial(draw, plane=close, window=w)) for w in windows]
 
 
-def _word_panel(
-    painter: Painter, plane: Plane, window: Window, word: str, heat: Heat, limits: tuple[float, float]
-) -> _Panel:
+def _word_panel(painter: Painter, plane: Plane, window: Window, word: str, limits: tuple[float, float]) -> _Panel:
     def draw(axes: Axes) -> None:
         painter.scan_in(axes, plane, window, place=False)
-        painter.heat_on(axes, plane, heat, limits)
+        painter.word_on(axes, plane, word, limits)
 
     caption = textwrap.shorten(printable(word), 32, placeholder="\N{HORIZONTAL ELLIPSIS}")
     return _Panel(f"\N{LEFT DOUBLE QUOTATION MARK}{caption}\N{RIGHT DOUBLE QUOTATION MARK}", plane, draw, bold=True)

@@ -12,9 +12,10 @@ from matplotlib.patheffects import withStroke
 
 from tips_med.exporters.display_windows import Window
 from tips_med.exporters.views import Box, Plane, body_box, box_corners, height_step_mm, scan_box, slice_index
-from tips_med.geometry import box_around
+from tips_med.geometry import box_around, index_from_crop
 from tips_med.grounding import Grounding
-from tips_med.shapes import Heat, Labels, Mask
+from tips_med.grounding.maps import WordMaps
+from tips_med.shapes import Labels, Mask
 
 OUTLINE, TRUTH = "#3ee0ff", "#ffffff"
 HEAT_COLOURS = ListedColormap(mpl.colormaps["inferno"](np.linspace(0.42, 0.88, 256)), name="heat")
@@ -28,6 +29,8 @@ ON_IMAGE: dict[str, Any] = {
 _HEAT_OPACITY = 0.55
 _UNSEEN = "#3a4454"
 _SMALL = 9.5
+_SLABS_AROUND = 6
+"""Number of slabs of a word's map to each side of a plane that are made: interpolation reaches less far."""
 
 
 class Painter:
@@ -60,12 +63,22 @@ class Painter:
             axes.text(0.02, 0.98, self._place(plane), **style)
             axes.text(0.98, 0.98, str(window), ha="right", **style)
 
-    def heat_on(self, axes: Axes, plane: Plane, heat: Heat, limits: tuple[float, float] = (0.0, 1.0)) -> None:
-        """A translucent map: the lower the value, the clearer the scan."""
-        values = (plane.sample(heat, self.grounding.lps_from_heat) - limits[0]) / (limits[1] - limits[0])
-        values = np.clip(np.nan_to_num(values), 0, 1)
-        alpha = _HEAT_OPACITY * np.clip(1.6 * values, 0, 1)
-        axes.imshow(values, cmap=HEAT_COLOURS, norm=Normalize(0, 1), alpha=alpha, extent=plane.extent_mm)
+    def heat_on(self, axes: Axes, plane: Plane) -> None:
+        """The answer's map, translucent: the lower the value, the clearer the scan."""
+        show_heat(axes, plane, plane.sample(self.grounding.heat, self.grounding.lps_from_heat))
+
+    def word_on(self, axes: Axes, plane: Plane, word: str, limits: tuple[float, float]) -> None:
+        """A word's map in the same way; only what lies about the plane is made of it, where it is made when read."""
+        maps, affine = self.grounding.token_heat, self.grounding.lps_from_heat
+        if isinstance(maps, WordMaps) and plane.view == "axial":
+            slab = round((plane.at_mm - affine[2, 3]) / affine[2, 0])
+            first = max(0, slab - _SLABS_AROUND)
+            heat = maps.slabs(word, slice(first, max(first, slab + _SLABS_AROUND) + 1))
+            affine = affine @ index_from_crop((first, 0, 0))
+        else:
+            heat = maps[word]
+        low, high = limits
+        show_heat(axes, plane, (plane.sample(heat, affine) - low) / (high - low))
 
     def answer_on(self, axes: Axes, plane: Plane, *, numbers: bool = True, peak: bool = True) -> None:
         """The outline of the mask, the numbers of the instances, and the highest score where the plane meets it."""
@@ -105,6 +118,13 @@ def show_plane(axes: Axes, plane: Plane, picture: np.ndarray, window: Window) ->
     axes.autoscale(False)
     _mark_sides(axes, plane)
     _mark_scale(axes, plane)
+
+
+def show_heat(axes: Axes, plane: Plane, values: np.ndarray) -> None:
+    """Values of a map on a plane, 0 to 1, NaN where nothing was seen, [row column]."""
+    values = np.clip(np.nan_to_num(values), 0, 1)
+    alpha = _HEAT_OPACITY * np.clip(1.6 * values, 0, 1)
+    axes.imshow(values, cmap=HEAT_COLOURS, norm=Normalize(0, 1), alpha=alpha, extent=plane.extent_mm)
 
 
 def show_outline(axes: Axes, plane: Plane, inside: np.ndarray, colour: str, style: str = "solid") -> None:

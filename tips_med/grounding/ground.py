@@ -12,11 +12,11 @@ from tips_med.card import Calibration
 from tips_med.encoders.base import Progress
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError, WeightsError
-from tips_med.geometry import LEFT, RIGHT, transform_points
+from tips_med.geometry import LEFT, RIGHT, box_around, transform_points
 from tips_med.grounding.answer import Coverage, Decision, Grounding, Instance, Reason
 from tips_med.grounding.coverage import LOBES, THIRDS, Region, requested_heights, search_region
 from tips_med.grounding.decision import combine_sides, decide_presence, mark_unsure
-from tips_med.grounding.evidence import evidence_within, peak_logit
+from tips_med.grounding.evidence import evidence_map, peak_logit
 from tips_med.grounding.instances import filter_by_size, find_instances
 from tips_med.grounding.maps import CHEST_STRUCTURES, ENCLOSING_STRUCTURES, WordMaps, finding_maps, study_thorax
 from tips_med.grounding.modality import ensure_known_modality
@@ -186,29 +186,37 @@ def assess(study: EncodedStudy, query: Query, model: GroundingModel) -> Assessme
     thorax = study_thorax(study, model) if in_chest(query, model) else None
     regions = _regions(study, query, thorax, model)
     searched = regions["searched"]
+    # Evidence is an average over neighbours: those of the region are all within this box.
+    near = box_around(searched.mask, margin=1) or (slice(0, 1),) * 3
     notes = _notes(query)
     candidates = []
     for term, heat in finding_maps(study, query, model):
-        heat = np.where(study.body.inside | np.isnan(heat), heat, np.float32(0))
-        candidates.append((model.card.calibration_of(term), heat, evidence_within(heat, searched.mask)))
+        in_body = _only(study.body.inside[near], heat[near], study.all_seen)
+        candidates.append((model.card.calibration_of(term), heat, evidence_map(in_body)))
 
-    def decided(region: Region) -> tuple[Decision, int]:
-        made = []
-        for calibration, _, logits in candidates:
-            logit, _ = peak_logit(logits, region.mask)
-            made.append(decide_presence(logit, calibration, region.coverage, negated=query.negated, notes=notes))
+    def decided(region: Region) -> tuple[Decision, int, tuple[float, tuple[int, int, int]]]:
+        peaks = [peak_logit(logits, region.mask[near]) for _, _, logits in candidates]
+        made = [
+            decide_presence(logit, calibration, region.coverage, negated=query.negated, notes=notes)
+            for (logit, _), (calibration, _, _) in zip(peaks, candidates)
+        ]
         best = max(range(len(made)), key=lambda n: (made[n].probability or 0.0, made[n].score))
-        return made[best], best
+        return made[best], best, peaks[best]
 
-    decision, best = decided(searched)
+    decision, best, (logit, (slab, y, x)) = decided(searched)
     if query.side == "both" and "right" in regions:
         sides = {name: decided(regions[name])[0] for name in ("right", "left")}
         decision = combine_sides(sides, negated=query.negated, notes=notes)
-    calibration, _, logits = candidates[best]
+    calibration = candidates[best][0]
     heat = np.fmax.reduce([heat for _, heat, _ in candidates]) if len(candidates) > 1 else candidates[0][1]
-    heat = np.where(searched.mask | np.isnan(heat), heat, np.float32(0))
-    logit, peak = peak_logit(logits, searched.mask)
+    heat = _only(searched.mask, heat, study.all_seen)
+    peak = (near[0].start + slab, near[1].start + y, near[2].start + x)
     return Assessment(heat, lps_from_heat, thorax, regions, calibration, decision, peak, logit)
+
+
+def _only(region: np.ndarray, heat: Heat, all_seen: bool) -> Heat:
+    """A map that is zero outside a region, and NaN where nothing was seen."""
+    return np.where(region if all_seen else region | np.isnan(heat), heat, np.float32(0))
 
 
 def in_chest(query: Query, model: GroundingModel) -> bool:
@@ -222,14 +230,20 @@ def in_chest(query: Query, model: GroundingModel) -> bool:
 
 
 def _regions(study: EncodedStudy, query: Query, thorax: Thorax | None, model: GroundingModel) -> dict[str, Region]:
-    body = study.body
     if thorax is None:
         return {"searched": _half_of_body(study, query)}
     heights = requested_heights(query)
+    found: dict[object, Region] = study.cache.setdefault("regions", {})
+
+    def region(*labels: int) -> Region:
+        if (labels, heights) not in found:
+            found[labels, heights] = search_region(thorax, study.body, labels, heights)
+        return found[labels, heights]
+
     labels = {"right": (RIGHT,), "left": (LEFT,)}.get(query.side or "", (RIGHT, LEFT))
-    regions = {"searched": search_region(thorax, body, labels, heights)}
+    regions = {"searched": region(*labels)}
     if query.side == "both":
-        regions |= {name: search_region(thorax, body, (label,), heights) for label, name in SIDES.items()}
+        regions |= {name: region(label) for label, name in SIDES.items()}
     if query.structure is not None and query.structure.id in ENCLOSING_STRUCTURES and query.finding is not None:
         # The chest holds more than lungs and pleura, and the model was not trained on it.
         for name, region in regions.items():

@@ -98,8 +98,15 @@ def structure_phrases(structure: Term, side: str | None = None) -> list[str]:
 
 def probability_map(study: EncodedStudy, text: TextFeatures, model: GroundingModel, slabs: slice = slice(None)) -> Heat:
     """Probabilities of a phrase in some slabs, [slab y x]; NaN where nothing was seen."""
-    heat = _logits(study, text.pooled, text.adapter, model, slabs).sigmoid()
-    heat[~study.seen[slabs]] = torch.nan
+    return _heat(study, _logits(study, text.pooled, text.adapter, model, slabs), slabs)
+
+
+@torch.inference_mode()
+def _heat(study: EncodedStudy, logits: torch.Tensor, slabs: slice = slice(None)) -> Heat:
+    """Probabilities of logits, in their memory; NaN where nothing was seen."""
+    heat = logits.sigmoid_()
+    if not study.all_seen:
+        heat[~study.seen[slabs]] = torch.nan
     return heat.numpy()
 
 
@@ -166,20 +173,24 @@ class WordMaps(Mapping[str, Heat]):
             ReadError: The study is gone.
         """
         if part not in self._made:
-            rows = self._rows[part]
-            study = self._study()
-            if study is None:
-                raise ReadError(
-                    f"the map of {part!r} cannot be made any more: its study was dropped",
-                    remedy="keep the EncodedStudy for as long as maps of words are read",
-                    code="study-gone",
-                )
-            text = self._model.text.embed([self._phrase])[0]
-            scores = [_logits(study, text.tokens[row : row + 1], text.adapter, self._model) for row in rows]
-            heat = (torch.stack(scores).mean(0)).sigmoid()
-            heat[~study.seen] = torch.nan
-            self._made[part] = heat.numpy()
+            self._made[part] = self.slabs(part, slice(None))
         return self._made[part]
+
+    def slabs(self, part: str, slabs: slice) -> Heat:
+        """Some slabs of the map of one part of the query, without the work of all of it; see ``self[part]``."""
+        if part in self._made:
+            return self._made[part][slabs]
+        rows = self._rows[part]
+        study = self._study()
+        if study is None:
+            raise ReadError(
+                f"the map of {part!r} cannot be made any more: its study was dropped",
+                remedy="keep the EncodedStudy for as long as maps of words are read",
+                code="study-gone",
+            )
+        text = self._model.text.embed([self._phrase])[0]
+        scores = [_logits(study, text.tokens[row : row + 1], text.adapter, self._model, slabs) for row in rows]
+        return _heat(study, torch.stack(scores).mean(0), slabs)
 
     def __iter__(self) -> Iterator[str]:
         """The parts, in the query's order."""
