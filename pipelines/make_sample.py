@@ -38,7 +38,7 @@ def make_sample(
     volume = resample(source.voxels, source.lps_from_kji, affine, shape)
     slabs = slabs_of(volume, affine, spec, margin=4)
     start = np.rint((slabs.lps_from_pixel[:3, 3] - affine[:3, 3])[[1, 0]] / spacing_mm[1:]).astype(int)
-    rows, columns = slabs.pixels.shape[-2:]
+    rows, columns = slabs.seen.shape[-2:]
     cut = np.nan_to_num(volume, nan=-1024)[:, start[0] : start[0] + rows, start[1] : start[1] + columns]
     rounded = (np.rint(cut / step_hu) * step_hu).clip(-1024, 3071).astype(np.int16)
     image = nib.Nifti1Image(rounded.transpose(2, 1, 0), ras_affine_ijk(slabs.lps_from_pixel))

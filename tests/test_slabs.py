@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -80,6 +82,17 @@ def test_first_and_last_slab_stand_in_for_their_missing_neighbours():
     volume = torch.arange(3.0)[:, None, None].expand(3, 2, 2) * 5
     channels = stack_channels(volume, spec)
     assert channels[:, :, 0, 0].tolist() == [[0.0, 0.0, 0.5], [0.0, 0.5, 1.0], [0.5, 1.0, 1.0]]
+
+
+@pytest.mark.parametrize("neighbours", [0, 1, 2])
+@pytest.mark.parametrize("size", [1, 4, 7, 100])
+def test_some_slabs_at_a_time_are_the_same_as_all_at_once(size, neighbours):
+    spec = SlabSpec(spacing_mm=(2.0, 4.0, 4.0), neighbours=neighbours)
+    voxels = np.random.default_rng(0).uniform(-1100, 400, (11, 32, 40)).astype(np.float32)
+    slabs = make_slabs(Scan(voxels, np.diag([4.0, 4, 2, 1])[:, [2, 1, 0, 3]], "CT", "HU"), spec)
+    made_before = replace(slabs, values=slabs.pixels)
+    torch.testing.assert_close(torch.cat(list(slabs.parts(size))), slabs.pixels, rtol=0, atol=0)
+    torch.testing.assert_close(torch.cat(list(made_before.parts(size))), slabs.pixels, rtol=0, atol=0)
 
 
 def test_cropping_moves_the_affine_by_whole_patches():

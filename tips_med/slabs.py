@@ -6,6 +6,7 @@ and mirrored scans all arrive at the same slabs, and ``lps_from_pixel`` places t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,18 +56,39 @@ class SlabStack:
     """Slabs of one scan.
 
     Attributes:
-        pixels: Window-scaled values, [slab channel y x], float32; unseen area has the value of air.
+        values: Values of the scan, [slab y x], float32, of which ``parts`` and ``pixels`` make channels; or channels
+            that were made before, [slab channel y x]. Unseen area has the value of air.
         seen: Mask of measured cells, bool [slab y x].
         lps_from_pixel: Maps (slab, y, x, 1) to LPS in mm.
         spec: Specification that they were made with.
         body: Outline and midline of the body, on the same grid; its positions are in LPS.
     """
 
-    pixels: SlabPixels
+    values: torch.Tensor
     seen: torch.Tensor
     lps_from_pixel: Affine
     spec: SlabSpec
     body: Body
+
+    @property
+    def pixels(self) -> SlabPixels:
+        """Window-scaled values of all slabs, [slab channel y x], float32; made anew each time it is read."""
+        return self.values if self.values.ndim == 4 else stack_channels(self.values, self.spec)
+
+    def parts(self, size: int) -> Iterator[SlabPixels]:
+        """``pixels``, some consecutive slabs at a time: all channels at once take many times the memory of the scan.
+
+        Args:
+            size: Number of slabs of a part, 1 or more; the last part may be smaller.
+        """
+        values, around = self.values, self.spec.neighbours
+        for first in range(0, len(values), size):
+            if values.ndim == 4:
+                yield values[first : first + size]
+            else:
+                start = max(0, first - around)
+                part = stack_channels(values[start : first + size + around], self.spec)
+                yield part[first - start : first - start + size]
 
 
 def working_grid(scan: Scan, spec: SlabSpec) -> tuple[Affine, tuple[int, int, int]]:
@@ -142,8 +164,7 @@ def slabs_of(
         rows, columns = box
         filled, seen, body = filled[:, rows, columns], seen[:, rows, columns], body.cropped(rows, columns)
         lps_from_pixel = lps_from_pixel @ index_from_crop((0, rows.start, columns.start))
-    pixels = stack_channels(torch.from_numpy(filled), spec)
-    return SlabStack(pixels, torch.from_numpy(seen), lps_from_pixel, spec, body)
+    return SlabStack(torch.from_numpy(filled), torch.from_numpy(seen), lps_from_pixel, spec, body)
 
 
 def bridge_gaps(volume: np.ndarray, step_mm: float) -> np.ndarray:

@@ -133,7 +133,7 @@ def test_a_long_body_is_encoded_block_by_block_and_nothing_changes(slabs):
     whole = make_slabs(body(), CONFIG.slabs)
     stack = dataclasses.replace(
         whole,
-        pixels=torch.rand(slabs, *whole.pixels.shape[1:]),
+        values=torch.rand(slabs, *whole.pixels.shape[1:]),
         seen=torch.ones(slabs, *whole.seen.shape[1:], dtype=torch.bool),
     )
     at_once = CompactImageTower(net, chunk=4, block=400).encode(stack)

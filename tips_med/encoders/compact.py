@@ -90,31 +90,30 @@ class CompactImageTower(ImageTower):
     def encode(self, slabs: SlabStack, progress: Progress | None = None) -> ImageFeatures:
         """See ImageTower. Patches are half precision, fine features int8."""
         device = next(self.net.parameters()).device
-        pixels = slabs.pixels
-        rows, columns = pixels.shape[-2:]
+        slab_count, rows, columns = slabs.seen.shape
         middle_y_mm, middle_x_mm = slabs.body.middle_mm
         first = slabs.lps_from_pixel[1, 3] - middle_y_mm, slabs.lps_from_pixel[0, 3] - middle_x_mm
         offset = torch.tensor([first], dtype=torch.float32, device=device)
-        total, done, at = 2 * len(pixels), 0, 0
+        total, done, at = 2 * slab_count, 0, 0
         patch, config, count = self.slab_spec.patch, self.net.config, len(self.decoders)
-        grid = len(pixels), rows // patch, columns // patch
+        grid = slab_count, rows // patch, columns // patch
         patches = torch.empty(*grid, count * config.patch_width, dtype=torch.half)
-        fine = torch.empty(len(pixels), rows, columns, count * config.fine_width, dtype=torch.int8)
-        step = torch.empty(len(pixels), count * config.fine_width)
+        fine = torch.empty(slab_count, rows, columns, count * config.fine_width, dtype=torch.int8)
+        step = torch.empty(slab_count, count * config.fine_width)
         parts = list(zip(*(one.chunk(count, dim=-1) for one in (patches, fine, step))))  # views, one a decoder
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device)):
             deep: list[Tensor] = []
             levels: list[list[Tensor]] = []  # of the chunks that are not decoded yet
-            for part in pixels.split(self.chunk):
+            for part in slabs.parts(self.chunk):
                 levels.append(self.net.descend(_pad(part).to(device)))
                 deep.append(levels[-1].pop())
                 done += len(part)
                 if progress:
                     progress(done, total)
-                last = len(deep) * self.chunk >= len(pixels)
+                last = len(deep) * self.chunk >= slab_count
                 while levels and (last or len(levels) * self.chunk >= self.block + self.reach):
                     some = [levels.pop(0) for _ in range(min(len(levels), self.block // self.chunk))]
-                    end = min(at + len(some) * self.chunk, len(pixels))
+                    end = min(at + len(some) * self.chunk, slab_count)
                     for decoder, (its_patches, its_fine, its_step) in zip(self.decoders, parts):
                         tokens = self._attend(decoder, deep, at, end, offset).split(self.chunk)
                         for n, (own, skips) in enumerate(zip(tokens, some)):

@@ -154,19 +154,19 @@ class TipsEncoder(ImageTower):
         Raises:
             ConfigError: For slabs that were cut for another tower.
         """
-        if slabs.pixels.shape[1] != 3:
+        if slabs.spec.channels != 3:
             raise ConfigError(
-                f"slabs of {slabs.pixels.shape[1]} channels", expected="3", remedy="cut them with the tower's slab_spec"
+                f"slabs of {slabs.spec.channels} channels", expected="3", remedy="cut them with the tower's slab_spec"
             )
         self.net.eval()
         device = next(self.net.parameters()).device
-        parts, total = [], len(slabs.pixels)
-        for part in slabs.pixels.split(self.batch):
+        parts, total = [], len(slabs.seen)
+        for part in slabs.parts(self.batch):
             parts.append(self.embed_slabs(part.to(device)).half().cpu())
             if progress:
                 progress(sum(map(len, parts)), total)
         patches = torch.cat(parts)
-        y, x = slabs.pixels.shape[-2:]
+        y, x = slabs.seen.shape[-2:]
         pixel_from_patch = index_from_block((1.0, y / patches.shape[1], x / patches.shape[2]))
         return ImageFeatures(patches, slabs.lps_from_pixel @ pixel_from_patch)
 
