@@ -10,6 +10,7 @@ from tests.exporters.patient import make_grounding
 from tips_med.errors import ConfigError
 from tips_med.exporters.folder import write_answers
 from tips_med.exporters.named import VIEWERS, named_exporters
+from tips_med.exporters.viewer_labels import NiivueExporter, SlicerExporter
 
 FILES = {
     "itk-snap": {"labels.nii.gz", "labels.label.txt"},
@@ -26,7 +27,7 @@ def test_each_viewer_has_its_files(name: str, tmp_path: Path) -> None:
 
 def test_several_names_are_taken_once_each_in_their_order() -> None:
     made = named_exporters("slicer, niivue,,slicer")
-    assert [type(one) for one in made] == [VIEWERS["slicer"], VIEWERS["niivue"]]
+    assert [type(one) for one in made] == [SlicerExporter, NiivueExporter]
     assert named_exporters(None) == named_exporters(" , ") == ()
 
 

@@ -12,6 +12,7 @@ from tests.readers.awkward.case import Written
 from tests.readers.awkward.catalog import CASES
 from tests.readers.awkward.writing import MR, PT, ROOT, make_series, put_stored, stored_of, write_file, write_series
 from tips_med.errors import ReadError
+from tips_med.exporters.nifti import write_volume
 from tips_med.readers import inspect_path, pixels, read_scan
 
 
@@ -121,6 +122,21 @@ def test_paths_that_are_no_scan(tmp_path: Path, make, code: str) -> None:
     with pytest.raises(ReadError) as caught:
         read_scan(make(tmp_path))
     assert caught.value.code == code
+
+
+@pytest.mark.parametrize("damage", ["cut", "values", "checksum"])
+def test_a_compressed_file_that_is_damaged_anywhere_is_refused(tmp_path: Path, damage: str) -> None:
+    voxels = np.random.default_rng(0).integers(-1000, 400, (12, 30, 32)).astype(np.int16)
+    path = write_volume(voxels, np.diag([1.0, 1.0, 2.0, 1.0])[:, [2, 1, 0, 3]], tmp_path / "x.nii.gz")
+    content = bytearray(path.read_bytes())
+    if damage == "cut":
+        del content[-400:]
+    else:
+        content[-6 if damage == "checksum" else len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ReadError, match="cut short or damaged") as caught:
+        read_scan(path)
+    assert caught.value.code == "truncated-file"
 
 
 def test_unknown_choices_are_named(tmp_path: Path) -> None:

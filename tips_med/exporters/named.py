@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import Any
 
 from tips_med.errors import ConfigError
 from tips_med.exporters.base import Exporter
-from tips_med.exporters.viewer_labels import ItkSnapExporter, NiivueExporter, SlicerExporter
 from tips_med.plugins import load_plugin, plugin_names
 
-VIEWERS: Mapping[str, type[Exporter]] = {
-    "itk-snap": ItkSnapExporter,
-    "niivue": NiivueExporter,
-    "slicer": SlicerExporter,
+VIEWERS: Mapping[str, str] = {
+    "itk-snap": "ItkSnapExporter",
+    "niivue": "NiivueExporter",
+    "slicer": "SlicerExporter",
 }
-"""Exporters of this package, by the viewer that opens their files."""
+"""Exporters of ``tips_med.exporters.viewer_labels``, by the viewer that opens their files; imported when asked for."""
 
 
 def named_exporters(names: str | None) -> tuple[Exporter, ...]:
@@ -46,7 +46,11 @@ def _named(name: str) -> Exporter:
             remedy="choose one of these, or install the package that has it in its entry points tips_med.exporters",
             code="unknown-plugin",
         )
-    make: Callable[[], Any] = VIEWERS[name] if name in VIEWERS else load_plugin("exporters", name)
+    make: Callable[[], Any]
+    if name in VIEWERS:
+        make = getattr(import_module("tips_med.exporters.viewer_labels"), VIEWERS[name])
+    else:
+        make = load_plugin("exporters", name)
     exporter = make()
     if not isinstance(exporter, Exporter):
         raise ConfigError(
