@@ -1,6 +1,6 @@
 """How many scans have to be looked at to reach a Dice: those that ``suggest`` names, against a random choice.
 
-    python -m benchmarks.suggest_masks --out OUT [--pool 32] [--share 0.25] [--rounds 4] [--each 2] [--seeds 3] [--start 0]
+    python -m benchmarks.suggest_masks --out OUT [--pool 32] [--share 0.25] [--rounds 4] [--each 2] [--seeds 3]
 
 A pool of painted torsos (slices about the heart), of which a share has a finding that the shipped model does not know.
 Both ways begin with the same two scans, one with the finding; in each round some more scans are labelled, with a mask
@@ -60,9 +60,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--finding", default="pericardial_effusion")
     parser.add_argument("--pool", type=int, default=32)
-    parser.add_argument(
-        "--start", type=int, default=0, help="number of the pool's first torso: another one, another pool"
-    )
+    parser.add_argument("--start", type=int, default=0, help="number of the first torso of the pool")
     parser.add_argument("--share", type=float, default=0.25)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--each", type=int, default=2, help="scans labelled in a round")
@@ -75,9 +73,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     torch.set_num_threads(chosen.threads)
     out: Path = chosen.out
-    pool = paint_rows(
-        out / "pool", chosen.finding, range(chosen.start, chosen.start + chosen.pool), "train", chosen.share, SHAPE
-    )
+    numbers = range(chosen.start, chosen.start + chosen.pool)
+    pool = paint_rows(out / "pool", chosen.finding, numbers, "train", chosen.share, SHAPE)
     test = paint_rows(out / "test", chosen.finding, range(TEST, TEST + 8), "test", 0.75, SHAPE)
     by_scan = {row.scan_key: row for row in pool}
     first = [next(row for row in pool if row.mask), next(row for row in pool if not row.mask)]
