@@ -47,6 +47,7 @@ class Painter:
 
     def __init__(self, grounding: Grounding, truth: Mask | None = None) -> None:
         self.grounding, self.scan, self.truth = grounding, grounding.scan, truth
+        self._pictures: dict[Plane, np.ndarray] = {}
         whole = scan_box(self.scan)
         peak = np.asarray(grounding.peak_lps, dtype=np.float64)
         self.has_peak = bool(np.isfinite(peak).all())
@@ -57,7 +58,9 @@ class Painter:
 
     def scan_in(self, axes: Axes, plane: Plane, window: Window, *, place: bool = True) -> None:
         """The grey picture with its sides, its scale, and (with ``place``) its place and window."""
-        show_plane(axes, plane, plane.sample(self.scan.voxels, self.scan.lps_from_kji), window)
+        if plane not in self._pictures:  # the words are drawn on the first plane again
+            self._pictures[plane] = plane.sample(self.scan.voxels, self.scan.lps_from_kji)
+        show_plane(axes, plane, self._pictures[plane], window)
         if place:
             style = {"transform": axes.transAxes, "va": "top", "fontsize": _SMALL, **ON_IMAGE}
             axes.text(0.02, 0.98, self._place(plane), **style)
@@ -131,8 +134,8 @@ def show_outline(axes: Axes, plane: Plane, inside: np.ndarray, colour: str, styl
     """The outline of what covers more than half of a pixel; ``inside`` is the covered share, 0 to 1, [row column]."""
     if inside.max() > 0.5 and min(inside.shape) >= 2:
         x, y = plane.pixel_centres
-        axes.contour(x, y, inside, levels=[0.5], colors="black", linewidths=2.4, alpha=0.5)
-        axes.contour(x, y, inside, levels=[0.5], colors=colour, linewidths=1.3, linestyles=style)
+        lines = axes.contour(x, y, inside, levels=[0.5], colors=colour, linewidths=1.3, linestyles=style)
+        lines.set_path_effects([withStroke(linewidth=2.4, foreground="black", alpha=0.5)])
 
 
 def _mark_sides(axes: Axes, plane: Plane) -> None:
