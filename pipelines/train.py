@@ -19,6 +19,7 @@ from tips_med.training.finetune import FinetuneConfig, FinetuneTask
 from tips_med.training.fitting import ProgressLogger, TrainerSpec, fit_task, step_of
 from tips_med.training.forgetting import TOLERANCE, TermChange, forgetting_table, measure_forgetting
 from tips_med.training.manifest_data import ManifestData
+from tips_med.training.outlined_elsewhere import outlined_elsewhere
 from tips_med.training.run_settings import check_settings, settings_of
 from tips_med.training.towers import Tuning
 
@@ -76,6 +77,8 @@ def train(
     with steps("preparing studies") as progress:
         module.prepare_data(progress)
     task = FinetuneTask.from_model(base, language, optimizer, tuning, module)
+    for elsewhere in outlined_elsewhere(module.files["train"], base, task.card, language):
+        log.warning("%s", elsewhere.warning)
     # Where there is no terminal, the log of training itself tells how far it is.
     with (no_progress if steps is log_progress else steps)("training") as progress:
         fitted = fit_task(task, module, out, trainer, [ProgressLogger(progress)])

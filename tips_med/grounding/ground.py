@@ -184,7 +184,7 @@ def assess(study: EncodedStudy, query: Query, model: GroundingModel) -> Assessme
     if lps_from_heat is None:
         lps_from_heat = study.features.lps_from_patch
     thorax = study_thorax(study, model) if in_chest(query, model) else None
-    regions = _regions(study, query, thorax, model)
+    regions = search_regions(study, query, model)
     searched = regions["searched"]
     # Evidence is an average over neighbours: those of the region are all within this box.
     near = box_around(searched.mask, margin=1) or (slice(0, 1),) * 3
@@ -229,21 +229,23 @@ def in_chest(query: Query, model: GroundingModel) -> bool:
     return place in CHEST_STRUCTURES or place in ENCLOSING_STRUCTURES
 
 
-def _regions(study: EncodedStudy, query: Query, thorax: Thorax | None, model: GroundingModel) -> dict[str, Region]:
-    if thorax is None:
+def search_regions(study: EncodedStudy, query: Query, model: GroundingModel) -> dict[str, Region]:
+    """The region that a query searches, as ``searched``; of a query for both sides also ``right`` and ``left``."""
+    if not in_chest(query, model):
         return {"searched": _half_of_body(study, query)}
+    thorax = study_thorax(study, model)
     heights = requested_heights(query)
     found: dict[object, Region] = study.cache.setdefault("regions", {})
 
-    def region(*labels: int) -> Region:
+    def part(*labels: int) -> Region:
         if (labels, heights) not in found:
             found[labels, heights] = search_region(thorax, study.body, labels, heights)
         return found[labels, heights]
 
     labels = {"right": (RIGHT,), "left": (LEFT,)}.get(query.side or "", (RIGHT, LEFT))
-    regions = {"searched": region(*labels)}
+    regions = {"searched": part(*labels)}
     if query.side == "both":
-        regions |= {name: region(label) for label, name in SIDES.items()}
+        regions |= {name: part(label) for label, name in SIDES.items()}
     if query.structure is not None and query.structure.id in ENCLOSING_STRUCTURES and query.finding is not None:
         # The chest holds more than lungs and pleura, and the model was not trained on it.
         for name, region in regions.items():
