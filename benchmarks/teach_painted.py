@@ -29,6 +29,7 @@ from tips_med.loading import open_model
 from tips_med.manifest import Row, read_mask, write_manifest
 from tips_med.query import load_lexicon
 from tips_med.readers import read_scan
+from tips_med.resampling import resample
 from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec, make_scene
 from tips_med.training.crops import DataSpec
@@ -87,13 +88,18 @@ def measure(rows: Sequence[Row], file: Path) -> dict[str, object]:
     """Dice of what is there, volume of what is not, AUROC of the score."""
     model = open_model(str(file), "cpu")
     values, false_ml, scores, there = [], [], [], []
+    at: dict[float, list[float]] = {threshold: [] for threshold in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)}
     for row in rows:
         scan = read_scan(row.scan)
         answer = ground(encode(scan, model), row.phrase, model)
         scores.append(answer.presence.score)
         there.append(int(row.mask is not None))
         if row.mask is not None:
-            values.append(round(dice(answer.mask, read_mask(row.mask, scan)), 3))
+            truth = read_mask(row.mask, scan)
+            values.append(round(dice(answer.mask, truth), 3))
+            heat = np.nan_to_num(resample(answer.heat, answer.lps_from_heat, scan.lps_from_kji, scan.shape))
+            for threshold, found in at.items():
+                found.append(dice(heat >= threshold, truth))
         else:
             ml = float(answer.mask.sum()) * abs(np.linalg.det(scan.lps_from_kji[:3, :3])) / 1000
             false_ml.append(round(ml, 1))
@@ -101,6 +107,7 @@ def measure(rows: Sequence[Row], file: Path) -> dict[str, object]:
     return {
         "dice": values,
         "mean_dice": round(float(np.mean(values)), 3),
+        "mean_dice_of_map_at": {threshold: round(float(np.mean(found)), 3) for threshold, found in at.items()},
         "false_ml": false_ml,
         "auroc": round(float(auroc), 3),
     }
