@@ -1,0 +1,124 @@
+"""Times on a GPU: of the image tower, a question and a training step."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from tips_med.benchmarking.clock import MIB, Clock
+from tips_med.doctor.machine import graphics
+from tips_med.encoders.compact import CompactConfig, CompactImageTower
+from tips_med.encoders.compact_text import CompactTextConfig, CompactTextTower
+from tips_med.encoders.precision import has_fast_bfloat16
+from tips_med.grounding.ground import encode_slabs, ground
+from tips_med.grounding.modality import ensure_known_modality
+from tips_med.loading import open_model, pick_device
+from tips_med.model import GroundingModel
+from tips_med.readers import read_scan
+from tips_med.slabs import BODY_MARGIN, make_slabs
+from tips_med.training.optimizer import OptimizerConfig
+from tips_med.training.painted import PaintedBatch
+from tips_med.training.task import AlignmentTask
+
+REPEATS = 3
+SCENES, QUESTIONS, SHAPE = 3, 8, (8, 112, 160)
+"""A step of the training of the shipped weights: scenes, questions a scene, (slab, y, x) of a scene."""
+
+
+def measure_gpu(clock: Clock, scan: str, query: str, model: str | None = None, device: str = "auto") -> dict[str, Any]:
+    """Seconds of encoding, a further question and a training step on the GPU; or why there are none.
+
+    Args:
+        clock: Runs since this process was started.
+        scan: Path of a scan.
+        query: Question to ask.
+        model: As ``open_model`` takes it.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+    del clock  # each is timed apart, several times
+    if device == "cpu":
+        return {"skipped": "the processor was requested"}
+    if not torch.cuda.is_available():
+        return {"skipped": f"no GPU that can be used: {graphics().found}"}
+    return times_on(pick_device("cuda"), scan, query, open_model(model, "cuda"))
+
+
+def times_on(device: torch.device, scan: str, query: str, model: GroundingModel, shape: tuple[int, int, int] = SHAPE):
+    """Times on a device, each the fastest of three, after one that warms up.
+
+    Args:
+        device: Device that the model is on.
+        scan: Path of a scan.
+        query: Question to ask; it is scored on the processor, where the features are kept.
+        model: Model.
+        shape: Shape of a scene to train on, (slab, y, x), multiples of 16 in y and x.
+    """
+    volume = ensure_known_modality(read_scan(scan), model)
+    slabs = make_slabs(volume, model.image.slab_spec, margin=BODY_MARGIN)
+    study = encode_slabs(volume, slabs, model)
+
+    def ask() -> None:
+        study.cache.pop("maps", None)
+        ground(study, query, model)
+
+    found: dict[str, Any] = {"slabs": len(slabs.pixels)}
+    found["encode_seconds"] = fastest(lambda: model.image.encode(slabs), device)
+    found["question_seconds"] = fastest(ask, device)
+    if isinstance(model.image, CompactImageTower) and isinstance(model.text, CompactTextTower):
+        step = training_step(device, model.image.net.config, model.text.net.config, shape)
+        found["training_step_seconds"] = fastest(step, device)
+        found["training_step"] = {"scenes": SCENES, "questions": QUESTIONS, "shape": list(shape)}
+    if device.type == "cuda":
+        found["peak_mib"] = round(torch.cuda.max_memory_allocated(device) / MIB, 1)
+    return found
+
+
+def training_step(
+    device: torch.device, image: CompactConfig, text: CompactTextConfig, shape: tuple[int, int, int]
+) -> Callable[[], None]:
+    """A step of training on random scenes: forward, backward and the optimizer's, without making the scenes."""
+    task = _Quiet(image, text, OptimizerConfig()).to(device)
+    optimizer: Any = task.configure_optimizers()["optimizer"]
+    generator = torch.Generator().manual_seed(0)
+    maps = (SCENES, 2 * QUESTIONS, *shape)
+    phrases = [text.vocabulary[n % len(text.vocabulary)] for n in range(SCENES * QUESTIONS)]
+    batch = PaintedBatch(
+        pixels=torch.rand(SCENES, shape[0], image.slabs.channels, *shape[1:], generator=generator).to(device),
+        offset_mm=torch.zeros(SCENES, 2, device=device),
+        phrases=phrases,
+        target=(torch.rand(maps, generator=generator) < 0.01).to(torch.uint8).to(device),
+        known=torch.ones(maps, dtype=torch.uint8, device=device),
+        word=torch.zeros(SCENES, QUESTIONS, dtype=torch.long, device=device),
+    )
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device)):
+            loss = task.training_step(batch, 0)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return step
+
+
+def fastest(run: Callable[[], object], device: torch.device) -> float:
+    """Seconds of the fastest of three runs, after one that warms up."""
+    best = float("inf")
+    for n in range(1 + REPEATS):
+        began = time.perf_counter()
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        if n:
+            best = min(best, time.perf_counter() - began)
+    return round(best, 4)
+
+
+class _Quiet(AlignmentTask):
+    """Logs nothing: there is no trainer."""
+
+    def log(self, *_: Any, **__: Any) -> None:
+        """Logs nothing."""
