@@ -20,7 +20,6 @@ from tips_med.benchmarking.curves import measured_curve
 from tips_med.benchmarking.figures import draw_curve
 from tips_med.benchmarking.markdown import curve_markdown
 from tips_med.benchmarking.report import BUSY_LOAD
-from tips_med.benchmarking.run import QUERIES
 from tips_med.encoders.precision import cpu_name
 from tips_med.sample import sample_path
 
@@ -50,7 +49,7 @@ def main() -> None:
         sizes = CurveSizes(**({_SIZES[name]: tuple(options.sizes)} if options.sizes else {}))
         load, began = os.getloadavg()[0], time.monotonic()
         opened = {"model": None, "device": "cpu"}
-        points = measured_curve(name, sizes, str(sample_path()), QUERIES[0], opened, lambda done, total: None)
+        points = measured_curve(name, sizes, str(sample_path()), opened, lambda done, total: None)
         results[name] = {
             "processor": cpu_name(),
             "cores": len(os.sched_getaffinity(0)),

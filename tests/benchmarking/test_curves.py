@@ -65,7 +65,7 @@ def test_a_curve_has_a_point_for_each_size_a_table_and_a_picture(name: str, tmp_
     files = written(tmp_path)
     done: list[tuple[int, int]] = []
     opened = {"model": files["model"], "device": "cpu"}
-    points = measured_curve(name, SIZES, files["scan"], "nodule", opened, lambda *progress: done.append(progress))
+    points = measured_curve(name, SIZES, files["scan"], opened, lambda *progress: done.append(progress))
     assert len(points) == 2
     if name != "queries":
         assert done == [(1, 2), (2, 2)]
@@ -91,7 +91,7 @@ def test_threads_are_powers_of_two_up_to_the_cores(monkeypatch: pytest.MonkeyPat
 def test_times_of_a_device_are_those_of_the_tower_a_question_and_a_step(tmp_path) -> None:
     files = written(tmp_path)
     model = open_model(files["model"], "cpu")
-    found = times_on(torch.device("cpu"), files["scan"], "nodule", model, shape=(2, 32, 48))
+    found = times_on(torch.device("cpu"), files["scan"], model, shape=(2, 32, 48))
     assert found["slabs"] == 6
     assert all(found[name] > 0 for name in ("encode_seconds", "question_seconds", "training_step_seconds"))
     assert found["training_step"] == {"scenes": 3, "questions": 8, "shape": [2, 32, 48]}

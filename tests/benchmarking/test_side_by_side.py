@@ -14,7 +14,7 @@ from benchmarks.peer_networks import PEERS, Peer, windows
 from benchmarks.side_by_side import measure_peer, table, whole_seconds
 from tests.conftest import axial_affine, placed_scan
 
-SMALL = Peer("small, 3 mm", 3.0, (8, 8, 8), 0.5, lambda: nn.Conv3d(1, 2, 3, padding=1), True, False, 2)
+SMALL = Peer("small, 3 mm", 3.0, (8, 8, 8), 0.5, lambda: nn.Conv3d(1, 2, 3, padding=1), False, False, 2)
 
 
 @pytest.mark.parametrize("shape", [(119, 119, 102), (239, 201, 307), (96, 97, 40), (128, 128, 128), (300, 96, 95)])

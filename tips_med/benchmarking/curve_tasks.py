@@ -23,16 +23,18 @@ from tips_med.readers import read_scan
 
 SIDES = ("", "left", "right")
 THIRDS = ("", "upper", "middle", "lower")
+FURTHER = 4
+"""Number of questions that the mean of a further one is taken of, for each number of slices."""
+
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 
 
-def measure_slices(clock: Clock, slices: int, query: str, scan: str, model: str | None, device: str) -> dict[str, Any]:
+def measure_slices(clock: Clock, slices: int, scan: str, model: str | None, device: str) -> dict[str, Any]:
     """Slabs, encoding and questions of a body of so many slices.
 
     Args:
         clock: Runs since this process was started.
         slices: Number of slices.
-        query: Question to ask.
         scan: Scan whose slices are repeated.
         model: As ``open_model`` takes it.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -41,10 +43,13 @@ def measure_slices(clock: Clock, slices: int, query: str, scan: str, model: str 
     body = long_body(read_scan(scan), slices)
     clock.done("before")
     study = encoded(body, opened, clock, pick_device(device))
-    for stage in ("first question", "further question"):
-        study.cache.pop("maps", None)  # the map of the question that was asked before
-        ground(study, query, opened)
-        clock.done(stage)
+    first, *further = questions(opened)[: 1 + FURTHER]
+    clock.go_on()
+    ground(study, first, opened)
+    clock.done("first question")
+    for text in further:
+        ground(study, text, opened)
+    clock.done("further question", times=len(further))
     return {
         "slices": slices,
         "slabs": len(study.seen),
@@ -165,7 +170,10 @@ def grown_lexicon(lexicon: Lexicon, terms: int) -> Lexicon:
 
 
 def _made_up() -> Iterator[tuple[str, str]]:
-    syllables = ["".join(pair) for pair in product(_CONSONANTS, _VOWELS)]
+    syllables = ["".join(pair) for pair in product(FURTHER = 4
+"""Number of questions that the mean of a further one is taken of, for each number of slices."""
+
+_CONSONANTS, _VOWELS)]
     for parts in product(syllables, repeat=4):
         yield "x" + parts[0] + parts[1] + "q", "x" + parts[2] + parts[3] + "q"
 

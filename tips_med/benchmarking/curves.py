@@ -42,7 +42,7 @@ class CurveSizes:
 
 
 def measured_curve(
-    name: str, sizes: CurveSizes, scan: str, query: str, opened: Mapping[str, Any], progress: ProgressCallback
+    name: str, sizes: CurveSizes, scan: str, opened: Mapping[str, Any], progress: ProgressCallback
 ) -> list[dict[str, Any]]:
     """The points of one curve.
 
@@ -50,14 +50,13 @@ def measured_curve(
         name: One of ``CURVES``.
         sizes: Where it is measured.
         scan: Path of the scan that is asked; the curve over slices always takes the bundled one.
-        query: Question of the curve over slices.
         opened: Model and device, as ``open_model`` takes them.
         progress: Called with (points done, total points).
     """
     if name == "queries":
         return measured_alone("questions", {"counts": list(sizes.queries), "scan": scan, **opened})["points"]
     if name == "slices":
-        at, task, shared = sizes.slices, "slices", {"query": query, "scan": str(sample_path())}
+        at, task, shared = sizes.slices, "slices", {"scan": str(sample_path())}
     elif name == "lexicon":
         at, task, shared = sizes.terms, "lexicon", {"count": sizes.repeats, "scan": scan}
     else:

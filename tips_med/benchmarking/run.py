@@ -53,11 +53,11 @@ def run_benchmark(
             made.append(measured_alone("stages", {"scan": path, "queries": list(queries), **opened}))
             progress(run, runs)
     with steps("looking for a GPU"):
-        gpu = measured_alone("gpu", {"scan": path, "query": queries[1], **opened})
+        gpu = measured_alone("gpu", {"scan": path, **opened})
     measured: dict[str, list[dict[str, Any]]] = {}
     for name in dict.fromkeys(curves):
         with steps(f"curve: {name}") as progress:
-            measured[name] = measured_curve(name, sizes or CurveSizes(), path, queries[0], opened, progress)
+            measured[name] = measured_curve(name, sizes or CurveSizes(), path, opened, progress)
     stages = stages_of_runs(made)
     return Benchmark(
         machine=made[0]["machine"]
