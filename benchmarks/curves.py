@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 from benchmarks.marked import DOCS, write_between_marks
@@ -46,7 +47,7 @@ def main() -> None:
         parser.error(f"names are {', '.join(CURVES)}; --sizes is for one of them")
     results = json.loads(FILE.read_text("utf-8")) if FILE.exists() else {}
     for name in options.names:
-        sizes = CurveSizes(**({_SIZES[name]: tuple(options.sizes)} if options.sizes else {}))
+        sizes = replace(CurveSizes(), **({_SIZES[name]: tuple(options.sizes)} if options.sizes else {}))
         load, began = os.getloadavg()[0], time.monotonic()
         opened = {"model": None, "device": "cpu"}
         points = measured_curve(name, sizes, str(sample_path()), opened, lambda done, total: None)

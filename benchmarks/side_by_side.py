@@ -72,10 +72,10 @@ def measure_peer(peer: Peer, scan: Scan, seconds: float) -> dict[str, Any]:
     net = peer.make().eval()
     layouts = {}
     for layout in (torch.contiguous_format, torch.channels_last_3d):
-        net = net.to(memory_format=layout)
+        net = net.to(memory_format=layout)  # type: ignore[call-overload]
         layouts[layout] = min(run(net, every[0], layout)[0] for _ in range(2 if len(every) < 8 else 1))
     layout = min(layouts, key=lambda one: layouts[one])
-    net = net.to(memory_format=layout)
+    net = net.to(memory_format=layout)  # type: ignore[call-overload]
     timed: list[float] = []
     out = None
     for at in every:

@@ -164,8 +164,8 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
     for option in several:
         default = parameters[option].default
         required = default is signatures.Parameter.empty
-        others = {"required": True} if required else {"default": list(default)}
-        parser.add_argument(f"--{option}", type=str, nargs="+", help=told.get(option), **others)
+        usual = None if required else list(default)
+        parser.add_argument(f"--{option}", type=str, nargs="+", required=required, default=usual, help=told.get(option))
     if "path" in positional:
         parser.add_argument("path", type=str, help="a file or folder")
     if "source" in positional:

@@ -94,7 +94,7 @@ def test_times_of_a_device_are_those_of_the_tower_a_question_and_a_step(tmp_path
     found = times_on(torch.device("cpu"), files["scan"], model, shape=(2, 32, 48))
     assert found["slabs"] == 6
     assert all(found[name] > 0 for name in ("encode_seconds", "question_seconds", "training_step_seconds"))
-    assert found["training_step"] == {"scenes": 3, "questions": 8, "shape": [2, 32, 48]}
+    assert found["training_step"] == {"scenes": 2, "questions": 14, "shape": [2, 32, 48]}
 
 
 def test_a_training_step_changes_the_weights(tmp_path, monkeypatch) -> None:

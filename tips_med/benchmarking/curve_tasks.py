@@ -170,10 +170,7 @@ def grown_lexicon(lexicon: Lexicon, terms: int) -> Lexicon:
 
 
 def _made_up() -> Iterator[tuple[str, str]]:
-    syllables = ["".join(pair) for pair in product(FURTHER = 4
-"""Number of questions that the mean of a further one is taken of, for each number of slices."""
-
-_CONSONANTS, _VOWELS)]
+    syllables = ["".join(pair) for pair in product(_CONSONANTS, _VOWELS)]
     for parts in product(syllables, repeat=4):
         yield "x" + parts[0] + parts[1] + "q", "x" + parts[2] + parts[3] + "q"
 

@@ -75,6 +75,7 @@ def measure_stages(
             "spacing_mm": [round(float(mm), 3) for mm in spacing_mm(read.lps_from_kji)],
             "slabs": list(study.seen.shape),
         },
+        "no_gpu": why_no_gpu(device),
         "machine": about_machine(opened, pick_device(device)),
     }
 
@@ -96,6 +97,13 @@ def encoded(scan: Scan, model: GroundingModel, clock: Clock, device: torch.devic
     study = encode_slabs(known, slabs, model)
     clock.done("encode")
     return study
+
+
+def why_no_gpu(device: str) -> str | None:
+    """Why nothing is measured on a GPU; None where there is one that is to be used."""
+    if device == "cpu":
+        return "the processor was requested"
+    return None if torch.cuda.is_available() else f"no GPU that can be used: {graphics().found}"
 
 
 def about_machine(model: GroundingModel, device: torch.device) -> dict[str, Any]:
