@@ -66,6 +66,7 @@ def _slices(point: Told) -> dict[str, str]:
         "cutting slabs": _seconds(point["stages"]["slabs"]),
         "encoding": _seconds(point["stages"]["encode"]),
         "encoding, a slab": f"{1000 * point['stages']['encode']['seconds'] / point['slabs']:.0f} ms",
+        "processor, a slab": f"{1000 * point['stages']['encode']['processor_seconds'] / point['slabs']:.0f} ms",
         "first question": _seconds(point["stages"]["first question"]),
         "further question": _seconds(point["stages"]["further question"]),
         "peak memory, encoding": _gib(point["stages"]["encode"]["peak_mib"]),
