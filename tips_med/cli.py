@@ -40,6 +40,7 @@ _POSITIONAL = {
     "deidentify": ("scan",),
     "check-manifest": ("path",),
     "batch": ("path",),
+    "benchmark": ("scan",),
     "embed": ("path",),
     "completion": ("shell",),
     "index": ("source",),
@@ -48,9 +49,9 @@ _POSITIONAL = {
     "view": ("scan",),
     "what": ("scan",),
 }
-_OPTIONAL = {"view": ("scan",)}
+_OPTIONAL = {"view": ("scan",), "benchmark": ("scan",)}
 """Positional arguments that may be left out."""
-_SEVERAL = {"batch": ("query",)}
+_SEVERAL = {"batch": ("query",), "benchmark": ("query", "curves")}
 """Options that take several words."""
 
 _COMMANDS = {
@@ -84,6 +85,7 @@ _COMMANDS = {
     "calibrate": "fit the thresholds for present, absent and unsure",
     "completion": "print a script that completes commands and options in bash, zsh or fish",
     "doctor": "say what is installed, whether it works, and what to do about it",
+    "benchmark": "measure seconds and memory of every stage on this machine",
 }
 
 
@@ -141,6 +143,8 @@ def build_parser(command: str | None = None, *, every: bool = False) -> Argument
 
 def _add_arguments(parser: ArgumentParser, name: str) -> None:
     function = pipeline(name)
+    parameters = signatures.signature(function).parameters
+    told = {p.arg_name: p.description for p in parse_docstring(function.__doc__ or "").params}
     positional = _POSITIONAL.get(name, ())
     parser.add_argument("--config", action="config", help="YAML with any of these arguments, or a known name")
     parser.add_argument("--quiet", action="store_true", help="no progress, and no log but errors")
@@ -149,14 +153,19 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
             parser.add_argument(scan, type=str, help=f"{scan} scan: DICOM, NIfTI, encoded study, or sample")
     if "scan" in positional:
         about = "DICOM folder, DICOM or NIfTI file, encoded study, or sample"
-        nargs = "?" if "scan" in _OPTIONAL.get(name, ()) else None
-        parser.add_argument("scan", type=str, nargs=nargs, help=about)
+        if "scan" in _OPTIONAL.get(name, ()):
+            default = parameters["scan"].default
+            parser.add_argument("scan", type=str, nargs="?", default=default, help=told.get("scan", about))
+        else:
+            parser.add_argument("scan", type=str, help=about)
     several = _SEVERAL.get(name, ())
     if "query" in positional:
         parser.add_argument("query", type=str, nargs="+", help="finding or structure to search, in words")
     for option in several:
-        about = "finding or structure to search, in words; several follow each other"
-        parser.add_argument(f"--{option}", type=str, nargs="+", required=True, help=about)
+        default = parameters[option].default
+        required = default is signatures.Parameter.empty
+        usual = None if required else list(default)
+        parser.add_argument(f"--{option}", type=str, nargs="+", required=required, default=usual, help=told.get(option))
     if "path" in positional:
         parser.add_argument("path", type=str, help="a file or folder")
     if "source" in positional:
@@ -165,11 +174,10 @@ def _add_arguments(parser: ArgumentParser, name: str) -> None:
         parser.add_argument("text", type=str, nargs="?", help="finding or structure to search, in words")
     if "shell" in positional:
         parser.add_argument("shell", type=Literal["bash", "zsh", "fish"], help="shell to complete in")
-    flags = [p.name for p in signatures.signature(function).parameters.values() if p.default is False]
+    flags = [p.name for p in parameters.values() if p.default is False]
     parser.add_function_arguments(function, as_group=False, skip={*positional, *several, *flags, "steps"})
-    about = {p.arg_name: p.description for p in parse_docstring(function.__doc__ or "").params}
     for flag in flags:
-        parser.add_argument("--" + flag.replace("_", "-"), action="store_true", help=about.get(flag))
+        parser.add_argument("--" + flag.replace("_", "-"), action="store_true", help=told.get(flag))
 
 
 def _complete_files(parser: ArgumentParser) -> None:
@@ -316,6 +324,17 @@ def _show(command: str, result: Any, arguments: dict[str, Any]) -> None:
             sys.stdout.write(json.dumps(result.to_dict(), indent=2, ensure_ascii=False) + "\n")
         else:
             console.print(doctor_table(result))
+    elif command == "benchmark":
+        import json
+
+        from tips_med.benchmarking.table import benchmark_table
+
+        if arguments.get("json"):
+            sys.stdout.write(json.dumps(result.to_dict(), indent=1) + "\n")
+        else:
+            console.print(benchmark_table(result))
+            if arguments.get("out"):
+                console.print(f"Written to {arguments['out']}", markup=False, highlight=False)
     elif command != "mcp":  # whose standard output belongs to the protocol
         console.print(str(result), markup=False, highlight=False)
 

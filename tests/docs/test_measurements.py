@@ -5,8 +5,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from benchmarks.batch_throughput import archive_cost, tables
+from benchmarks.curves import curve_part
+from benchmarks.marked import between_marks, write_between_marks
+from benchmarks.side_by_side import table as side_by_side
 from benchmarks.weak_signals import MARKS, markdown
+from tips_med.benchmarking import CURVES
+from tips_med.benchmarking.markdown import stages_markdown
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -21,6 +28,32 @@ def test_the_tables_of_batches_are_what_was_measured():
     result = json.loads((DOCS / "measurements" / "batch_throughput.json").read_text("utf-8"))
     page = (DOCS / "batch.md").read_text("utf-8")
     assert page.split("<!-- batch begins -->")[1].split("<!-- batch ends -->")[0].strip() == tables(result)
+
+
+def test_the_table_of_stages_is_what_was_measured():
+    cases = json.loads((DOCS / "measurements" / "stages.json").read_text("utf-8"))
+    assert between_marks(DOCS / "performance.md", "stages") == stages_markdown(cases)
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_the_tables_of_curves_are_what_was_measured(name: str):
+    measured = json.loads((DOCS / "measurements" / "curves.json").read_text("utf-8"))[name]
+    assert between_marks(DOCS / "performance.md", f"curve {name}") == curve_part(name, measured)
+
+
+def test_the_networks_side_by_side_are_what_was_measured():
+    result = json.loads((DOCS / "measurements" / "side_by_side.json").read_text("utf-8"))
+    assert between_marks(DOCS / "performance.md", "side by side") == side_by_side(result)
+
+
+def test_a_page_without_the_marks_is_left_as_it_is(tmp_path: Path):
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- x begins -->\nold\n<!-- x ends -->\nb\n")
+    write_between_marks(page, "x", "new")
+    assert page.read_text() == "a\n<!-- x begins -->\nnew\n<!-- x ends -->\nb\n"
+    with pytest.raises(SystemExit, match="lacks the marks of 'y'"):
+        write_between_marks(page, "y", "new")
+    assert between_marks(page, "x") == "new"
 
 
 def test_the_cost_of_an_archive_is_that_of_a_study_so_many_times():
