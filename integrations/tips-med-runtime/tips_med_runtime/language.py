@@ -13,7 +13,8 @@ from tips_med_runtime.errors import QueryError
 from tips_med_runtime.query import Query, Side, Term
 
 MAX_CHARACTERS = 300
-_TOKEN = re.compile(r"[^\W_]+|[^\w\s.,;:()-]")
+_TOKEN = re.compile(r"[^\W_]+|(?<![^\W_])-|-(?![^\W_])|[^\w\s.,;:()-]")
+"""A word, or a mark that may change a meaning: a dash that joins no words is a minus, as in "effusion (-)"."""
 Role = Literal["finding", "structure", "location", "side", "filler"]
 
 
