@@ -77,8 +77,8 @@ def tower(folder: Path, slabs: int, scan: Scan) -> None:
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(folder / "image.onnx", options, providers=["CPUExecutionProvider"])
     stack = make_slabs(scan, net.config.slabs, margin=BODY_MARGIN)
-    middle = len(stack.pixels) // 2
-    rows, columns = (n // 16 * 16 for n in stack.pixels.shape[-2:])
+    middle = len(stack.seen) // 2
+    rows, columns = (n // 16 * 16 for n in stack.seen.shape[-2:])
     real = stack.pixels[middle - slabs // 2 : middle - slabs // 2 + slabs, :, :rows, :columns][None].contiguous()
     torch.manual_seed(0)
     for name, pixels in (("noise", torch.rand(1, slabs, net.config.slabs.channels, ROWS, COLUMNS)), ("scan", real)):

@@ -30,9 +30,11 @@ def evidence_map(heat: Heat) -> Heat:
         Logits, the same shape, within +-13.8; -13.8 where too little of the neighbourhood was seen.
     """
     seen = np.isfinite(heat)
-    probability = np.clip(np.where(seen, heat, 0.5), _EDGE, 1 - _EDGE)
-    logit = mean_filter(np.log(probability / (1 - probability)), 3)
-    if seen.all():
+    all_seen = bool(seen.all())
+    odds = np.clip(heat if all_seen else np.where(seen, heat, np.float32(0.5)), _EDGE, 1 - _EDGE)
+    odds /= 1 - odds
+    logit = mean_filter(np.log(odds, out=odds), 3)
+    if all_seen:
         return logit
     share = mean_filter(seen.astype(np.float32), 3)
     # An unseen cell adds a logit of zero, so that division by the seen share leaves it out.

@@ -14,7 +14,7 @@ import numpy as np
 from scipy import ndimage
 
 from tips_med_runtime.body import Body
-from tips_med_runtime.geometry import LEFT, RIGHT, spacing_mm, voxel_volume_mm3
+from tips_med_runtime.geometry import LEFT, RIGHT, box_around, spacing_mm, voxel_volume_mm3
 from tips_med_runtime.shapes import Affine
 
 """Labels of the sides."""
@@ -192,8 +192,22 @@ def _largest(mask: np.ndarray, min_voxels: float) -> np.ndarray:
         return mask
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    kept = np.isin(labels, np.flatnonzero(sizes >= max(min_voxels, 0.1 * sizes.max())))
-    return np.stack([np.asarray(ndimage.binary_fill_holes(plane)) for plane in kept])
+    kept = (sizes >= max(min_voxels, 0.1 * sizes.max()))[labels]
+    box = box_around(kept)
+    if box is not None:
+        kept[box] = _without_holes(kept[box])
+    return kept
+
+
+def _without_holes(mask: np.ndarray) -> np.ndarray:
+    """A mask with the holes of every slab filled: all slabs at once, several times as fast as one by one."""
+    padded = np.pad(mask, ((0, 0), (1, 1), (1, 1)))
+    in_plane = np.zeros((3, 3, 3), bool)
+    in_plane[1] = ndimage.generate_binary_structure(2, 1)
+    labels, count = cast("tuple[np.ndarray, int]", ndimage.label(~padded, in_plane))
+    hole = np.ones(count + 1, bool)
+    hole[labels[:, 0, 0]] = False
+    return hole[labels][:, 1:-1, 1:-1]
 
 
 def _nearest(chest: np.ndarray, step: np.ndarray) -> np.ndarray:
