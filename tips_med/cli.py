@@ -81,7 +81,7 @@ _COMMANDS = {
     "serve": "serve scans and answers over HTTP, for viewers and scripts, until stopped",
     "mcp": "serve tools for assistants by the Model Context Protocol, on standard input and output",
     "paint": "paint scans with findings, and write them with a manifest of questions",
-    "export": "write a model for MONAI or the Hugging Face hub",
+    "export": "write a model for MONAI, the Hugging Face hub, ONNX Runtime or PyTorch alone",
     "calibrate": "fit the thresholds for present, absent and unsure",
     "completion": "print a script that completes commands and options in bash, zsh or fish",
     "doctor": "say what is installed, whether it works, and what to do about it",

@@ -1,0 +1,1 @@
+"""What of the region a scan shows, what is there, and what decides."""

@@ -1,0 +1,122 @@
+# Copied from tips_med/grounding/answer.py by copies.py: change it there.
+"""Answers: where a finding is in a scan, whether it is present, the basis of that, and measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tips_med_runtime.card import BALANCED, Measured, OperatingPointName
+
+State = Literal["present", "absent", "unsure"]
+
+Reason = Literal[
+    "outside-field-of-view",
+    "gap",
+    "not-aerated",
+    "no-lung-seen",
+    "side-unknown",
+    "height-unknown",
+    "extent-unknown",
+    "wider-than-trained",
+    "uncalibrated",
+    "painted-only",
+    "between-thresholds",
+    "size-mismatch",
+    "one-side-only",
+    "height-by-estimate",
+    "location-unchecked",
+    "attribute-unchecked",
+    "hedge-ignored",
+    "wording-unchecked",
+    "size-of-all",
+]
+"""Codes for why an answer is limited, and for parts of the query without an answer; see ``wording.REASONS``."""
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """What of the searched region this scan shows.
+
+    Attributes:
+        assessed_fraction: Estimated share of the region that was assessed, 0 to 1.
+        whole: Whether each side of it was seen nearly whole: only then can the answer be absent.
+        side_known: Whether left and right are known in this scan.
+        height_known: Whether heights within the searched lungs are known.
+        reasons: Codes for why the rest was not assessed.
+    """
+
+    assessed_fraction: float = 1.0
+    whole: bool = True
+    side_known: bool = True
+    height_known: bool = True
+    reasons: tuple[Reason, ...] = ()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Is the finding there? The state is of the finding, whether or not the query negates it.
+
+    Attributes:
+        state: ``present``, ``absent`` (only where the searched region was assessed nearly whole) or ``unsure`` (see
+            ``reasons``).
+        score: Highest score of the model in the searched region, 0 to 1; not a probability.
+        probability: Calibrated probability, 0 to 1; None where the model has no calibration for the finding.
+        holds: For a negated query, whether the statement holds; None when unsure, or when nothing was negated.
+        assessed_fraction: Estimated share of the searched region that the scan shows, 0 to 1.
+        reasons: Short codes for limits of the state, and for parts of the query without an answer.
+        sides: State of each side, where both were searched separately.
+        evidence: What the thresholds rest on: ``real`` scans that have the finding, ``painted`` ones alone, or
+            ``unknown``.
+        operating_point: Operating point that decided.
+        measured: How answers at these thresholds did on real scans; None where nobody measured it.
+    """
+
+    state: State
+    score: float
+    probability: float | None
+    holds: bool | None = None
+    assessed_fraction: float = 1.0
+    reasons: tuple[Reason, ...] = ()
+    sides: Mapping[str, Decision] = field(default_factory=dict)
+    evidence: Literal["real", "painted", "unknown"] = "unknown"
+    operating_point: OperatingPointName = BALANCED
+    measured: Measured | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether ``probability`` is known."""
+        return self.probability is not None
+
+
+@dataclass(frozen=True)
+class Instance:
+    """One connected component of the mask (18-connected).
+
+    Attributes:
+        label: Number in ``Grounding.labels``, from 1, highest score first.
+        side: Side of the patient; ``both`` for a component that crosses over; None where it has none, or it is not
+            known.
+        region: Region in words: ``lower third of the left lung``.
+        volume_ml: Volume in ml: number of voxels times their volume.
+        long_axis_mm: Longest distance within one slice in mm, as in RECIST 1.1.
+        slices: First and last slice k, counted from 0.
+        instance_uids: SOP Instance UIDs of those slices, for DICOM sources.
+        mean_hu: Mean of its measured voxels, in Hounsfield units.
+        score: Calibrated probability of this component by itself, 0 to 1; the model's score where it is not calibrated.
+        peak_lps: Position of its strongest evidence, LPS in mm.
+        centroid_lps: Position of its centroid, LPS in mm.
+    """
+
+    label: int
+    side: Literal["left", "right", "both"] | None
+    region: str
+    volume_ml: float
+    long_axis_mm: float
+    slices: tuple[int, int]
+    instance_uids: tuple[str, ...]
+    mean_hu: float
+    score: float
+    peak_lps: tuple[float, float, float]
+    centroid_lps: tuple[float, float, float]

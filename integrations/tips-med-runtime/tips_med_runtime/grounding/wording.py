@@ -1,0 +1,29 @@
+# Copied from tips_med/grounding/wording.py by copies.py: change it there.
+"""The answer as a sentence like a radiologist's, and its reasons in words."""
+
+from __future__ import annotations
+
+from tips_med_runtime.grounding.answer import Reason
+
+REASONS: dict[Reason, str] = {
+    "outside-field-of-view": "part of the searched region lies outside the scan",
+    "gap": "slices are missing in the searched region",
+    "not-aerated": "one side of the chest holds little or no aerated lung",
+    "no-lung-seen": "no lung is seen in this scan",
+    "side-unknown": "left and right are unknown in this scan",
+    "height-unknown": "the scan cuts the lung, so its thirds are unknown",
+    "extent-unknown": "how much of the searched region this scan shows is not known",
+    "wider-than-trained": "the searched region holds more than lungs and pleura, all that this model was trained on",
+    "uncalibrated": "this model's score for it has not been calibrated",
+    "painted-only": "its thresholds were fitted on painted scans alone, so how it does on real ones is not known",
+    "between-thresholds": "the evidence is weak either way",
+    "size-mismatch": "nothing of the requested size",
+    "one-side-only": "it is on one side only",
+    "height-by-estimate": "the lobe was taken by height in the lung, not by its fissures",
+    "location-unchecked": "part of the requested place was not checked",
+    "attribute-unchecked": "part of the description was not checked",
+    "hedge-ignored": "the hedge was left out",
+    "wording-unchecked": "part of the wording was not checked",
+    "size-of-all": "the size was not compared",
+}
+"""What the codes of ``Decision.reasons`` mean, in words."""
