@@ -60,9 +60,9 @@ def encode_slabs(scan: Scan, slabs: SlabStack, model: GroundingModel, progress: 
     features = model.image.encode(slabs, progress)
     seen, body = slabs.seen, slabs.body
     if features.fine is not None:
-        # Nothing is searched outside the body, and a study need not store it.
-        outside = ~torch.from_numpy(body.inside)[..., None]
-        features = replace(features, fine=features.fine.masked_fill(outside, 0))
+        # Nothing is searched outside the body, and a study need not store it. In place: these are the largest arrays.
+        with torch.inference_mode():
+            features.fine.masked_fill_(~torch.from_numpy(body.inside)[..., None], 0)
     if features.fine is None:
         # The patch grid, which is not always y / patch: a tower may resize slices to its own grid.
         rows, columns = features.patches.shape[1:3]
