@@ -204,6 +204,14 @@ class Objective(nn.Module, ABC):
     def score(self, batch: AlignmentBatch, image: ImageView) -> Tensor:
         """A logit of whether each sentence is true of its crop, [crop sentence]."""
 
+    def at(self, progress: float) -> None:
+        """Called before each step with the share of the training that is done, 0 to 1."""
+
+    @property
+    def weights(self) -> int:
+        """Number of trained weights: momentum copies are not counted."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
     def after_step(self) -> None:
         """Called after each step of the optimiser: momentum towers follow here."""
 
