@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 
 def corners(centre_size: Tensor) -> Tensor:
@@ -47,17 +46,28 @@ def box_loss(boxes: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def drawn(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes as maps, 0 to 1: 0.5 at their edges, more inside, most in their middle; [... 4] -> [... y x].
+    """Boxes as maps, 0 to 1: a half at their edges, nearly 1 within, most in the middle; [... 4] -> [... y x].
 
     A map cut at half of its height gives the box back, and its highest place is the box's centre.
     """
+    distance = _from_centre(boxes, size)
+    return (1.5 - 2 * distance).clamp(0, 1) * (1 - 0.01 * distance).clamp(min=0)
+
+
+def filled(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """Boxes as masks, 1 for pixels whose centre lies inside; [... 4] -> [... y x], 0 where the box is NaN."""
+    return (_from_centre(boxes.nan_to_num(-9.0), size) < 0.5).float()
+
+
+def _from_centre(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+    """How far pixels lie from the centres of boxes, in widths or heights, whichever is more: 0.5 at their edges."""
     rows, columns = size
     y = (torch.arange(rows, device=boxes.device) + 0.5) / rows
     x = (torch.arange(columns, device=boxes.device) + 0.5) / columns
     x0, y0, x1, y1 = (boxes[..., n, None] for n in range(4))
     across = (x - (x0 + x1) / 2).abs() / (x1 - x0).clamp(min=1 / columns)
     down = (y - (y0 + y1) / 2).abs() / (y1 - y0).clamp(min=1 / rows)
-    return (1 - torch.maximum(across[..., None, :], down[..., :, None])).clamp(min=0)
+    return torch.maximum(across[..., None, :], down[..., :, None])
 
 
 class BoxHead(nn.Module):
@@ -71,9 +81,10 @@ class BoxHead(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, 4))
         # A box of a quarter of each side, in the middle.
-        nn.init.constant_(self.layers[-1].bias, 0.0)
+        last = self.layers[-1]
+        assert isinstance(last, nn.Linear)
         with torch.no_grad():
-            self.layers[-1].bias[2:] = -1.1
+            last.bias.copy_(torch.tensor([0.0, 0.0, -1.1, -1.1]))
 
     def forward(self, x: Tensor) -> Tensor:
         """[... width] -> [... 4], corners."""
@@ -89,8 +100,3 @@ def cells_inside(box: Tensor, grid: tuple[int, int]) -> Tensor:
     wide = (torch.minimum(x + 1 / columns, x1) - torch.maximum(x, x0)).clamp(min=0) * columns
     high = (torch.minimum(y + 1 / rows, y1) - torch.maximum(y, y0)).clamp(min=0) * rows
     return high[..., :, None] * wide[..., None, :]
-
-
-def filled(box: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes as masks, 1 for pixels whose centre lies inside; [... 4] -> [... y x], 0 where the box is NaN."""
-    return (functional.relu(drawn(box.nan_to_num(-9.0), size) - 0.5) > 0).float()

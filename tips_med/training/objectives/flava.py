@@ -80,7 +80,7 @@ class Flava(Objective):
         text = self.towers.read(words)
         scores = self.projections.scale * self.projections.image(image.cells) @ self.projections.text(text.pooled).T
         own = own_sentences(crops, sentences, words.device)
-        pairs = hard_pairs(scores.detach(), batch.relation, own, views=False)
+        pairs = hard_pairs(scores.detach(), batch.relation, own, wrong_views=False)
         first = self._joint(picked(text, pairs.sentence), image.tokens[pairs.view])[:, 0]
         matching = functional.binary_cross_entropy_with_logits(self.match(first)[:, 0], pairs.match)
         # The second view has hidden blocks, and one true sentence a crop with hidden words.

@@ -128,7 +128,7 @@ class Pairs:
 
 
 @torch.no_grad()
-def hard_pairs(scores: Tensor, relation: Tensor, own: Tensor, views: bool = True) -> Pairs:
+def hard_pairs(scores: Tensor, relation: Tensor, own: Tensor, wrong_views: bool = True) -> Pairs:
     """One right pair a view, a wrong sentence for each view, and a wrong view for each of these sentences.
 
     Wrong ones are drawn in proportion to the softmax of the contrastive scores: those that look right come first
@@ -138,7 +138,7 @@ def hard_pairs(scores: Tensor, relation: Tensor, own: Tensor, views: bool = True
         scores: Contrastive scores, [view sentence].
         relation: 1 where a sentence is true of a view, -1 where it is false, 0 where nobody knows, the same shape.
         own: Mask of the sentences that belong to a view, bool, the same shape.
-        views: Whether there are wrong views, too.
+        wrong_views: Whether there are wrong views, too.
     """
     right, wrong = own & (relation > 0), relation < 0
     views = torch.arange(len(scores), device=scores.device)
@@ -152,7 +152,7 @@ def hard_pairs(scores: Tensor, relation: Tensor, own: Tensor, views: bool = True
 
     false, has_false = drawn(scores, wrong)
     other, has_other = drawn(scores.T[true], wrong.T[true])
-    keep = torch.cat([has, has_false, has_other & has & views])
+    keep = torch.cat([has, has_false, has_other & has & wrong_views])
     match = torch.cat([torch.ones_like(views), torch.zeros_like(views), torch.zeros_like(views)])
     view, sentence = torch.cat([views, views, other]), torch.cat([true, false, true])
     return Pairs(view[keep], sentence[keep], match[keep].float())

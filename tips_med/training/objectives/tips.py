@@ -48,6 +48,23 @@ class ValuePool(nn.Module):
         return self.out(self.value(cells))
 
 
+class Prototypes(nn.Module):
+    """Cosines of an embedding with learned prototypes, after two layers, as DINO's head.
+
+    Args:
+        width: Embedding size.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.prototypes = nn.Parameter(torch.randn(PROTOTYPES, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[... width] -> [... prototype]."""
+        return functional.normalize(self.layers(x), dim=-1) @ functional.normalize(self.prototypes, dim=-1).T
+
+
 class _Student(nn.Module):
     """All that has a momentum copy."""
 
@@ -55,8 +72,7 @@ class _Student(nn.Module):
         super().__init__()
         width = towers.width
         self.towers, self.pool = towers, ValuePool(width)
-        self.of_image = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, PROTOTYPES))
-        self.of_patch = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, PROTOTYPES))
+        self.of_image, self.of_patch = Prototypes(width), Prototypes(width)
 
     def prototypes(self, image: ImageView) -> tuple[Tensor, Tensor]:
         """Logits of prototypes, for crops [crop prototype] and for cells [crop cell prototype]."""
@@ -105,6 +121,9 @@ class Tips(Objective):
         with torch.no_grad():
             theirs = teacher.prototypes(teacher.towers.look(batch.pixels, batch.offset_mm))
             centres = self.image_centre, self.patch_centre
+            if not self.image_centre.any():  # the first batch
+                for centre, logits in zip(centres, theirs):
+                    centre.copy_(logits.flatten(0, -2).mean(0))
             wanted = [((logits - centre) / TEACHER_T).softmax(-1) for logits, centre in zip(theirs, centres)]
             for centre, logits in zip(centres, theirs):
                 centre.lerp_(logits.flatten(0, -2).mean(0), 1 - CENTRE)
