@@ -4,7 +4,7 @@
 
 It goes on where it was stopped: what OUT holds already is not done again. Each method and seed is one file in
 ``OUT/runs``. At the end, or with ``--report`` at once, it prints the tables and writes them to ``OUT/report.md``, and
-what the documentation needs to ``OUT/alignment.json``.
+what they are made of to ``OUT/alignment.json``. ``--page docs/alignment.md`` puts them into the documentation.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.alignment.data import MEANINGS, Crop, freeze, lexicon, load, sav
 from benchmarks.alignment.measuring import answers, choose_threshold, query_seconds, rows_of
 from benchmarks.alignment.methods import METHODS
 from benchmarks.alignment.real import real_crops
-from benchmarks.alignment.report import markdown, summary
+from benchmarks.alignment.report import markdown, placed, summary
 from benchmarks.alignment.training import Budget, fit, towers_of
 from tips_med.errors import QueryError
 from tips_med.folders import whole_file
@@ -124,6 +124,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--weights", action="store_true", help="keep the trained weights, for the figure")
     parser.add_argument("--report", action="store_true", help="train nothing, print the tables of what is there")
+    parser.add_argument("--page", type=Path, default=None, help="page of the documentation to put the tables into")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     runs = given.out / "runs"
@@ -153,6 +154,10 @@ def main() -> None:
     (given.out / "alignment.json").write_text(json.dumps(table, indent=1) + "\n")
     text = markdown(table)
     (given.out / "report.md").write_text(text + "\n")
+    if given.page is not None:
+        given.page.write_text(placed(given.page.read_text("utf-8"), text), "utf-8")
+        measured = given.page.parent / "measurements" / "alignment.json"
+        measured.write_text(json.dumps(table, indent=1) + "\n")
     print(text)
 
 

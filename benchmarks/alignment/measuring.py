@@ -134,10 +134,15 @@ def rows_of(asked: Sequence[Asked], crops: Sequence[Crop], threshold: float) -> 
                 "dice": round(own, 4),
                 "cells": int(truth.sum()),
             }
-            others = [n for n, one in enumerate(crop.sentences) if {one.kind, sentence.kind} == {"target", "distractor"}]
+            others = [
+                n for n, one in enumerate(crop.sentences) if {one.kind, sentence.kind} == {"target", "distractor"}
+            ]
             if others:
                 other = cut[a.crop, others[0]]
-                row |= {"follows": float(own > dice(other[None], truth[None])), "leak": round(float(other[truth].mean()), 4)}
+                row |= {
+                    "follows": float(own > dice(other[None], truth[None])),
+                    "leak": round(float(other[truth].mean()), 4),
+                }
         rows.append(row)
     return rows
 

@@ -53,6 +53,8 @@ METHODS: dict[str, Method] = {
                    lambda t, b: Tips(t, Scaling(b.steps(2)))),
     "flava": Method("FLAVA", "weak", "image - text, words with patches", "sentences", lambda t, b: Flava(t)),
     "ours-weak": Method("ours, weak", "weak", "patch - text", "sentences", lambda t, b: PatchToken(t, "sentences")),
+    "ours-weak-hard": Method("ours, weak, hard negatives", "weak", "patch - text", "sentences",
+                             lambda t, b: PatchToken(t, "sentences", hard=True)),
     "clip-tuned": Method("CLIP, fine-tuned", "dense", "image - text", "sentences, then boxes",
                          _tuned(lambda t, s: Clip(t), 1)),
     "albef-tuned": Method("ALBEF, fine-tuned", "dense", "image - text, words to image", "sentences, then boxes",
@@ -65,6 +67,7 @@ METHODS: dict[str, Method] = {
     "glip": Method("GLIP", "dense", "region - word", "boxes", lambda t, b: Glip(t)),
     "pali-x": Method("PaLI-X", "dense", "image to text", "boxes, as text", lambda t, b: PaliX(t)),
     "ours-boxes": Method("ours, boxes only", "dense", "patch - text", "boxes", lambda t, b: PatchToken(t, "boxes")),
+    "ours-focal": Method("ours, focal loss", "dense", "patch - text", "masks", lambda t, b: PatchToken(t, focal=True)),
     "ours": Method("ours", "dense", "patch - text", "masks", lambda t, b: PatchToken(t)),
 }  # fmt: skip
 """All rows, in the order of the table; those whose names end in ``-tuned`` are ``FineTuned``."""

@@ -31,6 +31,8 @@ MAKERS: dict[str, Callable[[SharedTowers], Objective]] = {
     "ours": PatchToken,
     "ours-boxes": lambda towers: PatchToken(towers, "boxes"),
     "ours-weak": lambda towers: PatchToken(towers, "sentences"),
+    "ours-focal": lambda towers: PatchToken(towers, focal=True),
+    "ours-weak-hard": lambda towers: PatchToken(towers, "sentences", hard=True),
     "clip-tuned": lambda towers: FineTuned(Clip(towers)),
 }
 

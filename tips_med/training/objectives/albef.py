@@ -80,7 +80,9 @@ class Albef(Objective):
             soft_text = (slow_scale * slow_image @ texts.T).softmax(1)
             soft_image = (slow_scale * images @ slow_text.T).softmax(0)
         hard = (contrast_loss(to_text, batch.truth[:, meanings]) + contrast_loss(to_image, truth[:, meaning])) / 2
-        soft = -(soft_text * to_text.log_softmax(1)).sum(1).mean() - (soft_image * to_image.log_softmax(0)).sum(0).mean()
+        soft = (
+            -(soft_text * to_text.log_softmax(1)).sum(1).mean() - (soft_image * to_image.log_softmax(0)).sum(0).mean()
+        )
         self.queue = [(slow_image, slow_text, batch.truth, meaning), *self.queue][: self.length]
         scores, own = to_text[:, : len(words)].detach(), own_sentences(crops, sentences, words.device)
         pairs = hard_pairs(scores, batch.relation, own)

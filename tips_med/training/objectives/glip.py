@@ -122,7 +122,7 @@ class Glip(Objective):
 
 
 def _centres(image: ImageView) -> tuple[Tensor, Tensor]:
-    """x and y of the centres of cells, as shares of the crop, [cell] each."""
+    """Where the centres of cells lie: x and y as shares of the crop, [cell] each."""
     rows, columns = image.cells.shape[2:4]
     y = (torch.arange(rows, device=image.cells.device) + 0.5) / rows
     x = (torch.arange(columns, device=image.cells.device) + 0.5) / columns
