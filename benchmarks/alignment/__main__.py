@@ -23,7 +23,7 @@ from safetensors.torch import load_model, save_model
 
 from benchmarks.alignment.batches import Words, box_of, collate
 from benchmarks.alignment.data import MEANINGS, Crop, freeze, lexicon, load, save, vocabulary
-from benchmarks.alignment.measuring import answers, choose_threshold, query_seconds, rows_of
+from benchmarks.alignment.measuring import answers, choose_rule, query_seconds, rows_of
 from benchmarks.alignment.methods import METHODS
 from benchmarks.alignment.real import real_crops
 from benchmarks.alignment.report import markdown, placed, summary
@@ -55,12 +55,12 @@ def run_one(
     history = fit(objective, crops["train"], words, budget, seed, method.track == "weak",
                   lambda line: print(f"{name} {seed}: {line}", flush=True))  # fmt: skip
     spent = {"train_s": round(time.perf_counter() - begun, 1), "train_cpu_s": round(time.process_time() - begun_cpu, 1)}
-    threshold = choose_threshold(list(answers(objective, crops["validation"], words)), crops["validation"])
+    rule = choose_rule(list(answers(objective, crops["validation"], words)), crops["validation"])
     result: dict[str, Any] = {
         "method": name,
         "seed": seed,
         "steps": len(history),
-        "threshold": threshold,
+        **asdict(rule),
         "weights": objective.weights,
         **spent,
         "query_ms": round(1000 * query_seconds(objective, crops["validation"], words), 2),
@@ -68,7 +68,7 @@ def run_one(
     }
     for part in ("test", "real"):
         if part in crops:
-            result[part] = rows_of(list(answers(objective, crops[part], words)), crops[part], threshold)
+            result[part] = rows_of(list(answers(objective, crops[part], words)), crops[part], rule)
     if isinstance(objective, PaliX):
         result["describes"] = described(objective, crops["test"], words)
     if weights is not None:

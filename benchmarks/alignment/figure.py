@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.alignment.__main__ import rebuilt
 from benchmarks.alignment.batches import Words, box_of
 from benchmarks.alignment.data import MIDDLE, Crop, load, vocabulary
-from benchmarks.alignment.measuring import answers, marked
+from benchmarks.alignment.measuring import Rule, answers
 from benchmarks.alignment.methods import METHODS
 from benchmarks.alignment.training import Budget
 
@@ -72,7 +72,7 @@ def main() -> None:
                 continue
             axis = axes[2 * asked.crop + (asked.sentence == 2)][column]
             axis.imshow(np.ma.masked_less(asked.heat, 0.05), cmap="inferno", alpha=0.55, vmin=0, vmax=1)
-            x0, y0, x1, y1 = box_of(marked(asked.heat, run["threshold"]))
+            x0, y0, x1, y1 = box_of(Rule(run["threshold"], run["peak"]).marked(asked.heat))
             box = (x0 * width - 0.5, y0 * height - 0.5), (x1 - x0) * width, (y1 - y0) * height
             axis.add_patch(Rectangle(*box, fill=False, edgecolor="cyan", linewidth=0.8))
     figure.tight_layout(pad=0.3)

@@ -1,4 +1,4 @@
-"""From maps to numbers: one rule from map to box for every method, its threshold chosen on validation."""
+"""From maps to numbers: one rule from map to box for every method, its two thresholds chosen on validation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from tips_med.metrics.boxes import box_iou
 from tips_med.training.objectives.base import Objective
 
 THRESHOLDS = tuple(round(0.05 * n, 2) for n in range(1, 20))
-"""Shares of a map's height that are tried on validation."""
+"""Shares of a map's height at which it is cut, that are tried on validation."""
+
+PEAKS = (0.8, 0.9, 1.0)
+"""Shares of a map's height that a part of it has to reach somewhere, that are tried on validation."""
 
 DECOYS = 6
 """Boxes of other crops' findings among which those of a crop have to be chosen."""
@@ -30,11 +33,27 @@ def scaled(heat: np.ndarray) -> np.ndarray:
     return (heat - low) / (high - low) if high > low else np.zeros_like(heat)
 
 
-def marked(heat: np.ndarray, threshold: float) -> np.ndarray:
-    """The rule: what reaches a share of the map's height and is connected with its highest place, bool [y x]."""
-    labels, _ = ndimage.label(heat >= threshold, np.ones((3, 3)))  # pyright: ignore[reportGeneralTypeIssues]
-    at = labels[np.unravel_index(int(heat.argmax()), heat.shape)]
-    return labels == at if at else np.zeros(heat.shape, bool)
+@dataclass(frozen=True)
+class Rule:
+    """From map to mask, and so to box: the same for all methods.
+
+    What reaches ``threshold`` falls into parts (8-connected); those are kept that reach ``peak`` somewhere, so that a
+    finding in two parts can be found whole.
+
+    Attributes:
+        threshold: Share of the map's height, 0 to 1.
+        peak: Share of the map's height, ``threshold`` to 1; with 1, the part with the highest place alone is kept.
+    """
+
+    threshold: float
+    peak: float
+
+    def marked(self, heat: np.ndarray) -> np.ndarray:
+        """The mask of a map from 0 to 1, bool [y x]; of a flat one, nothing."""
+        found: Any = ndimage.label(heat >= self.threshold, np.ones((3, 3)))
+        labels, count = found
+        highest = ndimage.maximum(heat, labels, np.arange(1, count + 1)) if count else ()
+        return np.isin(labels, 1 + np.flatnonzero(np.asarray(highest) >= self.peak))
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,24 +112,23 @@ def box_score(heat: np.ndarray, box: np.ndarray) -> float:
     return float(heat[y0:y1, x0:x1].sum()) / max(1, (y1 - y0) * (x1 - x0)) ** 0.5
 
 
-def choose_threshold(asked: Sequence[Asked], crops: Sequence[Crop]) -> float:
-    """The threshold with the best box accuracy, and of equals the one with the best mean overlap."""
-    best = (-1.0, -1.0, 0.5)
-    truths = {(a.crop, a.sentence): np.array(box_of(crops[a.crop].target[a.sentence])) for a in asked}
-    for threshold in THRESHOLDS:
-        ious = [
-            box_iou(np.array(box_of(marked(a.heat, threshold))), truths[a.crop, a.sentence])
-            for a in asked
-            if np.isfinite(truths[a.crop, a.sentence]).all()
-        ]
-        best = max(best, (float(np.mean(np.array(ious) >= 0.5)), float(np.mean(ious)), threshold))
-    return best[2]
+def choose_rule(asked: Sequence[Asked], crops: Sequence[Crop]) -> Rule:
+    """The rule with the best box accuracy, and of equals the one with the best mean overlap."""
+    there = [(a.heat, np.array(box_of(crops[a.crop].target[a.sentence]))) for a in asked
+             if crops[a.crop].target[a.sentence].any()]  # fmt: skip
+    best, chosen = (-1.0, -1.0), Rule(0.5, 1.0)
+    for rule in (Rule(threshold, peak) for threshold in THRESHOLDS for peak in PEAKS if peak >= threshold):
+        ious = np.array([box_iou(np.array(box_of(rule.marked(heat))), box) for heat, box in there])
+        value = float((ious >= 0.5).mean()), float(ious.mean())
+        if value > best:
+            best, chosen = value, rule
+    return chosen
 
 
-def rows_of(asked: Sequence[Asked], crops: Sequence[Crop], threshold: float) -> list[dict[str, Any]]:
+def rows_of(asked: Sequence[Asked], crops: Sequence[Crop], rule: Rule) -> list[dict[str, Any]]:
     """One row of numbers for each sentence; of what is not there, its score alone."""
     given, rows = candidates(crops), []
-    cut = {(a.crop, a.sentence): marked(a.heat, threshold) for a in asked}
+    cut = {(a.crop, a.sentence): rule.marked(a.heat) for a in asked}
     for a in asked:
         crop = crops[a.crop]
         sentence, truth = crop.sentences[a.sentence], crop.target[a.sentence]

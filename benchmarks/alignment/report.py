@@ -72,15 +72,20 @@ def part_of(rows: Sequence[Row], ours: Sequence[Row] | None) -> dict[str, Any]:
         "rival_finding": lambda r: r["rival"] == "finding",
         "rival_look": lambda r: r["rival"] == "look",
     }
-    result: dict[str, Any] = {key: round(mean(rows, key), 4) for key in MEASURES}
-    result["auroc"] = round(auroc(rows), 4)
-    result["box_interval"] = [round(value, 4) for value in drawn(rows, None, "box")]
+    result: dict[str, Any] = {key: _number(mean(rows, key)) for key in MEASURES}
+    result["auroc"] = _number(auroc(rows))
+    result["box_interval"] = [_number(value) for value in drawn(rows, None, "box")]
     result["sentences"], result["bodies"] = sum("iou" in r for r in rows), len({r["body"] for r in rows})
-    result |= {name: round(mean([r for r in rows if keep(r)], "box"), 4) for name, keep in subsets.items()}
+    result |= {name: _number(mean([r for r in rows if keep(r)], "box")) for name, keep in subsets.items()}
     if ours is not None:
-        result["below_ours"] = round(mean(ours, "box") - mean(rows, "box"), 4)
-        result["below_ours_interval"] = [round(value, 4) for value in drawn(ours, rows, "box")]
+        result["below_ours"] = _number(mean(ours, "box") - mean(rows, "box"))
+        result["below_ours_interval"] = [_number(value) for value in drawn(ours, rows, "box")]
     return result
+
+
+def _number(value: float) -> float | None:
+    """Four digits; None, which JSON has, where nothing defines it."""
+    return None if np.isnan(value) else round(value, 4)
 
 
 def summary(results: Sequence[dict[str, Any]], settings: dict[str, Any]) -> dict[str, Any]:
@@ -99,7 +104,7 @@ def summary(results: Sequence[dict[str, Any]], settings: dict[str, Any]) -> dict
         table["methods"][name] = {
             "seeds": sorted(run["seed"] for run in some),
             **{key: round(float(np.mean([run[key] for run in some])), 2)
-               for key in ("steps", "weights", "train_s", "train_cpu_s", "query_ms", "threshold")},
+               for key in ("steps", "weights", "train_s", "train_cpu_s", "query_ms", "threshold", "peak")},
             **{part: part_of(found, rows[ours].get(part) if same and name != ours else None)
                for part, found in rows[name].items()},
         }  # fmt: skip
@@ -151,7 +156,7 @@ def _main(methods: dict[str, Any], track: Track) -> str:
         lines.append([
             method.name, method.granularity, method.supervision,
             f"{_percent(test['box'])} ({_interval(test['box_interval'], _percent)})", below,
-            _percent(test["given"]), _percent(test["pointing"]), f"{test['dice']:.2f}", f"{test['auroc']:.2f}",
+            _percent(test["given"]), _percent(test["pointing"]), _two(test["dice"]), _two(test["auroc"]),
             f"{one['weights'] / 1e6:.2f} M", f"{one['steps']:.0f}", f"{one['query_ms']:.1f}", str(len(one["seeds"])),
         ])  # fmt: skip
     return _table(head, lines)
@@ -159,11 +164,12 @@ def _main(methods: dict[str, Any], track: Track) -> str:
 
 def _details(methods: dict[str, Any]) -> str:
     head = ["method", "track", "other side", "other finding", "other look", "known words", "new words",
-            "follows the words", "leak", "threshold", "training, CPU s"]  # fmt: skip
+            "follows the words", "leak", "cut", "peak", "training, CPU s"]  # fmt: skip
     keys = ("rival_side", "rival_finding", "rival_look", "known_words", "new_words", "follows", "leak")
     return _table(head, [
         [METHODS[name].name, METHODS[name].track, *(_percent(one["test"][key]) for key in keys),
-         f"{one['threshold']:.2f}", f"{one['train_cpu_s']:.0f}"]
+         f"{one['threshold']:.2f}", f"{one['peak']:.2f}",
+         f"{one['train_cpu_s']:.0f}"]
         for name, one in methods.items()
     ])  # fmt: skip
 
@@ -173,7 +179,7 @@ def _real(methods: dict[str, Any]) -> str:
     return _table(head, [
         [METHODS[name].name, METHODS[name].track,
          f"{_percent(one['real']['box'])} ({_interval(one['real']['box_interval'], _percent)})",
-         _percent(one["real"]["pointing"]), f"{one['real']['dice']:.2f}"]
+         _percent(one["real"]["pointing"]), _two(one["real"]["dice"])]
         for name, one in methods.items()
     ])  # fmt: skip
 
@@ -182,13 +188,17 @@ def _table(head: list[str], lines: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *lines])
 
 
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f}"
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
 
 
-def _points(value: float) -> str:
-    return f"{100 * value:+.1f}"
+def _two(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
-def _interval(ends: Sequence[float], shown: Callable[[float], str]) -> str:
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:+.1f}"
+
+
+def _interval(ends: Sequence[float | None], shown: Callable[[float | None], str]) -> str:
     return f"{shown(ends[0])} to {shown(ends[1])}"

@@ -35,7 +35,7 @@ class FineTuned(Objective):
     def at(self, progress: float) -> None:
         """See Objective."""
         self.own = progress < FIRST_PART
-        self.base.at(progress)
+        self.base.at(min(1.0, progress / FIRST_PART))
 
     def after_step(self) -> None:
         """See Objective."""

@@ -80,7 +80,8 @@ class PatchToken(Objective):
             "contrast": CONTRAST * contrast_loss(scores, batch.relation),
         }
         if self.hard:
-            pairs = hard_pairs(scores, batch.relation, own_sentences(*batch.meaning.shape, text.device))
+            crops, sentences = batch.meaning.shape
+            pairs = hard_pairs(scores, batch.relation, own_sentences(crops, sentences, text.device))
             view, sentence = (one[pairs.match == 0] for one in (pairs.view, pairs.sentence))
             false = self.head.fine_scores(text.flatten(0, 1)[sentence, None], image.cells[view], image.fine[view])
             nowhere = torch.zeros(len(view), 1, device=text.device)
