@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_model, save_model
 
 from benchmarks.alignment.batches import Words, box_of, collate
 from benchmarks.alignment.data import MEANINGS, Crop, freeze, lexicon, load, save, vocabulary
@@ -27,7 +26,7 @@ from benchmarks.alignment.measuring import answers, choose_rule, query_seconds, 
 from benchmarks.alignment.methods import METHODS
 from benchmarks.alignment.real import real_crops
 from benchmarks.alignment.report import markdown, placed, summary
-from benchmarks.alignment.training import Budget, fit, towers_of
+from benchmarks.alignment.training import Budget, fit, load_weights, save_weights, towers_of
 from tips_med.errors import QueryError
 from tips_med.folders import whole_file
 from tips_med.training.objectives.base import Objective
@@ -72,7 +71,7 @@ def run_one(
     if isinstance(objective, PaliX):
         result["describes"] = described(objective, crops["test"], words)
     if weights is not None:
-        save_model(objective, str(weights))
+        save_weights(objective, weights)
     return result
 
 
@@ -174,7 +173,7 @@ def _once(
 def rebuilt(folder: Path, name: str, seed: int, words: Words, budget: Budget) -> Objective:
     """A method as it was trained, from the weights that ``--weights`` kept."""
     objective = METHODS[name].make(towers_of(words, seed), budget)
-    load_model(objective, folder / "runs" / f"{name}-{seed}.safetensors")
+    load_weights(objective, folder / "runs" / f"{name}-{seed}.safetensors")
     return objective
 
 

@@ -6,8 +6,10 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from benchmarks.alignment.batches import Words, endless
 from benchmarks.alignment.data import SPEC, Crop
@@ -95,3 +97,20 @@ def fit(
             terms_text = " ".join(f"{name} {value:.3f}" for name, value in history[-1].items())
             tell(f"step {len(history)}, {time.perf_counter() - begun:.0f} s: {terms_text}")
     return history
+
+
+def save_weights(objective: Objective, path: Path) -> None:
+    """Writes the weights of an objective; what several of its modules share is written once."""
+    own = {**dict(objective.named_parameters()), **dict(objective.named_buffers())}
+    save_file({name: value.detach().contiguous() for name, value in own.items()}, path)
+
+
+def load_weights(objective: Objective, path: Path) -> None:
+    """Reads what ``save_weights`` wrote into an objective of the same kind."""
+    own = {**dict(objective.named_parameters()), **dict(objective.named_buffers())}
+    stored = load_file(path)
+    if set(stored) != set(own):
+        raise ValueError(f"{path} holds the weights of something else")
+    with torch.no_grad():
+        for name, value in own.items():
+            value.copy_(stored[name])

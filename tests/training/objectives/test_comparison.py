@@ -15,7 +15,7 @@ from benchmarks.alignment.measuring import Rule, answers, candidates, choose_rul
 from benchmarks.alignment.methods import METHODS, OURS
 from benchmarks.alignment.real import lesions_of
 from benchmarks.alignment.report import drawn, markdown, merged, summary
-from benchmarks.alignment.training import Budget, fit
+from benchmarks.alignment.training import Budget, fit, load_weights, save_weights
 from tests.training.objectives.conftest import TINY
 from tips_med.synthesis.anatomy import Anatomy
 from tips_med.training.objectives.base import Objective, SharedTowers
@@ -163,6 +163,18 @@ def test_intervals_draw_bodies_and_not_sentences():
     low, high = drawn(rows, None, "box")
     assert (low, high) == (0.0, 1.0)  # four bodies, all or nothing each
     assert np.isnan(drawn([row for row in rows if row["body"] == "b0"], None, "box")).all()
+
+
+def test_weights_that_are_shared_are_kept_once_and_come_back(words, tmp_path):
+    made = [METHODS["albef-tuned"].make(towers_of(words), Budget(100)) for _ in range(2)]
+    with torch.no_grad():
+        for value in made[0].parameters():
+            value += 0.25
+    save_weights(made[0], tmp_path / "weights.safetensors")
+    load_weights(made[1], tmp_path / "weights.safetensors")
+    assert all(torch.equal(a, b) for a, b in zip(made[0].state_dict().values(), made[1].state_dict().values()))
+    with pytest.raises(ValueError, match="something else"):
+        load_weights(METHODS["clip"].make(towers_of(words), Budget(100)), tmp_path / "weights.safetensors")
 
 
 def test_a_real_lesion_is_cut_out_where_it_is():

@@ -134,6 +134,6 @@ class PaliX(Objective):
             tokens = torch.cat([tokens, chances.argmax(-1, keepdim=True)], 1)
         texts = []
         for row in tokens[:, 5:].tolist():
-            kept = row[: row.index(END)] if END in row else row
-            texts.append(" ".join(vocabulary[token - SPECIAL - 1] for token in kept))
+            kept: list[int] = row[: row.index(END)] if END in row else row
+            texts.append(" ".join([vocabulary[token - SPECIAL - 1] for token in kept]))
         return texts
