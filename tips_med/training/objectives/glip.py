@@ -76,7 +76,7 @@ class Glip(Objective):
         for layer in self.layers:
             cells, words = layer(cells, words, text.padding)
         scale = cells.shape[-1] ** -0.5
-        logits = torch.einsum("nce,nwe->ncw", cells, self.of_word(words)) * scale + self.bias
+        logits = torch.einsum("ncd,nwd->ncw", cells, self.of_word(words)) * scale + self.bias
         x, y = _centres(image)
         left, up, right, down = (functional.softplus(self.sides(cells) - 2.0)).unbind(-1)
         boxes = torch.stack([x - left, y - up, x + right, y + down], dim=-1)

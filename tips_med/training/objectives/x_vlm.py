@@ -44,7 +44,7 @@ class XVlm(Objective):
         # Regions: what sentences name. A region is pooled from the cells inside of its box.
         inside = cells_inside(box[there], (image.cells.shape[2], image.cells.shape[3])).flatten(1)
         tokens = image.tokens
-        pooled = torch.einsum("nc,nce->ne", inside / inside.sum(1, keepdim=True), tokens[crop[there]])
+        pooled = torch.einsum("nc,ncd->nd", inside / inside.sum(1, keepdim=True), tokens[crop[there]])
         of_regions = functional.normalize(self.projections.of_image(pooled), dim=-1)
         scale = self.projections.scale
         image_scores = scale * self.projections.image(image.cells) @ unit.T
