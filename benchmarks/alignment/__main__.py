@@ -25,8 +25,9 @@ from benchmarks.alignment.data import MEANINGS, Crop, freeze, lexicon, load, sav
 from benchmarks.alignment.measuring import answers, choose_rule, query_seconds, rows_of
 from benchmarks.alignment.methods import METHODS
 from benchmarks.alignment.real import real_crops
-from benchmarks.alignment.report import markdown, placed, summary
+from benchmarks.alignment.report import markdown, summary
 from benchmarks.alignment.training import Budget, fit, load_weights, save_weights, towers_of
+from benchmarks.marked import write_between_marks
 from tips_med.errors import QueryError
 from tips_med.folders import whole_file
 from tips_med.training.objectives.base import Objective
@@ -154,7 +155,7 @@ def main() -> None:
     text = markdown(table)
     (given.out / "report.md").write_text(text + "\n")
     if given.page is not None:
-        given.page.write_text(placed(given.page.read_text("utf-8"), text), "utf-8")
+        write_between_marks(given.page, "alignment", text)
         measured = given.page.parent / "measurements" / "alignment.json"
         measured.write_text(json.dumps(table, indent=1) + "\n")
     print(text)

@@ -13,7 +13,6 @@ from torchmetrics.functional.classification import binary_auroc
 from benchmarks.alignment.methods import METHODS, OURS, Track
 
 DRAWS = 2000
-MARKS = "<!-- alignment begins -->", "<!-- alignment ends -->"
 MEASURES = ("box", "given", "pointing", "dice", "follows", "leak")
 Row = dict[str, Any]
 
@@ -137,12 +136,6 @@ def markdown(table: dict[str, Any]) -> str:
                 f"crops, the right side in {said['side']}%, both in {said['both']}%; {said['read']}% can be read."
             )
     return "\n\n".join(parts)
-
-
-def placed(page: str, text: str) -> str:
-    """A page of the documentation with the tables between its marks."""
-    before, rest = page.split(MARKS[0])
-    return f"{before}{MARKS[0]}\n{text.strip()}\n{MARKS[1]}{rest.split(MARKS[1])[1]}"
 
 
 def _main(methods: dict[str, Any], track: Track) -> str:

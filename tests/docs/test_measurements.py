@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.alignment.report import MARKS as ALIGNMENT_MARKS
 from benchmarks.alignment.report import markdown as alignment_tables
-from benchmarks.alignment.report import placed
 from benchmarks.batch_throughput import archive_cost, tables
 from benchmarks.curves import curve_part
 from benchmarks.marked import between_marks, write_between_marks
@@ -68,11 +66,8 @@ def test_the_cost_of_an_archive_is_that_of_a_study_so_many_times():
 
 
 def test_the_tables_of_alignment_are_what_was_measured_and_nothing_stands_there_before():
-    page = (DOCS / "alignment.md").read_text("utf-8")
-    between = page.split(ALIGNMENT_MARKS[0])[1].split(ALIGNMENT_MARKS[1])[0].strip()
-    measured = DOCS / "measurements" / "alignment.json"
+    measured, table = DOCS / "measurements" / "alignment.json", between_marks(DOCS / "alignment.md", "alignment")
     if measured.is_file():
-        assert between == alignment_tables(json.loads(measured.read_text("utf-8"))).strip()
+        assert table == alignment_tables(json.loads(measured.read_text("utf-8"))).strip()
     else:
-        assert between.startswith("Not run yet")
-    assert placed(page, between) == page
+        assert table.startswith("Not run yet")
