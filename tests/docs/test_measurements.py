@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.alignment.report import markdown as alignment_tables
 from benchmarks.batch_throughput import archive_cost, tables
 from benchmarks.curves import curve_part
 from benchmarks.marked import between_marks, write_between_marks
@@ -62,3 +63,11 @@ def test_the_cost_of_an_archive_is_that_of_a_study_so_many_times():
     assert cost["core_hours"] == 1000
     assert cost["hours"] == 10
     assert cost["queue_requests"] == 3600
+
+
+def test_the_tables_of_alignment_are_what_was_measured_and_nothing_stands_there_before():
+    measured, table = DOCS / "measurements" / "alignment.json", between_marks(DOCS / "alignment.md", "alignment")
+    if measured.is_file():
+        assert table == alignment_tables(json.loads(measured.read_text("utf-8"))).strip()
+    else:
+        assert table.startswith("Not run yet")

@@ -163,6 +163,26 @@ def test_weak_pairs_of_two_studies_are_contrasted(tmp_path, model):
     assert task.training_step(batch, 0).detach() == 0  # nothing else is known of these studies
 
 
+def test_the_image_text_objective_learns_from_sentences_alone(tmp_path, model, module):
+    task, told = FinetuneTask.from_model(model, LEXICON, FinetuneConfig(objective="image-text")), {}
+    task.log = lambda name, value, **_: told.update({name: float(value.detach())})
+    outlined = next(iter(module.train_dataloader()))
+    loss = task.training_step(outlined, 0)
+    loss.backward()  # no sentence here stands against another one
+    assert float(loss.detach()) == 0
+    assert set(told) == {"contrast", "loss"}
+    manifest = write_studies(tmp_path / "weak")
+    rows = ManifestData(data(manifest), model, LEXICON, tmp_path / "c", steps=1).rows[::2]
+    sentences = ("consolidation", "pneumothorax")
+    write_manifest([Row(row.scan, text, patient=row.patient) for row, text in zip(rows, sentences)], manifest)
+    weak = ManifestData(data(manifest, shape=(8, 64, 64), batch=2), model, LEXICON, tmp_path / "weak-cache", steps=1)
+    weak.prepare_data()
+    loss = task.training_step(next(iter(weak.train_dataloader())), 0)
+    loss.backward()
+    assert float(loss.detach()) > 0
+    assert task.towers.image.stem.weight.grad.any()
+
+
 @pytest.mark.parametrize(
     ("phrase", "word", "alone"),
     [

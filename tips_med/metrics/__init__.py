@@ -8,6 +8,7 @@ tensor(1.)
 
 from tips_med.metrics.axial import AxialError, AxialRPrecision, axial_profile
 from tips_med.metrics.base import CaseMetric, GroundingMetric, Interval
+from tips_med.metrics.boxes import BoxAccuracy, box_iou
 from tips_med.metrics.detection import InstanceDetection, count_instances, find_components
 from tips_med.metrics.inputs import MetricInputError
 from tips_med.metrics.localization import ContrastToNoise, PointingGame, ThresholdIoU
@@ -26,6 +27,7 @@ from tips_med.metrics.value import MetricValue
 __all__ = [
     "AxialError",
     "AxialRPrecision",
+    "BoxAccuracy",
     "CaseMetric",
     "ContrastToNoise",
     "FalsePositiveVolume",
@@ -47,6 +49,7 @@ __all__ = [
     "SwapTest",
     "ThresholdIoU",
     "axial_profile",
+    "box_iou",
     "count_instances",
     "dice",
     "find_components",

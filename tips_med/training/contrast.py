@@ -57,6 +57,11 @@ def pooled_scores(patch_logits: Tensor) -> Tensor:
     return (cells.softmax(-1) * cells).sum(-1)
 
 
+def mean_scores(patch_logits: Tensor) -> Tensor:
+    """The mean of a map's scores, [... slab row col] -> [...]: the score of the mean patch, as CLIP compares images."""
+    return patch_logits.flatten(-3).mean(-1)
+
+
 def contrast_loss(scores: Tensor, relation: Tensor) -> Tensor:
     """Every right pair against the wrong ones of its phrase, and against the wrong ones of its study.
 

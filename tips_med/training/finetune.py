@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import lightning
 import numpy as np
@@ -16,7 +18,7 @@ from tips_med.model import GroundingModel
 from tips_med.query import Lexicon, load_lexicon
 from tips_med.training.batches import PhraseBatch
 from tips_med.training.cards import phrase_of, taught_card
-from tips_med.training.contrast import contrast_loss, pooled_scores
+from tips_med.training.contrast import contrast_loss, mean_scores, pooled_scores
 from tips_med.training.distillation import patch_distance
 from tips_med.training.losses import map_loss, patch_loss
 from tips_med.training.manifest_data import ManifestData
@@ -32,6 +34,9 @@ class FinetuneConfig(OptimizerConfig):
     """How to fine-tune; see Recipe.
 
     Attributes:
+        objective: What ties images to words. ``patch-token``: patches and phrases, by all losses below. ``image-text``:
+            whole crops and sentences without a mask alone, as CLIP does it (Radford 2021, arXiv:2103.00020), for
+            comparison; of the losses below a teacher's remains. See docs/alignment.md for objectives that are not here.
         weak_weight: Weight of weak pairs, beside dense ones.
         match_weight: Weight of the two contrastive losses: each patch finds its phrase among those of the crop, each
             phrase and word finds its patches among those of the crop.
@@ -46,6 +51,7 @@ class FinetuneConfig(OptimizerConfig):
         checkpointing: Compute activations again in the backward pass: slower, with less memory.
     """
 
+    objective: Literal["patch-token", "image-text"] = "patch-token"
     steps: int = 1000
     warmup: int = 20
     learning_rate: float = 3e-4
@@ -121,6 +127,10 @@ class FinetuneTask(lightning.LightningModule):
         crops, questions = batch.used.shape
         patches, fine = self.towers.encode_images(batch.pixels, batch.offset_mm)
         tokens, pooled = self.towers.encode_phrases(batch.phrases)
+        if self.config.objective == "image-text":
+            contrast = self._contrast(pooled.unflatten(0, (crops, questions)), patches, batch, mean_scores)
+            # Not of the graph where no sentence can be compared: a step without a gradient is an error.
+            return self._total({"contrast": (contrast + 0 * patches.sum(), 1.0)}, patches, batch)
         word = tokens[torch.arange(len(tokens), device=self.device), batch.word.flatten()]
         text = torch.cat([pooled.unflatten(0, (crops, questions)), word.unflatten(0, (crops, questions))], dim=1)
         logits = self.towers.head.fine_scores(text, patches, fine).float()
@@ -148,12 +158,16 @@ class FinetuneTask(lightning.LightningModule):
             "find": (find, config.match_weight),
             "contrast": (self._contrast(text[:, :questions], patches, batch), config.contrast_weight),
         }
+        return self._total(terms, patches, batch)
+
+    def _total(self, terms: dict[str, tuple[Tensor, float]], patches: Tensor, batch: PhraseBatch) -> Tensor:
+        """The weighted sum of all terms and, where there is a teacher, of its distance; logs each."""
         if self.to_teacher is not None and batch.teacher is not None and batch.taught is not None:
             distance = patch_distance(self.to_teacher(patches), batch.teacher, batch.taught).mean()
-            terms["distil"] = (distance, config.distil_weight)
+            terms = {**terms, "distil": (distance, self.config.distil_weight)}
         loss = torch.stack([weight * value for value, weight in terms.values()]).sum()
         for name, (value, _weight) in (*terms.items(), ("loss", (loss, 1.0))):
-            self.log(name, value, prog_bar=name == "dense", batch_size=crops)
+            self.log(name, value, prog_bar=name == "dense", batch_size=len(batch.used))
         return loss
 
     def _weak(self, logits: Tensor, batch: PhraseBatch) -> dict[str, tuple[Tensor, float]]:
@@ -171,14 +185,20 @@ class FinetuneTask(lightning.LightningModule):
         terms = signal_terms(logits, batch.signals, batch.presence, batch.used, config.pool_share, weights)
         return {name: (value, (weights | {"weak": config.weak_weight})[name]) for name, value in terms.items()}
 
-    def _contrast(self, text: Tensor, patches: Tensor, batch: PhraseBatch) -> Tensor:
+    def _contrast(
+        self,
+        text: Tensor,
+        patches: Tensor,
+        batch: PhraseBatch,
+        pool: Callable[[Tensor], Tensor] = pooled_scores,
+    ) -> Tensor:
         """Weak phrases of every study against the maps of the others."""
         counting = batch.relation.any(0)
         if not counting.any():
             return patches.new_zeros(())
         texts = text.flatten(0, 1)[counting]
         scores = self.towers.head.patch_scores(texts.expand(len(patches), -1, -1), patches).float()
-        return contrast_loss(pooled_scores(scores), batch.relation[:, counting])
+        return contrast_loss(pool(scores), batch.relation[:, counting])
 
     def validation_step(self, file: Path, n: int) -> None:
         """Answers one whole study as ``ground`` does: Dice of what is outlined, marked volume of what is absent."""
