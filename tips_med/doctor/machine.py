@@ -12,7 +12,7 @@ from tips_med.doctor.examination import Check, in_words
 
 GIB = 1 << 30
 NEEDED_GIB = 3.0
-"""Memory for a chest of 512 x 512 (a peak of 1.9 GiB, docs/performance.md) beside everything else."""
+"""Memory for a chest of 512 x 512 (a peak of 1.3 GiB, docs/performance.md) beside everything else."""
 
 _FLAGS = ("avx2", "avx512_f", "avx512_bf16", "amx_bf16", "amx_int8", "neon", "bf16", "sve")
 """What makes networks quick on a processor, as ``torch.cpu.get_capabilities`` names it."""
