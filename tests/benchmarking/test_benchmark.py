@@ -49,7 +49,8 @@ def test_the_stages_are_all_there_and_their_shares_are_the_whole(measured: Bench
         assert stage.seconds_of_runs == (stage.seconds,)
     peaks = [stage.peak_mib for stage in measured.stages]
     assert peaks == sorted(peaks), "the most so far never falls"
-    assert 0 < measured.first_answer_seconds < sum(stage.seconds for stage in measured.stages)
+    total = sum(stage.seconds for stage in measured.stages)
+    assert 0 < measured.first_answer_seconds <= total + 0.01, "a part of it, but for rounding"
     assert measured.stages[0].seconds > 0.3, "starting Python and importing PyTorch is a stage"
     scan = {"bundled": False, "shape": [6, 32, 48], "spacing_mm": [2.5, 2.0, 2.0], "slabs": [6, 24, 48]}
     assert measured.scan == scan, "slabs are cut to the body"
