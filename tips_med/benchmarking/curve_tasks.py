@@ -63,7 +63,7 @@ def measure_questions(clock: Clock, counts: Sequence[int], scan: str, model: str
 
     Args:
         clock: Runs since this process was started.
-        counts: Numbers of questions at which the mean is told, rising.
+        counts: Numbers of questions after which the mean is reported, rising.
         scan: Scan to ask.
         model: As ``open_model`` takes it.
         device: ``auto``, ``cpu`` or ``cuda``.

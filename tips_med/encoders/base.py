@@ -82,7 +82,10 @@ class ImageTower(ABC):
 
     @abstractmethod
     def encode(self, slabs: SlabStack, progress: Progress | None = None) -> ImageFeatures:
-        """Encodes all slabs of one scan, on the device that the tower is on; the result is on the CPU."""
+        """Encodes all slabs of one scan, on the device that the tower is on; the result is on the CPU.
+
+        The features have to be new arrays: the caller clears in place what lies outside the body.
+        """
 
 
 class TextTower(ABC):

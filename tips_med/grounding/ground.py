@@ -230,7 +230,10 @@ def in_chest(query: Query, model: GroundingModel) -> bool:
 
 
 def search_regions(study: EncodedStudy, query: Query, model: GroundingModel) -> dict[str, Region]:
-    """The region that a query searches, as ``searched``; of a query for both sides also ``right`` and ``left``."""
+    """The region that a query searches, as ``searched``; of a query for both sides also ``right`` and ``left``.
+
+    Masks are bool [slab y x] on the grid of the map, and kept with the study: they are not to be changed.
+    """
     if not in_chest(query, model):
         return {"searched": _half_of_body(study, query)}
     thorax = study_thorax(study, model)
