@@ -17,7 +17,8 @@ from tips_med.evaluation.meanings import meaning_of
 from tips_med.evaluation.page import PICTURES, check_place
 from tips_med.evaluation.run import Evaluation, name_scans
 from tips_med.evaluation.suite import EvaluatedRow
-from tips_med.manifest import ManifestError, Row
+from tips_med.manifest import ManifestError, Row, read_mask
+from tips_med.readers import read_scan
 
 ground_module = import_module("tips_med.grounding.ground")
 LEFT_MASS = ((60.0, 0.0, 20.0), 15.0, MASS)
@@ -94,6 +95,22 @@ def test_a_mask_that_contradicts_its_label_is_not_scored(rows):
     wrong = Row(rows[1].scan, "mass", rows[0].mask, label="absent", line=7)
     with pytest.raises(ManifestError, match="contradicts"):
         evaluate_rows([wrong], rule_model())
+
+
+def test_what_is_marked_where_nobody_knows_is_not_measured(rows, tmp_path):
+    answered = []
+    row = replace(rows[0], phrase="mass", label="present")
+    truth = read_mask(row.mask, read_scan(row.scan))
+    rest = write_nifti(tmp_path / "rest.nii.gz", (~truth).astype(np.uint8), read_scan(row.scan).lps_from_kji)
+    found = evaluate_rows([row, replace(row, ignore=rest)], rule_model(), Asking(paraphrases=0), draws=5,
+                          watch=answered.append)  # fmt: skip
+    plain, ignoring = answered
+    assert (plain.grounding.mask & ~truth).any()
+    assert not (ignoring.grounding.mask & ~truth).any()
+    assert np.array_equal(ignoring.grounding.mask & truth, plain.grounding.mask & truth)
+    assert found.cases[1]["dice"] > found.cases[0]["dice"]
+    with pytest.raises(ManifestError, match="ignored"):
+        evaluate_rows([replace(row, ignore=row.mask)], rule_model())
 
 
 def test_json_and_page_say_the_same_and_name_no_place(evaluated):

@@ -116,6 +116,20 @@ def test_what_is_no_mask_is_refused(tree):
     assert [(p.line, p.code) for p in report.problems if not p.fatal] == [(7, "large-mask")]
 
 
+def test_a_mask_of_what_is_ignored_is_checked(tree):
+    header = "scan,phrase,mask,part,label,patient,split,ignore"
+    write_nifti(tree / "ignored.nii.gz", np.ones(SHAPE, np.uint8))
+    write_nifti(tree / "most.nii.gz", (~a_mask()).astype(np.uint8))
+    lines = [f"one/ct.nii.gz,mass,mask.nii.gz,,,a,train,{name}.nii.gz" for name in ("ignored", "most", "nothing")]
+    (tree / "ignoring.csv").write_text("\n".join([header, *lines]) + "\n")
+    with pytest.raises(UnusableManifestError) as caught:
+        check_manifest(str(tree / "ignoring.csv"))
+    problems = {(p.line, p.code): p.fatal for p in caught.value.report.problems}
+    assert problems[2, "all-ignored"]
+    assert problems[3, "large-ignore"] is False
+    assert problems[4, "mask-unreadable"]
+
+
 def test_a_denied_finding_with_a_mask_is_not_taken_for_present(tree):
     codes, _ = found_in(tree, "one/ct.nii.gz,no mass,mask.nii.gz,,a,train", "two/ct.nii.gz,no nodule,,present,b,train")
     assert codes == {(2, "mask-of-absent"), (3, "label-of-negated")}

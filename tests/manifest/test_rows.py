@@ -26,6 +26,7 @@ def test_weak_signals_are_read_back(tmp_path, name):
     row = Row(
         tmp_path / "a", "lesion in the liver", label="present", state="present", series=4, images=(87, 88), size_mm=9.5,
         count=2, source="1:2-3", region=tmp_path / "organs.nii.gz", region_part="5",
+        ignore=tmp_path / "cut.nii.gz", ignore_part="1",
     )  # fmt: skip
     path = write_manifest([row], tmp_path / name)
     (read,) = read_manifest(path)

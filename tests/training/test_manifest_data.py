@@ -9,7 +9,8 @@ from monai.transforms.croppad.dictionary import CenterSpatialCropd
 from monai.transforms.intensity.dictionary import RandGaussianNoised
 from monai.transforms.spatial.dictionary import Flipd
 
-from tests.training.small import data, tiny_model, write_studies
+from tests.manifest.files import write_nifti
+from tests.training.small import affine, chest, data, tiny_model, write_studies
 from tips_med.errors import ConfigError, ReadError, TipsMedError
 from tips_med.manifest import ManifestError, Row, write_manifest
 from tips_med.query import Lexicon
@@ -51,6 +52,30 @@ def test_a_prepared_study_holds_what_the_rows_say(module):
     columns = np.argwhere(study.covers[0] > 127)[:, 2]
     x_mm = study.offset_mm[1] + columns.mean() * study.spacing_mm[2]
     assert x_mm == pytest.approx(22, abs=4)  # the patient's left
+
+
+def test_cells_that_a_row_ignores_do_not_count(module, tmp_path, model):
+    shape = chest()[1].shape
+    ignored = np.zeros(shape, np.uint8)
+    ignored[:, :, shape[2] // 2 :] = 1
+    ignore = write_nifti(tmp_path / "ignore.nii.gz", ignored, affine())
+    rows = [replace(row, ignore=ignore) if row.mask else row for row in module.rows]
+    spec = data(write_manifest(rows, tmp_path / "ignoring.csv"), flip_prob=0.0, negative_prob=0.0)
+    made = ManifestData(spec, model, LEXICON, tmp_path / "cache", steps=4)
+    made.prepare_data()
+    drawn = StudyCrops(made.files["train"], spec, model.image.slab_spec, LEXICON)
+    study = PreparedStudy.load(made.files["train"][0])
+    assert {one.phrase: one.ignore for one in study.statements} == {
+        "mass in the left lung": 0,
+        "pleural effusion": None,
+    }
+    for number in range(6):
+        crop = drawn.crop(number)
+        x_mm = crop.offset_mm[1] + np.arange(crop.volume_hu.shape[2]) * study.spacing_mm[2]
+        for one in crop.targets:
+            outlined = one.phrase.startswith("mass")
+            assert bool(one.known[:, :, x_mm > 4].any()) is not outlined
+            assert one.known[:, :, (x_mm < -4) & (x_mm > -40)].any()
 
 
 def test_a_second_epoch_reads_no_scan(module, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -51,6 +53,20 @@ def test_it_measures_what_ground_answers(module):
     both_ml = sum(one.volume_ml for one in ground(study, "mass", rule_model()).instances)
     assert absent.false_ml == pytest.approx(both_ml, rel=0.1)
     assert absent.truth is None
+
+
+def test_nothing_is_measured_where_nobody_knows(module, tmp_path):
+    everywhere = np.ones(read_scan(module.rows[0].scan).shape, np.uint8)
+    left = everywhere.copy()
+    left[:, :, : left.shape[2] // 2] = 0  # columns run to the patient's left, where the other mass is
+    ignore = write_nifti(tmp_path / "ignore.nii.gz", left, AFFINE)
+    rows = [replace(row, ignore=ignore) for row in module.rows]
+    spec = DataSpec(write_manifest(rows, tmp_path / "ignoring.csv"), shape=(8, 32, 32))
+    ignoring = ManifestData(spec, rule_model(), LEXICON, tmp_path / "cache", steps=1)
+    ignoring.prepare_data()
+    before, after = (list(validate_study(*one.val_dataloader(), rule_model())) for one in (module, ignoring))
+    assert after[0].dice == pytest.approx(before[0].dice)  # of the right lung, where all is known
+    assert 0.4 * before[1].false_ml < after[1].false_ml < 0.8 * before[1].false_ml
 
 
 def test_a_subset_is_the_first_studies(module):

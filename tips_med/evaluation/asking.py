@@ -7,7 +7,7 @@ import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from tips_med.manifest import (
     other_level,
     other_side,
     read_instances,
+    read_mask,
     stores_instances,
 )
 from tips_med.model import GroundingModel
@@ -147,6 +148,12 @@ class _RowEvaluator:
         fields: dict[str, Any] = {"line": row.line, "label": label, "truth": truth, "patient": row.patient_key}
         fields["instances"] = instances
         fields["grounding"] = ground(study, query, self.model)
+        if row.ignore is not None and truth is not None:
+            ignored = read_mask(row.ignore, study.scan, row.ignore_part)
+            if label == "present" and not (truth & ~ignored).any():
+                raise ManifestError("all of the mask is to be ignored", path=row.ignore, code="all-ignored")
+            fields["truth"] = truth = truth & ~ignored
+            fields["grounding"] = _without(fields["grounding"], ignored)
         if truth is not None and truth.any():
             swapped = {name: self._ground(study, phrase) for name, phrase in self._swaps(query, there).items()}
             fields["swapped"] = {name: answer.mask for name, answer in swapped.items() if answer is not None}
@@ -193,6 +200,11 @@ class _RowEvaluator:
             return ground(study, phrase, self.model)
         except QueryError:  # the model was not trained for the other finding
             return None
+
+
+def _without(answer: Grounding, ignored: np.ndarray) -> Grounding:
+    """An answer that marks nothing where nobody knows: what it marked there is neither right nor wrong."""
+    return replace(answer, labels=np.where(ignored, 0, answer.labels).astype(answer.labels.dtype))
 
 
 def _encoded(path: Path, model: GroundingModel, folder: Path | None) -> EncodedStudy:

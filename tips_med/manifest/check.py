@@ -125,6 +125,8 @@ def check_rows(
                 problems += _mask(row, scan, label)
             if scan is not None and row.region is not None:
                 problems += _region(row, scan)
+            if scan is not None and row.ignore is not None:
+                problems += _ignore(row, scan)
             if term:
                 counts[term, row.split, label] += 1
                 counts[term, row.split, "outlined"] += row.mask is not None
@@ -189,6 +191,22 @@ def _region(row: Row, scan: Scan) -> list[ManifestProblem]:
         return [ManifestProblem(row.line, error.code, str(error))]
     text = f"{row.region}: the region is empty, so {row.phrase!r} is nowhere"
     return [ManifestProblem(row.line, "empty-region", text)] if empty else []
+
+
+def _ignore(row: Row, scan: Scan) -> list[ManifestProblem]:
+    assert row.ignore is not None
+    try:
+        ignored = read_mask(row.ignore, scan, row.ignore_part)
+        outlined = None if row.mask is None else read_mask(row.mask, scan, row.part)
+    except TipsMedError as error:
+        return [ManifestProblem(row.line, error.code, str(error))]
+    if outlined is not None and outlined.any() and not (outlined & ~ignored).any():
+        return [ManifestProblem(row.line, "all-ignored", f"{row.ignore}: all of the mask of {row.phrase!r} is ignored")]
+    share = float(ignored.mean())
+    text = (
+        f"{row.ignore}: {share:.0%} of the scan's voxels are to be ignored, so that little is known of {row.phrase!r}"
+    )
+    return [ManifestProblem(row.line, "large-ignore", text, fatal=False)] if share > LARGE_SHARE else []
 
 
 def _twice(rows: Sequence[Row]) -> list[ManifestProblem]:

@@ -19,9 +19,11 @@ from tips_med.folders import whole_file
 Label = Literal["present", "absent", "unknown"]
 State = Literal["present", "absent", "possible", "prior"]
 COLUMNS = ("scan", "phrase", "mask", "part", "label", "patient", "split")
+IGNORE_COLUMNS = ("ignore", "ignore_part")
+"""Columns that rows with a mask may have besides: see ``Row``."""
 WEAK_COLUMNS = ("state", "series", "images", "size_mm", "count", "source", "region", "region_part")
 """Columns that weak rows may have besides: see ``Row``."""
-_NAMES = (*COLUMNS, *WEAK_COLUMNS)
+_NAMES = (*COLUMNS, *IGNORE_COLUMNS, *WEAK_COLUMNS)
 _DELIMITERS = (",", ";", "\t")
 _TABLES = (".csv", ".tsv")
 
@@ -56,6 +58,9 @@ class Row:
         region: Mask of the organ that the phrase is about, as of the liver for "lesion in the liver"; of any kind that
             ``mask`` may be.
         region_part: Which part of the region's file: see ``read_mask``; None for all of it.
+        ignore: Mask of the voxels where nobody knows, as where an outline was cut short: they are neither trained on nor
+            measured, as with nnU-Net's ignore label. Of any kind that ``mask`` may be.
+        ignore_part: Which part of that file: see ``read_mask``; None for all of it.
     """
 
     scan: Path
@@ -74,6 +79,8 @@ class Row:
     source: str | None = None
     region: Path | None = None
     region_part: str | None = None
+    ignore: Path | None = None
+    ignore_part: str | None = None
 
     @property
     def scan_key(self) -> Path:
@@ -138,7 +145,10 @@ def write_manifest(rows: Iterable[Row], path: str | Path) -> Path:
     try:
         with whole_file(path) as partial, partial.open("w", encoding="utf-8", newline="") as file:
             values = [_values(row, path.resolve().parent) for row in rows]
-            columns = [*COLUMNS, *(name for name in WEAK_COLUMNS if any(one[name] for one in values))]
+            columns = [
+                *COLUMNS,
+                *(name for name in (*IGNORE_COLUMNS, *WEAK_COLUMNS) if any(one[name] for one in values)),
+            ]
             if path.suffix.lower() == ".jsonl":
                 for one in values:
                     file.write(json.dumps({k: v for k, v in one.items() if v}, ensure_ascii=False) + "\n")
@@ -174,6 +184,8 @@ def _values(row: Row, folder: Path) -> dict[str, str]:
         "source": row.source or "",
         "region": shown(row.region),
         "region_part": row.region_part or "",
+        "ignore": shown(row.ignore),
+        "ignore_part": row.ignore_part or "",
     }
 
 
@@ -251,6 +263,8 @@ def _row(values: dict[str, object], line: int, path: Path) -> Row:
         line=line,
         region=path.parent / cells["region"] if cells.get("region") else None,
         region_part=cells.get("region_part") or None,
+        ignore=path.parent / cells["ignore"] if cells.get("ignore") else None,
+        ignore_part=cells.get("ignore_part") or None,
         **_said_by_a_report(cells, line, path),
     )
 

@@ -255,9 +255,10 @@ class StudyCrops(IterableDataset[PhraseBatch]):
         swapped: list[PhraseTarget] = []
         for one in study.statements:
             word, alone = self._word(one.phrase)
+            known = seen if one.ignore is None else seen * ~place[0][one.ignore]
             if one.mask is not None:
                 target = masks[one.mask].astype(np.float32, copy=False)
-                found.append(PhraseTarget(one.phrase, target, seen, np.nan, word, alone))
+                found.append(PhraseTarget(one.phrase, target, known, np.nan, word, alone))
                 if (
                     self.augment
                     and rng.random() < self.spec.negative_prob
@@ -268,7 +269,7 @@ class StudyCrops(IterableDataset[PhraseBatch]):
                     if marked.any():
                         swapped.append(PhraseTarget(wrong, nothing, marked, np.nan, *self._word(wrong)))
             elif one.label == "absent":
-                found.append(PhraseTarget(one.phrase, nothing, seen, np.nan, word, alone))
+                found.append(PhraseTarget(one.phrase, nothing, known, np.nan, word, alone))
             elif whole:
                 # A sentence of a report is of the whole study: a crop may not hold what it speaks of.
                 phrase, signals = one.phrase, self._signals(one, seen, *place)

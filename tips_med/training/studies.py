@@ -33,7 +33,7 @@ from tips_med.slabs import BODY_MARGIN, SlabSpec, SlabStack, make_slabs
 from tips_med.training.signals import REGION_MARGIN_MM, SliceSpace, place_cited
 
 log = logging.getLogger(__name__)
-FORMAT = "tips_med-prepared-3"
+FORMAT = "tips_med-prepared-4"
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ class PhraseLabel:
         size_mm: Long axis that a report states; None for none.
         count: How many there are by a report; None where it does not count.
         region: Index of its organ among the regions of the study; None for none.
+        ignore: Index among the regions of the cells where nobody knows; None for none.
     """
 
     phrase: str
@@ -63,6 +64,7 @@ class PhraseLabel:
     size_mm: float | None = None
     count: int | None = None
     region: int | None = None
+    ignore: int | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class PreparedStudy:
         volume_hu: Hounsfield units, [slab y x]; air where the scan measured nothing.
         seen: Mask of measured cells, bool [slab y x].
         covers: Share of each cell that every mask covers, 0 to 255, uint8 [mask slab y x].
-        regions: Organs with ``REGION_MARGIN_MM`` around them, 0 or 255, uint8 [region slab y x].
+        regions: Organs with ``REGION_MARGIN_MM`` around them, and what rows ignore without a margin, 0 or 255, uint8
+            [region slab y x].
         offset_mm: Offset of the first pixel from the middle of the body, (y, x) in mm.
         spacing_mm: Spacing in mm: between slabs, rows and columns.
         lps_from_pixel: Maps (slab, y, x, 1) to LPS in mm, to place a teacher's patches.
@@ -254,7 +257,7 @@ def _prepare_one(
     volume = resample(scan.voxels, scan.lps_from_kji, slabs.lps_from_pixel, (slab, y, x))
     volume[np.isnan(volume)] = -1024.0
     covers: dict[str, np.ndarray] = {}
-    regions: dict[tuple[Path, str | None], np.ndarray] = {}
+    regions: dict[tuple[str, Path, str | None], np.ndarray] = {}
     labels: dict[str, PhraseLabel] = {}
     skipped = []
     for row in rows:
@@ -274,11 +277,14 @@ def _prepare_one(
                 if label == "present":
                     part = _cover(mask, scan, slabs)
                     covers[query.phrase] = np.maximum(covers.get(query.phrase, part), part)
-            if row.region is not None and (row.region, row.region_part) not in regions:
+            if row.region is not None and ("region", row.region, row.region_part) not in regions:
                 organ = _cover(read_mask(row.region, scan, row.region_part), scan, slabs) > 127
                 if not organ.any():
                     raise ManifestError("the region is empty", path=row.region, code="empty-region")
-                regions[row.region, row.region_part] = _with_margin(organ, slabs.spec)
+                regions["region", row.region, row.region_part] = _with_margin(organ, slabs.spec)
+            if row.ignore is not None and ("ignore", row.ignore, row.ignore_part) not in regions:
+                ignored = _cover(read_mask(row.ignore, scan, row.ignore_part), scan, slabs) > 0
+                regions["ignore", row.ignore, row.ignore_part] = np.where(ignored, 255, 0).astype(np.uint8)
             found = _label(row, query, label, scan, list(regions))
             labels[query.phrase] = _merged(labels[query.phrase], found) if query.phrase in labels else found
         except TipsMedError as error:
@@ -317,7 +323,7 @@ def _with_margin(organ: np.ndarray, spec: SlabSpec) -> np.ndarray:
     return np.where(away_mm <= REGION_MARGIN_MM, 255, 0).astype(np.uint8)
 
 
-def _label(row: Row, query: Query, label: str, scan: Scan, regions: list[tuple[Path, str | None]]) -> PhraseLabel:
+def _label(row: Row, query: Query, label: str, scan: Scan, regions: list[tuple[str, Path, str | None]]) -> PhraseLabel:
     """What one row says."""
     cited, unplaced = place_cited(scan, row.series, row.images)
     return PhraseLabel(
@@ -330,7 +336,8 @@ def _label(row: Row, query: Query, label: str, scan: Scan, regions: list[tuple[P
         unplaced,
         row.size_mm,
         row.count,
-        regions.index((row.region, row.region_part)) if row.region is not None else None,
+        regions.index(("region", row.region, row.region_part)) if row.region is not None else None,
+        regions.index(("ignore", row.ignore, row.ignore_part)) if row.ignore is not None else None,
     )
 
 
@@ -343,6 +350,7 @@ def _merged(first: PhraseLabel, other: PhraseLabel) -> PhraseLabel:
         size_mm=max((mm for mm in (first.size_mm, other.size_mm) if mm is not None), default=None),
         count=max((n for n in (first.count, other.count) if n is not None), default=None),
         region=first.region if first.region is not None else other.region,
+        ignore=first.ignore if first.ignore is not None else other.ignore,
     )
 
 
@@ -364,6 +372,7 @@ def _key(scan: Path, rows: Sequence[Row], spec: SlabSpec, lexicon: Lexicon) -> s
         facts.append([row.phrase, row.part, row.label, _stamp(row.mask) if row.mask else None, str(row.mask)])
         facts.append([row.series, row.images, row.size_mm, row.count, row.region_part, str(row.region)])
         facts.append(_stamp(row.region) if row.region else None)
+        facts.append([row.ignore_part, str(row.ignore), _stamp(row.ignore)] if row.ignore else None)
     return hashlib.sha256(json.dumps(facts, default=str).encode()).hexdigest()[:32]
 
 

@@ -68,15 +68,17 @@ def validate_study(file: Path, model: GroundingModel) -> Iterator[ValidatedPhras
             log.debug("not validated: %s", error)
             continue
         term = query_term(query)
+        known = np.array(True) if label.ignore is None else study.regions[label.ignore] == 0
+        found = answer.mask & known
         if label.mask is None:
-            ml = float(answer.mask.sum()) * voxel_volume_mm3(study.lps_from_pixel) / 1000
+            ml = float(found.sum()) * voxel_volume_mm3(study.lps_from_pixel) / 1000
             yield ValidatedPhrase(label, term, answer, None, np.nan, ml)
             continue
-        truth = study.covers[label.mask] > 127
+        truth = (study.covers[label.mask] > 127) & known
         if not truth.any():
             continue  # thinner than half a cell
-        both = float(np.count_nonzero(answer.mask & truth))
-        dice = 2 * both / float(np.count_nonzero(answer.mask) + np.count_nonzero(truth))
+        both = float(np.count_nonzero(found & truth))
+        dice = 2 * both / float(np.count_nonzero(found) + np.count_nonzero(truth))
         yield ValidatedPhrase(label, term, answer, truth, dice, np.nan)
 
 
