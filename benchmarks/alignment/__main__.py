@@ -121,6 +121,9 @@ def main() -> None:
     parser.add_argument("--forwards", type=int, default=Budget.forwards)
     parser.add_argument("--batch", type=int, default=Budget.batch)
     parser.add_argument("--learning-rate", type=float, default=Budget.learning_rate)
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="train in mixed precision, where the machine is quick at it"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--weights", action="store_true", help="keep the trained weights, for the figure")
     parser.add_argument("--report", action="store_true", help="train nothing, print the tables of what is there")
@@ -130,7 +133,7 @@ def main() -> None:
     runs = given.out / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     if not given.report:
-        budget = Budget(given.forwards, given.batch, given.learning_rate)
+        budget = Budget(given.forwards, given.batch, given.learning_rate, bfloat16=given.bfloat16)
         digests = freeze(given.out / "data", given.crops, given.bodies, given.data_seed)
         crops = {split: load(given.out / "data" / f"{split}.safetensors") for split in SPLITS}
         if given.real is not None:

@@ -32,12 +32,14 @@ class Budget:
         batch: Number of crops of a batch.
         learning_rate: Highest learning rate.
         warmup: Share of the training over which it rises.
+        bfloat16: Whether convolutions and products are computed in bfloat16 (mixed precision), for all methods alike.
     """
 
     forwards: int = 6400
     batch: int = 16
     learning_rate: float = 1e-3
     warmup: float = 0.05
+    bfloat16: bool = False
 
     def steps(self, views: int) -> int:
         """Number of steps of an objective that encodes a crop so many times a step."""
@@ -85,8 +87,9 @@ def fit(
             group["lr"] = rate
         objective.at(done)
         given = batch.weak() if weak or not objective.dense else batch
-        terms = objective.loss(given, towers.look(batch.pixels, batch.offset_mm))
-        loss = torch.stack(list(terms.values())).sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=budget.bfloat16):
+            terms = objective.loss(given, towers.look(batch.pixels, batch.offset_mm))
+        loss = torch.stack([term.float() for term in terms.values()]).sum()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(objective.parameters(), 1.0)

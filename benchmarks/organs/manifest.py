@@ -2,10 +2,11 @@
 
     python -m benchmarks.organs.manifest DATA --out OUT [--hearts HEARTS]
 
-DATA is the folder of the scans that the weights are made from (docs/training.md), with ``organs.nii.gz`` beside each scan.
-HEARTS is what ``python -m benchmarks.organs.heart`` wrote. Outlines of organs are whole in their middle, and some are cut
-short at an end; what may belong to an organ and nobody outlined goes to a mask that the manifest's column ``ignore``
-names. What is written is a mask for each organ and scan, with ``train`` and ``test`` in ``OUT/manifest.csv``.
+DATA is the folder of the scans that the weights are made from (docs/training.md), with ``organs.nii.gz`` beside each
+scan. HEARTS is what ``python -m benchmarks.organs.heart`` wrote. Outlines of organs are whole in their middle, and some
+are cut short at an end; what may belong to an organ and nobody outlined goes to a mask that the manifest's column
+``ignore`` names. What is written is a mask for each organ and scan, and
+``OUT/manifest.csv`` with ``train`` and ``test``.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -31,12 +33,11 @@ TEST = (
     "LIDC-IDRI-0314", "CRLM-CT-1006",
 )  # fmt: skip
 """Never trained on; the shipped weights saw the body of the last one, without its organs."""
+
 UPPER_CHEST = ("LungFCP-01-0001", "ACRIN-FLT-Breast_001-t1")
 """Scans that end above the abdomen."""
+
 ABDOMINAL = ("liver", "spleen", "kidney", "stomach", "gallbladder")
-PATIENTS = {"TCGA-LIHC-A3KF-acq1": "TCGA-LIHC-A3KF", "TCGA-LIHC-A3KF-acq2": "TCGA-LIHC-A3KF",
-            "ACRIN-FLT-Breast_001-t1": "ACRIN-FLT-Breast_001", "ACRIN-FLT-Breast_001-t2": "ACRIN-FLT-Breast_001",
-            "elastix-lung-t1": "elastix-lung", "elastix-lung-t2": "elastix-lung"}  # fmt: skip
 SOFT_HU, BONE_HU, AIR_HU = (-30.0, 250.0), (120.0, 4000.0), (-2000.0, -700.0)
 
 
@@ -58,10 +59,22 @@ class Cut:
 
 
 CUTS = {
-    "liver": Cut(20, SOFT_HU, 70, 40), "spleen": Cut(8, SOFT_HU, 50, 30), "left kidney": Cut(6, SOFT_HU, 40, 20),
-    "right kidney": Cut(6, SOFT_HU, 40, 20), "stomach": Cut(8, (-1100, 250), 50, 40), "gallbladder": Cut(2, SOFT_HU, 20, 15),
-    "descending aorta": Cut(0, (0.0, 500.0), 60, 35), "spine": Cut(0, BONE_HU, 60, 25), "airway": Cut(0, AIR_HU, 40, 25),
-}  # fmt: skip
+    "liver": Cut(20, SOFT_HU, 70, 40),
+    "spleen": Cut(8, SOFT_HU, 50, 30),
+    "left kidney": Cut(6, SOFT_HU, 40, 20),
+    "right kidney": Cut(6, SOFT_HU, 40, 20),
+    "stomach": Cut(8, (-1100.0, 250.0), 50, 40),
+    "gallbladder": Cut(2, SOFT_HU, 20, 15),
+    "descending aorta": Cut(0, (0.0, 500.0), 60, 35),
+    "spine": Cut(0, BONE_HU, 60, 25),
+    "airway": Cut(0, AIR_HU, 40, 25),
+}
+
+
+def patient_of(case: str) -> str:
+    """The patient of a case: two scans of one patient differ behind the last hyphen."""
+    twice = ("TCGA-LIHC-A3KF", "ACRIN-FLT-Breast_001", "elastix-lung")
+    return next((patient for patient in twice if case.startswith(f"{patient}-")), case)
 
 
 def organs_of(data: Path, case: str, scan: Scan, hearts: Path | None) -> dict[str, np.ndarray]:
@@ -99,20 +112,20 @@ def _of_project(labels: np.ndarray, numbers: Mapping[str, int]) -> dict[str, np.
 
 def _of_totalsegmentator(labels: np.ndarray, names: Mapping[str, str]) -> dict[str, np.ndarray]:
     """The label map of TotalSegmentator's example, whose outlines are those of a model."""
-    groups = {"kidney_left": "left kidney", "kidney_right": "right kidney", "aorta": "descending aorta"}
+    phrases = {"kidney_left": "left kidney", "kidney_right": "right kidney", "aorta": "descending aorta"}
+    phrases |= {name: name for name in ("liver", "spleen", "stomach", "gallbladder")}
+    phrases |= {"vertebrae": "spine", "rib": "rib"}
     masks: dict[str, np.ndarray] = {}
     for number, name in names.items():
-        phrase = (
-            "spine" if name.startswith("vertebrae") else "rib" if name.startswith("rib_") else groups.get(name, name)
-        )
-        if phrase in (*groups.values(), "liver", "spleen", "stomach", "gallbladder", "spine", "rib"):
+        phrase = phrases.get(name) or phrases.get(name.partition("_")[0])
+        if phrase is not None:
             masks[phrase] = masks.get(phrase, np.zeros(labels.shape, bool)) | (labels == int(number))
     return masks
 
 
 def _sided(ribs: np.ndarray, spine: np.ndarray, scan: Scan) -> dict[str, np.ndarray]:
     """Ribs left and right of the spine of their slice."""
-    x_mm = _axis_mm(scan, 0)
+    x_mm = axis_mm(scan, 0)
     there = spine.any((1, 2))
     middle = np.array([(x_mm[None] * plane).sum() / max(plane.sum(), 1) for plane in spine])
     middle = np.interp(np.arange(len(spine)), np.flatnonzero(there), middle[there])
@@ -123,11 +136,10 @@ def _sided(ribs: np.ndarray, spine: np.ndarray, scan: Scan) -> dict[str, np.ndar
 
 def _trachea(airway: np.ndarray, scan: Scan) -> np.ndarray | None:
     """The airway above its fork: from the top down, all slices before the first that holds two of 20 mm2 or more."""
-    z_mm, pixel_mm2 = _axis_mm(scan, 2), _pixel_mm2(scan)
     found = np.zeros_like(airway)
-    for k in np.argsort(-z_mm):
-        parts, count = ndimage.label(airway[k])
-        sizes = np.bincount(np.asarray(parts).ravel())[1:] * pixel_mm2
+    for k in np.argsort(-axis_mm(scan, 2)):
+        parts: Any = ndimage.label(airway[k])
+        sizes = np.bincount(parts[0].ravel())[1:] * _pixel_mm2(scan)
         if (sizes > 20).sum() > 1:
             return found if found.any() else None
         found[k] = airway[k]
@@ -139,38 +151,32 @@ def unknown_of(phrase: str, organs: Mapping[str, np.ndarray], scan: Scan) -> np.
     mask, hu = organs[phrase], scan.voxels
     named = np.any([one for name, one in organs.items() if name not in ("body", "bone")], axis=0)
     unknown = np.zeros_like(mask)
-    if phrase in CUTS:
-        unknown |= _beyond(mask, hu, CUTS[phrase], scan)
-    if phrase == "kidney":
-        for side in ("left kidney", "right kidney"):
-            unknown |= _beyond(organs[side], hu, CUTS[side], scan)
-    spacing = _spacing(scan)
+    for part in ("left kidney", "right kidney") if phrase == "kidney" else (phrase,):
+        if part in CUTS:
+            unknown |= _beyond(organs[part], hu, CUTS[part], scan)
     if phrase in ("rib", "left rib", "right rib", "spine"):
         unnamed = (hu > BONE_HU[0]) & ~organs.get("bone", named)
-        near = ndimage.distance_transform_edt(~mask, spacing) < 15 if phrase == "spine" else np.ones_like(mask)
-        unknown |= unnamed & near
+        unknown |= unnamed & _near(mask, _spacing(scan), 15) if phrase == "spine" else unnamed
     if phrase == "airway":
-        near = ndimage.distance_transform_edt(~mask, spacing) < 20
-        unknown |= (hu < AIR_HU[1]) & near
+        unknown |= (hu < AIR_HU[1]) & _near(mask, _spacing(scan), 20)
     if phrase == "trachea":
-        last = np.flatnonzero(mask.any((1, 2)))
-        z_mm = _axis_mm(scan, 2)
-        fork = (z_mm > z_mm[last].min() - 15) & (z_mm < z_mm[last].min() + 10)
-        unknown |= organs["airway"] & fork[:, None, None]
-        unknown |= _beyond(mask, hu, CUTS["airway"], scan) & (z_mm > z_mm[last].max())[:, None, None]
-    others = named & ~mask if phrase not in ("trachea",) else np.zeros_like(mask)
-    return unknown & ~mask & ~others if phrase != "trachea" else unknown
+        # Where the trachea ends and the main bronchi begin is a matter of some millimetres.
+        z_mm = axis_mm(scan, 2)
+        own = z_mm[mask.any((1, 2))]
+        fork = (z_mm > own.min() - 15) & (z_mm < own.min() + 10)
+        above = _beyond(mask, hu, CUTS["airway"], scan) & (z_mm > own.max())[:, None, None]
+        return (organs["airway"] & fork[:, None, None]) | (above & ~named)
+    return unknown & ~named
 
 
 def _beyond(mask: np.ndarray, hu: np.ndarray, cut: Cut, scan: Scan) -> np.ndarray:
     """What may belong to an organ beyond the ends at which its outline is cut short."""
     found = np.zeros_like(mask)
-    z_mm, slices = _axis_mm(scan, 2), np.flatnonzero(mask.any((1, 2)))
-    spacing = _spacing(scan)
+    z_mm, slices = axis_mm(scan, 2), np.flatnonzero(mask.any((1, 2)))
     for end, step in ((slices[0], -1), (slices[-1], 1)):
         if mask[end].sum() * _pixel_mm2(scan) / 100 < cut.area_cm2:
             continue
-        footprint = ndimage.distance_transform_edt(~mask[end], spacing[1:]) <= cut.around_mm
+        footprint = _near(mask[end], _spacing(scan)[1:], cut.around_mm)
         k = end + step
         while 0 <= k < len(mask) and abs(z_mm[k] - z_mm[end]) <= cut.beyond_mm:
             found[k] |= footprint & (hu[k] > cut.hu[0]) & (hu[k] < cut.hu[1])
@@ -178,13 +184,20 @@ def _beyond(mask: np.ndarray, hu: np.ndarray, cut: Cut, scan: Scan) -> np.ndarra
     return found
 
 
-def _axis_mm(scan: Scan, axis: int) -> np.ndarray:
+def _near(mask: np.ndarray, spacing: tuple[float, ...], mm: float) -> np.ndarray:
+    """What lies within a distance of a mask."""
+    away_mm: Any = ndimage.distance_transform_edt(~mask, spacing)
+    return away_mm <= mm
+
+
+def axis_mm(scan: Scan, axis: int) -> np.ndarray:
     """LPS coordinates of voxel centres of an axial scan along x (0), y (1) or z (2), in mm."""
     column = 2 - axis
     return scan.lps_from_kji[axis, 3] + scan.lps_from_kji[axis, column] * np.arange(scan.shape[column])
 
 
 def _spacing(scan: Scan) -> tuple[float, float, float]:
+    """Distances of slices, rows and columns in mm."""
     k, j, i = (float(np.linalg.norm(scan.lps_from_kji[:3, n])) for n in range(3))
     return k, j, i
 
@@ -193,30 +206,36 @@ def _pixel_mm2(scan: Scan) -> float:
     return _spacing(scan)[1] * _spacing(scan)[2]
 
 
-def _write(path: Path, mask: np.ndarray, scan: Scan) -> Path:
+def write_nifti(path: Path, array: np.ndarray, lps_from_kji: np.ndarray) -> Path:
+    """Writes an array [k j i] as NIfTI."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    image = nib.Nifti1Image(
-        np.ascontiguousarray(mask.transpose(2, 1, 0).astype(np.uint8)), ras_affine_ijk(scan.lps_from_kji)
-    )
-    nib.save(image, path)
+    nib.save(nib.Nifti1Image(np.ascontiguousarray(array.transpose(2, 1, 0)), ras_affine_ijk(lps_from_kji)), path)
     return path
+
+
+def cases_of(data: Path, hearts: Path | None) -> list[str]:
+    """The cases in which an organ is outlined."""
+    folders = sorted(path for path in data.iterdir() if path.is_dir())
+    outlined = [(folder / "organs.nii.gz", hearts / folder.name if hearts else None) for folder in folders]
+    return [organs.parent.name for organs, heart in outlined if organs.exists() or (heart and heart.exists())]
 
 
 def rows_of(data: Path, case: str, out: Path, hearts: Path | None) -> Iterator[Row]:
     """The rows of a case; writes its masks."""
     scan = read_scan(scan_of(data, case))
     organs = organs_of(data, case, scan, hearts)
-    place = {"patient": PATIENTS.get(case, case), "split": "test" if case in TEST else "train"}
+    path, patient, split = scan_of(data, case), patient_of(case), "test" if case in TEST else "train"
     for phrase, mask in organs.items():
         name = phrase.replace(" ", "_")
         unknown = unknown_of(phrase, organs, scan)
-        ignore = _write(out / case / f"{name}_ignore.nii.gz", unknown, scan) if unknown.any() else None
-        yield Row(
-            scan_of(data, case), phrase, _write(out / case / f"{name}.nii.gz", mask, scan), ignore=ignore, **place
-        )
+        outline = write_nifti(out / case / f"{name}.nii.gz", mask.astype(np.uint8), scan.lps_from_kji)
+        ignore = None
+        if unknown.any():
+            ignore = write_nifti(out / case / f"{name}_ignore.nii.gz", unknown.astype(np.uint8), scan.lps_from_kji)
+        yield Row(path, phrase, outline, patient=patient, split=split, ignore=ignore)
     if case in UPPER_CHEST:
         for phrase in ABDOMINAL:
-            yield Row(scan_of(data, case), phrase, label="absent", **place)
+            yield Row(path, phrase, label="absent", patient=patient, split=split)
 
 
 def main() -> None:
@@ -227,11 +246,10 @@ def main() -> None:
     parser.add_argument("--hearts", type=Path, default=None)
     chosen = parser.parse_args()
     rows = []
-    for folder in sorted(path for path in chosen.data.iterdir() if path.is_dir()):
-        if (folder / "organs.nii.gz").exists() or (chosen.hearts and (chosen.hearts / folder.name).exists()):
-            own = list(rows_of(chosen.data, folder.name, chosen.out, chosen.hearts))
-            print(folder.name, ", ".join(f"{row.phrase}{' *' if row.ignore else ''}" for row in own), flush=True)
-            rows += own
+    for case in cases_of(chosen.data, chosen.hearts):
+        own = list(rows_of(chosen.data, case, chosen.out, chosen.hearts))
+        print(case, ", ".join(f"{row.phrase}{' *' if row.ignore else ''}" for row in own), flush=True)
+        rows += own
     print(write_manifest(rows, chosen.out / "manifest.csv"))
 
 

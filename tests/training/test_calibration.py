@@ -115,6 +115,18 @@ def test_what_is_told_apart_badly_is_refused_and_still_reported():
     assert mass["sensitivity"] == mass["specificity"] == 1.0
 
 
+def test_what_is_not_observed_keeps_its_calibration():
+    """Who teaches a model one organ and calibrates it does not lose what all findings were calibrated to."""
+    own = {"nodule": Calibration(slope=2.0), "mass@liver": Calibration(slope=3.0), "lung": Calibration(threshold=0.4)}
+    card = ModelCard("toy", ("nodule", "mass"), ("lung", "liver"), calibration=own)
+    there = np.arange(30) % 2 == 0
+    real = [replace(one, patient=f"p{one.scene}") for one in observations(np.where(there, 3, -3), there, "liver")]
+    decided = calibrate_model(card, real, 0)
+    assert decided.findings == ("nodule", "mass")
+    assert {term: one for term, one in decided.calibration.items() if term != "liver"} == own
+    assert decided.calibration["liver"].evidence == "real"
+
+
 def test_every_scan_is_judged_by_what_the_others_fit():
     """In the last third the evidence is 10 higher than elsewhere: what the others fit calls nothing absent there."""
     there = np.arange(30) % 2 == 0

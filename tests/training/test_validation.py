@@ -64,7 +64,7 @@ def test_nothing_is_measured_where_nobody_knows(module, tmp_path):
     spec = DataSpec(write_manifest(rows, tmp_path / "ignoring.csv"), shape=(8, 32, 32))
     ignoring = ManifestData(spec, rule_model(), LEXICON, tmp_path / "cache", steps=1)
     ignoring.prepare_data()
-    before, after = (list(validate_study(*one.val_dataloader(), rule_model())) for one in (module, ignoring))
+    before, after = (list(validate_study(list(one.val_dataloader())[0], rule_model())) for one in (module, ignoring))
     assert after[0].dice == pytest.approx(before[0].dice)  # of the right lung, where all is known
     assert 0.4 * before[1].false_ml < after[1].false_ml < 0.8 * before[1].false_ml
 

@@ -58,8 +58,8 @@ class Row:
         region: Mask of the organ that the phrase is about, as of the liver for "lesion in the liver"; of any kind that
             ``mask`` may be.
         region_part: Which part of the region's file: see ``read_mask``; None for all of it.
-        ignore: Mask of the voxels where nobody knows, as where an outline was cut short: they are neither trained on nor
-            measured, as with nnU-Net's ignore label. Of any kind that ``mask`` may be.
+        ignore: Mask of the voxels where nobody knows, as where an outline was cut short: they are neither trained on
+            nor measured, as with nnU-Net's ignore label. Of any kind that ``mask`` may be.
         ignore_part: Which part of that file: see ``read_mask``; None for all of it.
     """
 

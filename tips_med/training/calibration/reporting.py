@@ -265,9 +265,10 @@ def calibrate_model(
     kept |= unseen if findings is None else set()
     answers = tuple(finding for finding in card.findings if finding in kept)
     refused = set(card.findings) - set(answers)
-    fitted = {}
+    # The weights are the same: what nobody observed this time keeps the calibration that it has.
+    fitted = {term: one for term, one in card.calibration.items() if _term(term) not in asked | refused}
     for term, value in fit_all(card, observations).items():
-        if _term(term) not in refused:
+        if _term(term) not in refused and term not in fitted:
             own = [o for o in observations if o.finding == term]
             kept_value = _kept(card.calibration[term], own) if keep and term in card.calibration else value
             fitted[term] = with_measurements(kept_value, own, judged_by)
