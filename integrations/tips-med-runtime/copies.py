@@ -31,6 +31,7 @@ COPIES: dict[str, tuple[str, tuple[str, ...]]] = {
         "grounding/decision.py",
         "grounding/evidence.py",
         "grounding/instances.py",
+        "grounding/organs.py",
         "grounding/thorax.py",
         "scan.py",
     )

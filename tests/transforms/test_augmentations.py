@@ -199,6 +199,15 @@ def test_a_crop_lies_around_a_finding_where_the_patient_has_it() -> None:
     assert which == {1, 2}
 
 
+def test_findings_may_be_chosen_by_weight() -> None:
+    step = RandCropAroundFindingd(
+        ("image", "masks"), "masks", (3, 3, 3), (-1024, 0), threshold=127, prob=1.0, jitter=0.0, weights_key="weights"
+    ).set_random_state(0)
+    data = {**spots(), "weights": [1e6, 1.0, 9.0]}  # the first marks nothing
+    chosen = [bool((step(data)["masks"][2] > 127).any()) for _ in range(200)]
+    assert 0.85 < np.mean(chosen) < 0.95
+
+
 def test_a_crop_may_be_anywhere_and_is_filled_up_where_it_is_larger() -> None:
     data = spots()
     anywhere = RandCropAroundFindingd(("image", "masks"), "masks", (3, 3, 3), threshold=127, prob=0.0)

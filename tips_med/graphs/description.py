@@ -65,7 +65,7 @@ def language_of(model: GroundingModel) -> dict[str, Any]:
             {**_term(one), "within": one.within, "kinds": [kind for kind in one.kinds if kind in card.findings]}
             for one in findings
         ],
-        "structures": [{**_term(one), "paired": one.paired} for one in structures],
+        "structures": [{**_term(one), "paired": one.paired, "whole": one.whole} for one in structures],
         "places": [_term(one) for one in places],
         "locations": [
             {**_term(one), "heights": list(THIRDS[one.id]), "side": one.side, "by_estimate": one.id in LOBES}

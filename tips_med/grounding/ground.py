@@ -20,12 +20,13 @@ from tips_med.grounding.evidence import evidence_map, peak_logit
 from tips_med.grounding.instances import filter_by_size, find_instances
 from tips_med.grounding.maps import CHEST_STRUCTURES, ENCLOSING_STRUCTURES, WordMaps, finding_maps, study_thorax
 from tips_med.grounding.modality import ensure_known_modality
+from tips_med.grounding.organs import largest_pieces, sided_by_midline
 from tips_med.grounding.thorax import SIDES, Thorax
 from tips_med.grounding.wording import CHECKED, write_sentence
 from tips_med.model import GroundingModel, load_model
 from tips_med.query import Query, Term
 from tips_med.scan import Scan
-from tips_med.shapes import Affine, Heat
+from tips_med.shapes import Affine, Heat, Labels
 from tips_med.slabs import BODY_MARGIN, SlabStack, make_slabs
 
 MIN_VOLUME_ML = 0.02
@@ -120,6 +121,7 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
         labels, instances = find_instances(
             heat, found.lps_from_heat, study.scan, found.thorax, calibration, MIN_VOLUME_ML, min_score
         )
+        labels, instances = _as_organ(understood, labels, instances, study, found)
         if understood.measurement_mm is not None and understood.finding is not None and instances:
             labels, instances, others = filter_by_size(labels, instances, understood.measurement_mm)
             if not instances:
@@ -138,6 +140,20 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
         sentence=write_sentence(understood, decision, instances, others),
         model=model.identity,
     )
+
+
+def _as_organ(
+    query: Query, labels: Labels, instances: tuple[Instance, ...], study: EncodedStudy, found: Assessment
+) -> tuple[Labels, tuple[Instance, ...]]:
+    """The components of an organ outside the chest: sides by the midline, and one piece where it has one."""
+    organ = query.structure
+    if query.finding is not None or organ is None or found.thorax is not None:
+        return labels, instances
+    if organ.paired:
+        instances = sided_by_midline(instances, organ.name, study.body, found.lps_from_heat)
+    if organ.whole:
+        labels, instances = largest_pieces(labels, instances, organ.paired and query.side not in ("left", "right"))
+    return labels, instances
 
 
 def ensure_same_weights(study: EncodedStudy, model: GroundingModel) -> None:
@@ -349,6 +365,11 @@ def _check_place(query: Query, finding: Term, place: Term, model: GroundingModel
         f"the query {query.text!r} is for a {finding.name} in the {place.name}",
         expected=f"a place in which the model {model.card.name!r} was trained to find it: "
         f"{', '.join(lexicon.term(one).name for one in taught)}",
-        remedy="query it there, or train the model on this place (tips-med train)",
+        remedy=(
+            f"query {place.name!r} to see where that is, or "
+            if place.id in model.card.structures
+            else "query it there, or "
+        )
+        + "train the model on this place (tips-med train)",
         code="place-not-trained",
     )

@@ -163,10 +163,19 @@ def _finding(query: Query, decision: Decision, instances: Sequence[Instance]) ->
     where = f" in the {best.region}" if best.region else ""
     place = f"slices {best.slices[0]} to {best.slices[1]}"
     if not query.finding:
-        return f"{head}, {_number(total)} ml, {place}."
+        sides = {one.side for one in instances}
+        if len(instances) == 2 and sides == {"left", "right"}:
+            each = [f"{one.side} {_number(one.volume_ml)}" for one in sorted(instances, key=lambda one: str(one.side))]
+            return f"{head}, {_number(total)} ml ({_list(each)}), {_slices(instances)}."
+        return f"{head}, {_number(total)} ml, {_slices(instances)}."
     if len(instances) == 1:
         return f"{head}{where}, {size}, {place}."
     return f"{head}, {len(instances)} places, {_number(total)} ml in all; surest{where}, {size}, {place}."
+
+
+def _slices(instances: Sequence[Instance]) -> str:
+    """First and last slice of all pieces of a structure."""
+    return f"slices {min(one.slices[0] for one in instances)} to {max(one.slices[1] for one in instances)}"
 
 
 def _number(ml: float) -> str:

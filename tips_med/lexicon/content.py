@@ -21,6 +21,7 @@ _TERM_KEYS = {
     "adjectives",
     "held_out",
     "paired",
+    "whole",
     "within",
     "structures",
     "side",
@@ -249,7 +250,7 @@ class _Reader:
             raise self.wrong(f"{place}.side", entry["side"], "left or right")
         if entry.get("window") not in (None, *get_args(WindowName)):
             raise self.wrong(f"{place}.window", entry["window"], f"one of {', '.join(get_args(WindowName))}")
-        for flag in ("paired", "spoken"):
+        for flag in ("paired", "whole", "spoken"):
             if not isinstance(entry.get(flag, False), bool):
                 raise self.wrong(f"{place}.{flag}", entry[flag], "true or false")
         return Term(
@@ -259,6 +260,7 @@ class _Reader:
             forms=tuple(forms),
             code=None if entry.get("code") is None else self.code(f"{place}.code", entry["code"]),
             paired=entry.get("paired", False),
+            whole=entry.get("whole", False),
             within=None if entry.get("within") is None else self.text(f"{place}.within", entry["within"]),
             structures=self.texts(f"{place}.structures", entry.get("structures")),
             side=entry.get("side"),

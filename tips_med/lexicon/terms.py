@@ -55,6 +55,7 @@ class Term:
         forms: All forms, the usual one first.
         code: Verified code; None without one.
         paired: Whether the body has a left and a right one (structures).
+        whole: Whether it is in one piece, or each of a pair is: a liver is, ribs are not (structures).
         within: The structure that it is part of (structures), or that it always lies in (findings): an effusion at the
             lung base is not in the lung.
         structures: Structures that a location can be in; the first is meant when the query names none. Empty: any.
@@ -72,6 +73,7 @@ class Term:
     forms: tuple[Form, ...]
     code: Code | None = None
     paired: bool = False
+    whole: bool = False
     within: str | None = None
     structures: tuple[str, ...] = ()
     side: Literal["left", "right"] | None = None

@@ -6,6 +6,7 @@ Cutting and changing is a MONAI ``Compose`` of ``tips_med.transforms``, and of a
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -31,7 +32,7 @@ from tips_med.slabs import SlabSpec
 from tips_med.training.batches import Crop, PhraseBatch, PhraseTarget, collate_crops
 from tips_med.training.distillation import read_embeddings, width_of
 from tips_med.training.signals import PhraseSignals, cells_in, cells_of_side
-from tips_med.training.studies import PhraseLabel, PreparedStudy
+from tips_med.training.studies import PhraseLabel, PreparedStudy, is_whole, read_study_header
 from tips_med.transforms import CropAroundFindingd, RandCropAroundFindingd, RandFlipSidesd, RandShiftHounsfieldd
 from tips_med.transforms.phrases import swapped_phrases
 from tips_med.transforms.tensors import EXCHANGED, lps_of, placed
@@ -145,6 +146,7 @@ class StudyCrops(IterableDataset[PhraseBatch]):
                 "regions": _tensor(study.regions, study),
                 "phrases": [one.text for one in study.statements],
                 "middle_x_mm": middle[1],
+                "weights": self._weights(study),
             },
         )
         mirrored = bool(cut["image"].meta.get(EXCHANGED))
@@ -219,6 +221,20 @@ class StudyCrops(IterableDataset[PhraseBatch]):
     @cached_property
     def _teacher_width(self) -> int:
         return width_of(next(iter(self.teachers.values())))
+
+    @cached_property
+    def _counts(self) -> Counter[str]:
+        """In how many studies each phrase is outlined."""
+        headers = [read_study_header(file) for file in self.files if is_whole(file)]
+        return Counter(one.phrase for header in headers for one in header.statements if one.mask is not None)
+
+    def _weights(self, study: PreparedStudy) -> list[float]:
+        """How often a crop lies around each mask: the more often, the fewer studies have it outlined.
+
+        A gallbladder that is in two studies of twenty would else be shown in one crop of a hundred.
+        """
+        phrases = {one.mask: one.phrase for one in study.statements if one.mask is not None}
+        return [1 / max(1, self._counts[phrases[n]]) for n in range(len(study.covers))]
 
     def _study(self, number: int) -> tuple[Path, PreparedStudy]:
         """Studies in turn, in an order that every round shuffles; a damaged one is replaced by the next."""
@@ -344,7 +360,7 @@ _HALF = 127  # of a cell: masks are kept as 0 to 255
 def _steps(spec: DataSpec, lexicon: Lexicon) -> list[Transform]:
     """How a crop of training is drawn: cut first, for a crop is quicker to mirror than a study."""
     return [
-        RandCropAroundFindingd(_KEYS, "masks", spec.shape, _OUTSIDE, _HALF),
+        RandCropAroundFindingd(_KEYS, "masks", spec.shape, _OUTSIDE, _HALF, weights_key="weights"),
         RandFlipSidesd(_KEYS, "phrases", lexicon, about_key="middle_x_mm", prob=spec.flip_prob),
         RandShiftHounsfieldd("image", spec.shift_hu),
         ScaleIntensityRanged("masks", 0, 255, 0.0, 1.0),

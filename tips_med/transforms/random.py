@@ -99,6 +99,8 @@ class RandCropAroundFindingd(CropAroundFindingd, Randomizable):
         prob: Probability that the box lies around a finding, where there is one: any finding, any of its cells.
         jitter: Maximum distance of that cell from the middle of the box, as a share of its size.
         allow_missing_keys: Do not mind a key that is not there.
+        weights_key: Key of how often each finding is chosen, one number above 0 for each channel of the mask; all alike
+            when None.
     """
 
     def __init__(
@@ -111,10 +113,17 @@ class RandCropAroundFindingd(CropAroundFindingd, Randomizable):
         prob: float = 0.75,
         jitter: float = 0.25,
         allow_missing_keys: bool = False,
+        weights_key: str | None = None,
     ) -> None:
         super().__init__(keys, mask_key, size, outside, threshold, allow_missing_keys)
-        self.prob, self.jitter = prob, jitter
+        self.prob, self.jitter, self.weights_key = prob, jitter, weights_key
+        self._weights: Sequence[float] | None = None
         self._start = [0, 0, 0]
+
+    def __call__(self, data: Data) -> dict[Hashable, Any]:
+        """See CropAroundFindingd."""
+        self._weights = data[self.weights_key] if self.weights_key is not None else None
+        return super().__call__(data)
 
     def randomize(self, data: torch.Tensor) -> None:
         """Draws the first cell of the box.
@@ -125,7 +134,11 @@ class RandCropAroundFindingd(CropAroundFindingd, Randomizable):
         shape = triple(data.shape[1:])
         marked = self.marked(data)
         if marked and self.R.uniform() < self.prob:
-            cells = np.argwhere(self.cells(data, marked[self.R.randint(len(marked))]))
+            channel = marked[self.R.randint(len(marked))]
+            if self._weights is not None:
+                weights = np.array([self._weights[n] for n in marked], float)
+                channel = int(self.R.choice(marked, p=weights / weights.sum()))
+            cells = np.argwhere(self.cells(data, channel))
             cell = cells[self.R.randint(len(cells))]
             centre = [float(c) + self.R.uniform(-self.jitter, self.jitter) * s for c, s in zip(cell, self.size)]
         else:

@@ -135,6 +135,7 @@ def _term(raw: dict[str, Any]) -> Term:
         tuple(raw.get("kinds", ())),
         raw.get("within"),
         raw.get("paired", False),
+        raw.get("whole", False),
         raw.get("side"),
         raw.get("by_estimate", False),
     )

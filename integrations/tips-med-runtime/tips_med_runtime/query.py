@@ -19,6 +19,7 @@ class Term:
         kinds: Ids of findings that are kinds of it: a mass is a lesion.
         within: Structure that it always lies in; None for any.
         paired: Whether the body has a left and a right one.
+        whole: Whether it is in one piece, or each of a pair is.
         side: The only side that has it.
         by_estimate: Whether it is taken by height in the lung, as lobes are.
     """
@@ -29,6 +30,7 @@ class Term:
     kinds: tuple[str, ...] = ()
     within: str | None = None
     paired: bool = False
+    whole: bool = False
     side: Literal["left", "right"] | None = None
     by_estimate: bool = False
 

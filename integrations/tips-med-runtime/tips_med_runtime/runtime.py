@@ -16,6 +16,7 @@ from tips_med_runtime.geometry import transform_points
 from tips_med_runtime.grid import SlabSpec
 from tips_med_runtime.grounding.instances import find_instances
 from tips_med_runtime.grounding.modality import looks_like_hounsfield
+from tips_med_runtime.grounding.organs import largest_pieces, sided_by_midline
 from tips_med_runtime.grounding.thorax import Thorax, find_thorax
 from tips_med_runtime.language import Language
 from tips_med_runtime.networks import Networks, adapter_of
@@ -141,6 +142,13 @@ class Runtime:
             labels, instances = find_instances(
                 heat, study.lps_from_cell, study.scan, found.thorax, calibration, MIN_VOLUME_ML, min_score
             )
+            organ = query.structure
+            if query.finding is None and organ is not None and found.thorax is None:
+                if organ.paired:
+                    instances = sided_by_midline(instances, organ.name, study.body, study.lps_from_cell)
+                if organ.whole:
+                    both = organ.paired and query.side not in ("left", "right")
+                    labels, instances = largest_pieces(labels, instances, both)
         x, y, z = (float(v) for v in transform_points(study.lps_from_cell, np.array(found.peak))[0])
         peak = instances[0].peak_lps if instances else (x, y, z)
         return Answer(
