@@ -126,7 +126,7 @@ class Tips(Objective):
                     centre.copy_(logits.flatten(0, -2).mean(0))
             wanted = [((logits - centre) / TEACHER_T).softmax(-1) for logits, centre in zip(theirs, centres)]
             for centre, logits in zip(centres, theirs):
-                centre.lerp_(logits.flatten(0, -2).mean(0), 1 - CENTRE)
+                centre.lerp_(logits.flatten(0, -2).mean(0).float(), 1 - CENTRE)
         losses = [-(true * (logits / STUDENT_T).log_softmax(-1)).sum(-1).mean() for true, logits in zip(wanted, own)]
         return {"contrast": contrast_loss(scores, batch.relation), "image": losses[0], "patch": losses[1]}
 
