@@ -1,9 +1,9 @@
 """Makes a file of weights that can be shipped of ones that were taught organs and calibrated.
 
-    python -m benchmarks.organs.ship CALIBRATED --out tips_med/weights/chest_ct.safetensors [--leave-out gallbladder ...]
+    python -m benchmarks.organs.ship CALIBRATED --out tips_med/weights/chest_ct.safetensors [--leave-out ID ...]
 
-Says in the card what the organs were learned from, leaves out those that are not to be answered, and makes sure that the
-calibration of everything else is what it was in the weights that are installed.
+Says in the card what the organs were learned from, leaves out those that are not to be answered, and makes sure that
+the calibration of everything else is what it was in the weights that are installed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from tips_med.loading import open_model, save_with_card
 from tips_med.model import load_model
 
 SOURCES = (
-    "Organs: outlines of small public networks (OBELISK, MIT) and rules, looked at, in 21 of these scans and in a part of "
+    "Organs: outlines of small public networks (OBELISK, MIT) and rules, looked at, in 21 of these scans; outlines of "
     "TotalSegmentator's example; hearts: drawn by one careful reader, no radiologist, in 12 of them"
 )
 """What the organs were learned from; the scans are named already."""
