@@ -9,16 +9,19 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from PIL import Image
 
+from tips_med.encoders.study import EncodedStudy
 from tips_med.exporters.dicom.equipment import NOTICE
 from tips_med.exporters.dicom.key_image import key_slice
 from tips_med.exporters.dicom.picture import SlicePainter
 from tips_med.exporters.figure import write_figure
-from tips_med.geometry import RIGHT
+from tips_med.geometry import RIGHT, spacing_mm
 from tips_med.grounding import Grounding, encode, ground
 from tips_med.grounding.maps import study_thorax
 from tips_med.loading import open_model
+from tips_med.model import GroundingModel
 from tips_med.readers import read_scan
 from tips_med.resampling import resample
 from tips_med.sample import sample_path
@@ -39,6 +42,8 @@ LEAST = {"calcification": 120, "emphysema": 6000, "cavity": 900, "pericardial_ef
 SOFT_TISSUE = ("pericardial_effusion", "cyst", "lesion")
 """What is painted into organs, and looked at in another window."""
 ONE_SIDE = ("emphysema", "reticulation", "honeycombing", "atelectasis", "cavity", "calcification")
+ORGANS = {"trachea": "#00d0ff", "heart": "#ff5050", "descending aorta": "#ff60ff", "liver": "#c08040",
+          "spleen": "#b080ff", "stomach": "#60ff60", "spine": "#ffe040", "rib": "#ffa040"}  # fmt: skip
 COLORS = ("#ffb000", "#00d0ff", "#ff60ff", "#60ff60")
 
 
@@ -79,6 +84,31 @@ def painted(scan: Anatomy, phantom: Anatomy, path: Path) -> None:
     figure.savefig(path, dpi=76, metadata={"Software": None})
 
 
+def organs(study: EncodedStudy, model: GroundingModel, path: Path) -> None:
+    """What the model outlines of organs, in two coronal planes and two axial ones."""
+    scan = study.scan
+    asked = {name: color for name, color in ORGANS.items() if name in model.names}
+    answers = {name: ground(study, name, model) for name in asked}
+    masks = {name: one.mask for name, one in answers.items() if one.presence.state == "present"}
+    middle = {name: np.argwhere(mask).mean(axis=0).round().astype(int) for name, mask in masks.items()}
+    up = scan.lps_from_kji[2, 0] > 0
+    mm = spacing_mm(scan.lps_from_kji)
+    planes = [(1, middle[name][1]) for name in ("heart", "descending aorta") if name in middle]
+    planes += [(0, middle[name][0]) for name in ("heart", "liver") if name in middle]
+    figure = Figure(figsize=(13, 4.2), layout="constrained")
+    for n, (axis, index) in enumerate(planes, start=1):
+        axes = figure.add_subplot(1, len(planes), n)
+        shown = {"cmap": "gray", "vmin": -160, "vmax": 240, "aspect": mm[1 - axis] / mm[2]}
+        axes.imshow(np.take(scan.voxels, index, axis), origin="lower" if axis == 1 and up else "upper", **shown)
+        for name, mask in masks.items():
+            if np.take(mask, index, axis).any():
+                axes.contour(np.take(mask, index, axis), [0.5], colors=asked[name], linewidths=1.1)
+        axes.set_axis_off()
+    lines = [Line2D([], [], color=asked[name], label=f"{name} ({answers[name].presence.state})") for name in asked]
+    figure.legend(handles=lines, loc="outside lower center", ncols=len(lines), fontsize=8, frameon=False)
+    figure.savefig(path, dpi=90, metadata={"Software": None})
+
+
 def capture(answer: Grounding, path: Path) -> None:
     """The most telling slice as a secondary capture shows it."""
     painter, k = SlicePainter(answer), key_slice(answer)
@@ -94,6 +124,7 @@ def main() -> None:
     for name, query in QUERIES.items():
         write_figure(ground(study, query, model), IMAGES / f"{name}.png")
     capture(ground(study, QUERIES["mass-in-the-left-lung"], model), IMAGES / "capture.png")
+    organs(study, model, IMAGES / "organs.png")
     slabs = make_slabs(scan, model.image.slab_spec, margin=BODY_MARGIN)
     shape = slabs.seen.shape
     volume = resample(scan.voxels, scan.lps_from_kji, slabs.lps_from_pixel, (shape[0], shape[1], shape[2]))
