@@ -1,0 +1,1 @@
+"""Outlines of organs on public scans, drawn where there are none."""
