@@ -1,6 +1,6 @@
 """Masks of the heart on public scans, made of outlines that were drawn by eye on a few axial levels.
 
-    python -m benchmarks.organs.heart DATA --out OUT [--cases CASE ...]
+    python -m benchmarks.organs.heart DATA --out OUT [--cases CASE ...] [--outlines FILE]
 
 DATA holds the cases that ``heart_outlines.json`` names: of each ``ct.nii.gz`` or a folder ``dicom``, and where they are
 there ``organs.nii.gz`` (numbers in DATA/organs.json) and ``lungs.nii.gz``. Writes OUT/CASE/heart.nii.gz.
@@ -35,8 +35,8 @@ from tips_med.scan import Scan
 OUTLINES = Path(__file__).with_name("heart_outlines.json")
 
 NOT_HEART = ("spine", "liver", "stomach", "spleen")
-"""Organs of ``organs.nii.gz`` that are cut out. Ribs and descending aorta are not: both labels leak into the left atrium
-of QIN-LUNG-01-0007, and the outlines keep clear of them."""
+"""Organs of ``organs.nii.gz`` that are cut out. Ribs and descending aorta are not: both labels leak into the left
+atrium of QIN-LUNG-01-0007, and the outlines keep clear of them."""
 
 AIR_HU = -300.0
 """Smoothed voxels below it are lung: about the middle between lung and the heart's edge."""
@@ -96,10 +96,10 @@ def _parse(case: str, one: dict[str, Any]) -> Outlines:
     levels = tuple(Level(level["z"], tuple(np.array(p, float) for p in level["parts"])) for level in one["levels"])
     heights = [one["first_z"], *(level.z for level in levels), one["last_z"]]
     if not levels or np.any(np.diff(heights) <= 0):
-        raise ConfigError(f"{case}: heights in mm must rise from first_z over the levels to last_z, found {heights}")
+        raise ConfigError(f"{case}: heights {heights} mm", expected="a rise from first_z over the levels to last_z")
     for level in levels:
         if not level.parts or any(part.ndim != 2 or part.shape[1] != 2 or len(part) < 3 for part in level.parts):
-            raise ConfigError(f"{case}, level {level.z} mm: an outline is three or more vertices of x and y")
+            raise ConfigError(f"{case}, level {level.z} mm", expected="outlines of three or more vertices of x and y")
     return Outlines(one["first_z"], one["last_z"], levels, one["use"], one["note"])
 
 
@@ -132,13 +132,17 @@ def smooth_curve(vertices: np.ndarray) -> np.ndarray:
     return ((t2 - t) / (t2 - t1) * b1 + (t - t1) / (t2 - t1) * b2).reshape(-1, 2)
 
 
+def _depth(inside: np.ndarray) -> np.ndarray:
+    return np.asarray(ndimage.distance_transform_edt(inside))
+
+
 def _distances(outlines: Outlines, low: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Signed distance to the outline of each level in mm, above 0 inside, [level, x, y] on the raster from ``low``."""
     planes = []
     for level in outlines.levels:
         curves = [(smooth_curve(part) - low) / RASTER_MM for part in level.parts]
         inside = np.any([polygon2mask(shape, curve) for curve in curves], axis=0)
-        planes.append(ndimage.distance_transform_edt(inside) - ndimage.distance_transform_edt(~inside))
+        planes.append(_depth(inside) - _depth(~inside))
     return np.stack(planes) * RASTER_MM
 
 
@@ -184,15 +188,16 @@ def heart_mask(scan: Scan, outlines: Outlines) -> np.ndarray:
     if not mask.any():
         corners = grid_corners(scan.lps_from_kji, scan.shape)
         raise ConfigError(
-            f"no voxel is within the outlines, x and y {low.round()} to {high.round()} mm, z {outlines.first_z} to "
-            f"{outlines.last_z} mm; the scan's corners span {corners.min(0).round()} to {corners.max(0).round()} mm: "
-            "give the outlines of this scan"
+            f"the scan reaches from {corners.min(axis=0).round()} to {corners.max(axis=0).round()} mm (LPS)",
+            expected=f"some of it within the outlines, x and y {low.round()} to {high.round()} mm, z "
+            f"{outlines.first_z} to {outlines.last_z} mm",
+            remedy="give the outlines of this scan",
         )
     return mask
 
 
 def cut_out(mask: np.ndarray, scan: Scan, others: np.ndarray | None) -> np.ndarray:
-    """The mask without lung and without other organs, in one piece and without holes.
+    """The mask without lung and other organs, without holes and pieces of less than a hundredth.
 
     Args:
         mask: bool [k j i].
@@ -202,11 +207,13 @@ def cut_out(mask: np.ndarray, scan: Scan, others: np.ndarray | None) -> np.ndarr
     Returns:
         bool [k j i].
     """
-    smooth = ndimage.gaussian_filter(np.nan_to_num(scan.voxels, nan=-1024.0), AIR_SIGMA_MM / spacing_mm(scan.lps_from_kji))
+    smooth = ndimage.gaussian_filter(
+        np.nan_to_num(scan.voxels, nan=-1024.0), AIR_SIGMA_MM / spacing_mm(scan.lps_from_kji)
+    )
     left = mask & (smooth > AIR_HU)
     if others is not None:
         left &= ~others
-    named, count = ndimage.label(left)
+    named, count = ndimage.label(left)  # pyright: ignore[reportGeneralTypeIssues]
     if count > 1:
         sizes = np.bincount(named.reshape(-1))[1:]
         left = np.isin(named, 1 + np.flatnonzero(sizes > 0.01 * sizes.sum()))
@@ -216,7 +223,12 @@ def cut_out(mask: np.ndarray, scan: Scan, others: np.ndarray | None) -> np.ndarr
 def _read_labels(path: Path, scan: Scan) -> np.ndarray:
     labels = read_scan(path)
     if labels.shape != scan.shape or not same_grid(labels.lps_from_kji, scan.lps_from_kji, scan.shape, 0.5):
-        raise ReadError(f"{path}: the grid is {labels.shape}, not that of its scan, {scan.shape}: resample the labels")
+        raise ReadError(
+            f"labels of shape {labels.shape}",
+            path=path,
+            expected=f"the grid of the scan, {scan.shape}",
+            remedy="resample the labels onto it",
+        )
     return np.nan_to_num(labels.voxels).round().astype(np.uint8)
 
 
@@ -248,8 +260,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cases", nargs="*", help="all where none is named")
+    parser.add_argument("--outlines", type=Path, default=OUTLINES)
     chosen = parser.parse_args(arguments)
-    drawn = read_outlines()
+    drawn = read_outlines(chosen.outlines)
     for case in chosen.cases or drawn:
         scan, others = read_case(chosen.data, case)
         mask = cut_out(heart_mask(scan, drawn[case]), scan, others)
