@@ -1,1 +1,0 @@
-"""Outlines of organs on public scans, drawn where there are none."""
