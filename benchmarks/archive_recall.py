@@ -186,7 +186,7 @@ def alike(
         study = EncodedStudy.load(path)
         for term, at in exact[path.stem]["regions"]:
             try:
-                vector = region_vector(study, (at[0], at[1], at[2]), RADIUS_MM)
+                vector = region_vector(study, (at[0], at[1], at[2]), RADIUS_MM, model)
             except QueryError:
                 continue
             asked.append((path.stem, term, directions(vector[None], centre)[0][0]))
@@ -194,7 +194,7 @@ def alike(
     asked = [asked[n] for n in sorted(rng.permutation(len(asked))[:REGIONS])]
     towards = np.array([direction for *_, direction in asked]).T
     for path in paths:
-        means, valid = region_means(EncodedStudy.load(path), RADIUS_MM)
+        means, valid = region_means(EncodedStudy.load(path), RADIUS_MM, model)
         moved = means[valid] - centre
         moved /= np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-6)
         cosines[path.stem] = (moved @ towards).max(axis=0).tolist()

@@ -114,7 +114,7 @@ def taught(chosen: argparse.Namespace, spec: DataSpec) -> tuple[dict[str, dict[s
     spent = cpu_s() - begun
 
     def answer(path: Path) -> dict[str, np.ndarray]:
-        study = encode(read_scan(path), model)
+        study = encode(read_scan(path), model, adapters="all")
         return {organ: ground(study, organ, model).mask for organ in ORGANS}
 
     return measure(chosen.data, answer), spent

@@ -24,7 +24,7 @@ from torchmetrics.functional.classification import binary_auroc
 from benchmarks.teach import cpu_s, dice
 from pipelines.train import train
 from tips_med.exporters.nifti import write_volume
-from tips_med.grounding import encode, ground
+from tips_med.grounding import ground
 from tips_med.loading import open_model
 from tips_med.manifest import Row, read_mask, write_manifest
 from tips_med.query import load_lexicon
@@ -91,7 +91,7 @@ def measure(rows: Sequence[Row], file: Path) -> dict[str, object]:
     at: dict[float, list[float]] = {threshold: [] for threshold in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)}
     for row in rows:
         scan = read_scan(row.scan)
-        answer = ground(encode(scan, model), row.phrase, model)
+        answer = ground(scan, row.phrase, model)
         scores.append(answer.presence.score)
         there.append(int(row.mask is not None))
         if row.mask is not None:

@@ -17,6 +17,7 @@ from tips_med.followup.pairing import check_patients
 from tips_med.followup.registration import check_modalities, register
 from tips_med.grounding import Declined
 from tips_med.grounding import encode as encode_scan
+from tips_med.grounding.ground import adapters_of
 from tips_med.grounding.modality import with_stated_modality
 from tips_med.grounding.questions import understand
 from tips_med.loading import open_model
@@ -71,10 +72,11 @@ def compare(
     with steps("loading the model"):
         opened = open_model(model, device)
         queries, declined = understand(query, opened, comparable_query)
+        adapters = adapters_of(queries, opened)
     studies, traces = [], []
     for name, path, series in (("prior", prior, prior_series), ("current", current, current_series)):
         with steps(f"reading and encoding the {name} scan") as progress:
-            study, trace = _study(path, series, fill_gaps, untilt, modality, opened, progress)
+            study, trace = _study(path, series, fill_gaps, untilt, modality, opened, adapters, progress)
         studies.append(study)
         traces.append(trace)
     days, notes = check_patients(traces[0], traces[1], allow_different=allow_different_patients)
@@ -117,6 +119,7 @@ def _study(
     untilt: bool,
     modality: Literal["CT", "MR"] | None,
     model: GroundingModel,
+    adapters: tuple[int, ...],
     progress: ProgressCallback,
 ) -> tuple[EncodedStudy, PatientTrace]:
     """A scan, encoded, and whose it is."""
@@ -126,4 +129,4 @@ def _study(
         return EncodedStudy.load(path), PatientTrace()
     source = sample_path() if path == "sample" else path
     scan, trace = read_scan_of_patient(source, series=series, fill_gaps=fill_gaps, untilt=untilt)
-    return encode_scan(with_stated_modality(scan, modality), model, progress), trace
+    return encode_scan(with_stated_modality(scan, modality), model, progress, adapters), trace

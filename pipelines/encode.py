@@ -68,7 +68,7 @@ def encode(
         if private is not None:
             volume = private.scan(volume)
     with steps("encoding") as progress:
-        study = encode_scan(volume, opened, progress)
+        study = encode_scan(volume, opened, progress, adapters="all")
     with steps("finding the lungs"):
         prepare(study, opened)
     with steps("writing"):

@@ -14,6 +14,7 @@ from tips_med.exporters.named import named_exporters
 from tips_med.grounding import Declined, Grounding
 from tips_med.grounding import encode as encode_scan
 from tips_med.grounding import ground as answer
+from tips_med.grounding.ground import adapters_of
 from tips_med.grounding.modality import with_stated_modality
 from tips_med.grounding.questions import understand
 from tips_med.loading import open_model_at
@@ -118,7 +119,7 @@ def ground(
         if results is not None:
             results.prepare(volume)
         with steps("encoding") as progress:
-            study = encode_scan(volume, opened, progress)
+            study = encode_scan(volume, opened, progress, adapters=adapters_of(queries, opened))
     answers = []
     with steps("asking") as progress:
         for n, each in enumerate(queries, start=1):

@@ -56,7 +56,7 @@ def index(
 
     def encode(path: Path) -> EncodedStudy:
         volume = read_scan(path, fill_gaps=fill_gaps, untilt=untilt)
-        return encode_scan(with_stated_modality(volume, modality), opened)
+        return encode_scan(with_stated_modality(volume, modality), opened, adapters="all")
 
     with steps("indexing") as progress:
         return index_scans(sources, store, studies, opened, encode, archive=archive, again=again, progress=progress)

@@ -10,7 +10,7 @@ from tips_med.deidentification import Deidentifier
 from tips_med.exporters.dicom import DicomExporter
 from tips_med.exporters.named import named_exporters
 from tips_med.grounding import encode, ground
-from tips_med.grounding.ground import parse_query
+from tips_med.grounding.ground import adapters_of, parse_query
 from tips_med.loading import open_model_at
 from tips_med.readers import read_scan
 from tips_med.serving.connect import open_archive
@@ -76,7 +76,7 @@ def node(
         if private is not None:
             scan = private.scan(scan)
         results.prepare(scan)
-        study = encode(scan, opened, heartbeat.beat)
+        study = encode(scan, opened, heartbeat.beat, adapters_of([parsed[text] for text in queries], opened))
         for n, text in enumerate(queries):
             place = out / f"{n:03d}"
             place.mkdir()

@@ -103,9 +103,9 @@ def search(
                 study = EncodedStudy.load(like)
             else:
                 volume = read_scan(sample_path() if like == "sample" else like)
-                study = encode_scan(with_stated_modality(volume, modality), opened)
+                study = encode_scan(with_stated_modality(volume, modality), opened, adapters="all")
         check_study(study, opened)
-        vector = region_vector(study, region, radius_mm)
+        vector = region_vector(study, region, radius_mm, opened)
         own_key = key_of(study, studies.secret()) if studies.exists else ""
         with steps("searching") as progress:
             found = search_alike(

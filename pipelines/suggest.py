@@ -67,11 +67,11 @@ def suggest(
     with steps("loading the model"):
         opened = open_model(model, device)
 
-    def encode(scan: FoundScan) -> EncodedStudy:
+    def encode(scan: FoundScan, adapters: tuple[int, ...]) -> EncodedStudy:
         if scan.is_encoded:
             return scan.load()
         volume = scan.read(fill_gaps=fill_gaps, untilt=untilt)
-        return encode_scan(with_stated_modality(volume, modality), opened)
+        return encode_scan(with_stated_modality(volume, modality), opened, adapters=adapters)
 
     with steps("asking every scan") as progress:
         suggested = suggest_scans(rows, found, opened, encode, top, progress)

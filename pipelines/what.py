@@ -73,7 +73,7 @@ def what(
             volume = read_scan(path, series=series, phase=phase, fill_gaps=fill_gaps, untilt=untilt)
             volume = with_stated_modality(volume, modality)
         with steps("encoding") as progress:
-            study = encode_scan(volume, opened, progress)
+            study = encode_scan(volume, opened, progress, adapters="all")
     with steps("comparing"):
         if point is not None:
             return identify(study, point, opened)

@@ -18,6 +18,7 @@ from tips_med.encoders.study import EncodedStudy, is_study
 from tips_med.errors import ReadError, TipsMedError
 from tips_med.exporters.report import plain_json, report
 from tips_med.grounding import encode, ground
+from tips_med.grounding.ground import adapters_of
 from tips_med.grounding.questions import understand
 from tips_med.model import GroundingModel
 from tips_med.readers import inspect_path, read_scan
@@ -77,7 +78,7 @@ class Assistant:
     def ask(self, path: str, query: str, series: str | None = None) -> dict[str, Any]:
         """Answers, as ``report.json`` has them."""
         queries, declined = understand([query], self.model)
-        study = self._study(path, series)
+        study = self._study(path, series, adapters_of(queries, self.model))
         with self._lock:  # a study's caches are for one query at a time
             answers = [ground(study, one, self.model) for one in queries]
         content = report(study.scan, answers, {"name": self.model.identity}, declined=declined)
@@ -113,15 +114,16 @@ class Assistant:
             )
         return found
 
-    def _study(self, path: str, series: str | None) -> EncodedStudy:
+    def _study(self, path: str, series: str | None, adapters: tuple[int, ...]) -> EncodedStudy:
         place = self._inside(path)
         key = (place, series, place.stat().st_mtime_ns)
         with self._lock:
             if key not in self._studies:
-                stored = is_study(place)
-                self._studies[key] = (
-                    EncodedStudy.load(place) if stored else encode(read_scan(place, series=series), self.model)
-                )
+                if is_study(place):
+                    self._studies[key] = EncodedStudy.load(place)
+                else:
+                    scan = read_scan(place, series=series)
+                    self._studies[key] = encode(scan, self.model, adapters=adapters)
             self._studies.move_to_end(key)
             while len(self._studies) > MAX_STUDIES:
                 self._studies.popitem(last=False)

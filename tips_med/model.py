@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from tips_med.adapter import Adapter
+from tips_med.adapter import Adapter, adapter_of
 from tips_med.alignment import AlignmentHead
 from tips_med.card import BALANCED, ModelCard, OperatingPointName, card_from_dict
 from tips_med.encoders.base import ImageFeatures, ImageTower, TextTower
@@ -77,34 +77,34 @@ class GroundingModel:
         return self.adapters[adapter - 1].head if adapter else self.head
 
     @torch.inference_mode()
-    def scores(self, text: Tensor, features: ImageFeatures, adapter: int = 0, slabs: slice = slice(None)) -> Tensor:
+    def scores(self, text: Tensor, features: ImageFeatures, *, slabs: slice = slice(None)) -> Tensor:
         """Logits of embeddings at every cell, [query slab y x]: fine cells, or patches of towers that have only these.
 
         Args:
             text: Embeddings of tokens or phrases, [query width].
-            features: Output of the image tower.
-            adapter: As ``TextFeatures.adapter`` has it.
+            features: Output of the image tower, of the text's own adapter.
             slabs: Slabs to score; all by default.
         """
-        head = self.head_of(adapter)
-        patches = _part(features.patches[slabs], adapter, head.to_patch.out_features).float()
+        head = self.head_of(features.adapter)
+        patches = features.patches[slabs].float()
         if features.fine is None:
             return head.patch_scores(text, patches)
-        width = head.to_fine.out_features
-        step = None if features.fine_step is None else _part(features.fine_step[slabs], adapter, width)
-        return head.fine_scores(text, patches, _part(features.fine[slabs], adapter, width).float(), step)
+        step = None if features.fine_step is None else features.fine_step[slabs]
+        return head.fine_scores(text, patches, features.fine[slabs].float(), step)
 
     @torch.inference_mode()
-    def patch_scores(self, text: Tensor, features: ImageFeatures, adapter: int = 0) -> Tensor:
+    def patch_scores(self, text: Tensor, features: ImageFeatures) -> Tensor:
         """Logits of embeddings at every patch, [query slab row column], without what fine features add.
 
         Args:
             text: Embeddings of tokens or phrases, [query width].
-            features: Output of the image tower.
-            adapter: As ``TextFeatures.adapter`` has it.
+            features: Output of the image tower, of the text's own adapter.
         """
-        head = self.head_of(adapter)
-        return head.patch_scores(text, _part(features.patches, adapter, head.to_patch.out_features).float())
+        return self.head_of(features.adapter).patch_scores(text, features.patches.float())
+
+    def adapter_of(self, phrase: str) -> int:
+        """Number of the adapter that answers a phrase, from 1; 0 for what the model knew before."""
+        return adapter_of(phrase.split(), [adapter.config.phrases for adapter in self.adapters])
 
     @property
     def identity(self) -> str:
@@ -344,11 +344,6 @@ def _is_in_file(model: GroundingModel, net: GroundingNet, file: Path) -> bool:
     if hashlib.sha256(file.read_bytes()).hexdigest() != model.sha256 or not same_card or own.keys() != tensors.keys():
         return False
     return all(torch.equal(own[key].float(), tensors[key]) for key in own)
-
-
-def _part(features: Tensor, adapter: int, width: int) -> Tensor:
-    """The channels of one adapter, a view."""
-    return features[..., adapter * width : (adapter + 1) * width]
 
 
 def _transfer() -> Any:

@@ -35,7 +35,7 @@ def measured(rows: list[Row], model: GroundingModel) -> list[dict[str, Any]]:
     found = []
     for path in dict.fromkeys(row.scan for row in rows):
         own = [row for row in rows if row.scan == path and row.mask is not None]
-        study = encode(read_scan(path), model)
+        study = encode(read_scan(path), model, adapters="all")
         scan = study.scan
         truths = {row.phrase: read_mask(row.mask, scan, row.part) for row in own if row.mask is not None}
         for row in own:

@@ -102,19 +102,19 @@ def test_a_study_of_other_weights_is_refused(make_study, model):
 
 
 @pytest.mark.parametrize("radius_mm", [5.0, 15.0, 35.0])
-def test_every_region_of_a_study_is_averaged_as_the_one_that_is_searched(radius_mm, make_study):
+def test_every_region_of_a_study_is_averaged_as_the_one_that_is_searched(radius_mm, make_study, model):
     """Else a scan would not be most like itself."""
     study = make_study(LEFT_LOW, lps_from_kji=OBLIQUE)
-    means, valid = region_means(study, radius_mm)
+    means, valid = region_means(study, radius_mm, model)
     some = np.argwhere(valid)[:: valid.sum() // 40]
     for index in some:
         at = transform_points(study.features.lps_from_patch, index)[0]
-        np.testing.assert_allclose(means[tuple(index)], region_vector(study, tuple(at), radius_mm), atol=2e-4)
+        np.testing.assert_allclose(means[tuple(index)], region_vector(study, tuple(at), radius_mm, model), atol=2e-4)
 
 
-def test_a_region_outside_the_body_is_refused(make_study):
+def test_a_region_outside_the_body_is_refused(make_study, model):
     study = make_study(LEFT_LOW)
-    assert region_vector(study, LEFT_LOW[0], 10.0)[0] > 0.5
+    assert region_vector(study, LEFT_LOW[0], 10.0, model)[0] > 0.5
     for at, radius in (((400.0, 0.0, 0.0), 10.0), ((0.0, 0.0, float("nan")), 10.0), (LEFT_LOW[0], 0.0)):
         with pytest.raises(QueryError):
-            region_vector(study, at, radius)
+            region_vector(study, at, radius, model)

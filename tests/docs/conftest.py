@@ -67,12 +67,12 @@ def encoded_once(monkeypatch: pytest.MonkeyPatch, _encoded: list[tuple[Any, Any]
     module = import_module("tips_med.grounding.ground")  # the package has a function of the same name
     real = module.encode_slabs
 
-    def remembered(scan: Any, slabs: Any, model: Any, progress: Any = None) -> Any:
+    def remembered(scan: Any, slabs: Any, model: Any, progress: Any = None, adapters: Any = "all") -> Any:
         for (pixels, sha256), study in _encoded:
             same = pixels.shape == slabs.pixels.shape and np.allclose(pixels, slabs.pixels, atol=1e-3)
             if sha256 == model.sha256 and same:
                 return replace(study, scan=scan, cache={})
-        study = real(scan, slabs, model, progress)
+        study = real(scan, slabs, model, progress, adapters)
         _encoded.append(((slabs.pixels, model.sha256), study))
         return study
 

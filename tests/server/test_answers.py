@@ -6,6 +6,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ import pytest
 
 from tests.phantom import body, rule_model
 from tests.server.running import Running, running, write_scan, zipped_series
+from tests.tiny import tiny_model, with_adapter
+from tips_med.encoders.base import ImageFeatures, Progress
 from tips_med.encoders.study import EncodedStudy
 from tips_med.exporters.folder import default_exporters, write_answers
 from tips_med.exporters.report import schema
 from tips_med.grounding import encode, ground
 from tips_med.readers import read_scan
+from tips_med.slabs import SlabStack
 
 QUERY = "mass in the left lung or pleural effusion"
 
@@ -120,6 +124,31 @@ def test_many_ask_at_once_and_get_the_answers_of_one(server: Running, scan_path:
     with ThreadPoolExecutor(len(queries)) as many:
         given = list(many.map(lambda query: _ask(server, study, query)["answers"], queries))
     assert given == [alone[query] for query in queries]
+
+
+def test_an_adapter_is_made_for_the_first_of_many_questions_that_ask_it(
+    tmp_path: Path, scan_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = with_adapter(tiny_model(tmp_path), tmp_path / "taught", ["liver"])
+    passes: list[tuple[int, ...]] = []
+    real = model.image.encode_several
+
+    def counted(slabs: SlabStack, numbers: Sequence[int], progress: Progress | None = None) -> dict[int, ImageFeatures]:
+        passes.append(tuple(numbers))
+        return real(slabs, numbers, progress)
+
+    monkeypatch.setattr(model.image, "encode_several", counted)
+    with running(tmp_path / "server", model) as server:
+        study = server.ready(scan_path)
+        live = server.service.studies.live(study)
+        _ask(server, study, "nodule")
+        assert passes == [(0,)] and not live.study.taught
+        size = live.size_bytes
+        with ThreadPoolExecutor(3) as many:
+            given = list(many.map(lambda query: _ask(server, study, query), ["liver", "the liver", "no liver"]))
+        assert passes == [(0,), (1,)] and set(live.study.taught) == {1}
+        assert live.size_bytes > size + live.study.taught[1].patches.nbytes
+        assert len({answer["answers"][0]["score"] for answer in given}) == 1
 
 
 def test_what_left_memory_is_answered_from_disk(tmp_path: Path, scan_path: Path) -> None:

@@ -86,14 +86,14 @@ def test_a_study_is_valued_by_its_own_answers() -> None:
 
 
 def test_the_embedding_is_that_of_the_body_and_has_length_one() -> None:
-    study = encode(body(), rule_model())
+    model = rule_model()
+    study = encode(body(), model)
     patches = torch.rand(study.features.patches.shape, generator=torch.Generator().manual_seed(0))
     rows, columns = patches.shape[1:3]
     inside = torch.from_numpy(study.body.inside).float()
     outside = torch.nn.functional.adaptive_avg_pool2d(inside[:, None], (rows, columns))[:, 0]
-    one = embedding_of(replace(study, features=replace(study.features, patches=patches)))
-    other = embedding_of(
-        replace(study, features=replace(study.features, patches=patches + 9 * (outside == 0)[..., None]))
-    )
+    one = embedding_of(replace(study, features=replace(study.features, patches=patches)), model)
+    changed = replace(study.features, patches=patches + 9 * (outside == 0)[..., None])
+    other = embedding_of(replace(study, features=changed), model)
     assert np.linalg.norm(one) == pytest.approx(1, abs=1e-6)
     np.testing.assert_allclose(one, other, atol=1e-6)

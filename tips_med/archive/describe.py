@@ -13,6 +13,7 @@ from tips_med.archive.vectors import pool_blocks, select_vectors
 from tips_med.encoders.study import EncodedStudy
 from tips_med.grounding import ground
 from tips_med.grounding.coverage import search_region
+from tips_med.grounding.encoding import make_features
 from tips_med.grounding.evidence import evidence_within
 from tips_med.grounding.ground import assess, check_study, in_chest
 from tips_med.grounding.maps import finding_maps, study_thorax
@@ -25,13 +26,14 @@ _SEARCHED = {"any": None, "right": "right", "left": "left"}
 
 def about_archive(study: EncodedStudy, model: GroundingModel) -> About:
     """What holds for an archive that begins with a study."""
-    blocks = pool_blocks(study)
-    centre = blocks.vectors.mean(axis=0) if len(blocks.vectors) else np.zeros(study.features.patches.shape[-1])
+    blocks = pool_blocks(study, model)
+    width = blocks.vectors.shape[1]
+    centre = blocks.vectors.mean(axis=0) if len(blocks.vectors) else np.zeros(width)
     return About(
         weights_sha256=model.sha256,
         model=model.identity,
         terms=(*model.card.findings, *model.card.structures),
-        width=int(study.features.patches.shape[-1]),
+        width=width,
         centre=tuple(float(value) for value in centre),
     )
 
@@ -49,6 +51,7 @@ def describe(study: EncodedStudy, model: GroundingModel, about: About, secret: b
         WeightsError: ``other-weights``: the study was encoded by another model.
     """
     check_study(study, model)
+    make_features(study, "all", model)  # every term is asked, and every adapter's patches are stored
     thorax = study_thorax(study, model) if "lung" in model.card.structures else None
     known, whole = _shown(study, thorax)
     evidence: dict[str, np.ndarray] = {}
@@ -64,7 +67,7 @@ def describe(study: EncodedStudy, model: GroundingModel, about: About, secret: b
             evidence[term] = _asked(study, query, model)
     for term in model.card.findings:
         instances += _marked(study, term, evidence, model)
-    blocks = pool_blocks(study)
+    blocks = pool_blocks(study, model)
     scan = study.scan
     return StudyRecord(
         key=key_of(study, secret),

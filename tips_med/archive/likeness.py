@@ -56,7 +56,7 @@ def most_alike(
     Returns:
         The most similar place; None where the study shows no body.
     """
-    means, valid = region_means(study, radius_mm)
+    means, valid = region_means(study, radius_mm, model)
     moved = means - centre
     lengths = np.linalg.norm(moved, axis=-1)
     cosine = np.where(valid, moved @ direction / np.maximum(lengths, 1e-6), -1.0)

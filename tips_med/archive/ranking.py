@@ -178,7 +178,7 @@ def _rank_by_vectors(store: Store, query: Query, model: GroundingModel, count: i
     text = model.text.embed([phrase])[0]
     head = model.head_of(text.adapter)
     width = head.to_patch.out_features
-    own = slice(text.adapter * width, (text.adapter + 1) * width)  # each adapter has patches of its own
+    own = slice(text.adapter * width, (text.adapter + 1) * width)  # see patches_of, which the vectors are made of
     towards = np.zeros(store.about.width, np.float32)
     with torch.inference_mode():
         towards[own] = head.to_patch(text.pooled)[0].float().cpu().numpy()

@@ -12,7 +12,9 @@ from tips_med.archive.record import Vectors
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError
 from tips_med.geometry import spacing_mm, transform_points
+from tips_med.grounding.encoding import patches_of
 from tips_med.grounding.thorax import Thorax
+from tips_med.model import GroundingModel
 
 MAX_VECTORS = 512
 """Maximum number of vectors of a study."""
@@ -52,7 +54,7 @@ class Blocks:
     shape: tuple[int, int, int]
 
 
-def pool_blocks(study: EncodedStudy) -> Blocks:
+def pool_blocks(study: EncodedStudy, model: GroundingModel) -> Blocks:
     """All blocks of a study that hold some of the body, in the order of their index."""
     valid = _valid_patches(study)
     affine, slabs = study.features.lps_from_patch, _slabs_of_block(study)
@@ -65,7 +67,7 @@ def pool_blocks(study: EncodedStudy) -> Blocks:
     z = np.add.reduceat(valid * np.arange(count, dtype=np.float32)[:, None, None], starts, axis=0)[place]
     centres = np.column_stack([z / number[place], kept[:, 1:]])
     middle = np.rint(centres).astype(int)
-    vectors = region_means(study, POOLED_RADIUS_MM)[0][tuple(middle.T)]
+    vectors = region_means(study, POOLED_RADIUS_MM, model)[0][tuple(middle.T)]
     return Blocks(vectors, kept, transform_points(affine, centres), slabs, (blocks, rows, columns))
 
 
@@ -81,12 +83,13 @@ def _slabs_of_block(study: EncodedStudy) -> int:
     return max(1, round(float(step[1] / step[0])))
 
 
-def region_means(study: EncodedStudy, radius_mm: float) -> tuple[np.ndarray, np.ndarray]:
+def region_means(study: EncodedStudy, radius_mm: float, model: GroundingModel) -> tuple[np.ndarray, np.ndarray]:
     """The mean embedding of the region about every patch, as ``region_vector`` takes it about a place.
 
     Args:
         study: Encoded study.
         radius_mm: Patches of the body whose centre lies within it are averaged.
+        model: Model that encoded it; embeddings are those of ``patches_of``.
 
     Returns:
         Mean embeddings, float32 [slab row column width], and the mask of the patches of the body, bool
@@ -95,7 +98,7 @@ def region_means(study: EncodedStudy, radius_mm: float) -> tuple[np.ndarray, np.
     valid = _valid_patches(study)
     slab_mm, row_mm, column_mm = (float(step) for step in spacing_mm(study.features.lps_from_patch))
     count, rows, columns = valid.shape
-    patches = study.features.patches.float().numpy() * valid[..., None]
+    patches = patches_of(study, model).float().numpy() * valid[..., None]
     # Sums along the slabs are differences of running sums, so that a thick region costs no more than a thin one.
     running = np.zeros((count + 1, rows, columns, patches.shape[-1] + 1), np.float32)
     np.cumsum(patches, axis=0, out=running[1:, ..., :-1])
@@ -174,13 +177,16 @@ def select_vectors(
     )
 
 
-def region_vector(study: EncodedStudy, at_lps: tuple[float, float, float], radius_mm: float) -> np.ndarray:
+def region_vector(
+    study: EncodedStudy, at_lps: tuple[float, float, float], radius_mm: float, model: GroundingModel
+) -> np.ndarray:
     """The mean embedding of the patches about a place, float32 [width].
 
     Args:
         study: Encoded study.
         at_lps: Centre, LPS in mm.
         radius_mm: Patches whose centre lies within it are taken; the nearest one where there is none.
+        model: Model that encoded it; embeddings are those of ``patches_of``.
 
     Raises:
         QueryError: The place is outside the body that the scan shows, or the radius is not positive.
@@ -201,7 +207,7 @@ def region_vector(study: EncodedStudy, at_lps: tuple[float, float, float], radiu
             code="outside-body",
         )
     some = valid[apart <= max(radius_mm, nearest)]
-    return study.features.patches[tuple(torch.from_numpy(some.T))].float().mean(dim=0).numpy()
+    return patches_of(study, model)[tuple(torch.from_numpy(some.T))].float().mean(dim=0).numpy()
 
 
 def _text(place: Iterable[float]) -> str:

@@ -27,6 +27,7 @@ from tips_med.exporters.masks import MaskExporter
 from tips_med.exporters.named import named_exporters
 from tips_med.exporters.thumbnail import ThumbnailExporter
 from tips_med.grounding import Grounding, encode, ground
+from tips_med.grounding.ground import adapters_of
 from tips_med.grounding.modality import with_stated_modality
 from tips_med.grounding.questions import understand
 from tips_med.model import GroundingModel
@@ -179,7 +180,7 @@ class Worker:
         volume = with_stated_modality(volume, settings.modality)
         if self.private is not None:
             volume = self.private.scan(volume)
-        study = encode(volume, self.model)
+        study = encode(volume, self.model, adapters=adapters_of(self.queries, self.model))
         clock.stop("encode")
         return study
 

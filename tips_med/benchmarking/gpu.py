@@ -14,12 +14,12 @@ from tips_med.benchmarking.curve_tasks import questions
 from tips_med.encoders.compact import CompactConfig, CompactImageTower
 from tips_med.encoders.compact_text import CompactTextConfig, CompactTextTower
 from tips_med.encoders.precision import has_fast_bfloat16
-from tips_med.grounding.ground import encode_slabs, ground
+from tips_med.grounding.encoding import cut_slabs, encode_slabs
+from tips_med.grounding.ground import ground
 from tips_med.grounding.modality import ensure_known_modality
 from tips_med.loading import open_model, pick_device
 from tips_med.model import GroundingModel
 from tips_med.readers import read_scan
-from tips_med.slabs import BODY_MARGIN, make_slabs
 from tips_med.training.optimizer import OptimizerConfig
 from tips_med.training.painted import PaintedBatch
 from tips_med.training.task import AlignmentTask
@@ -56,7 +56,7 @@ def times_on(
         shape: Shape of a scene to train on, (slab, y, x), multiples of 16 in y and x.
     """
     volume = ensure_known_modality(read_scan(scan), model)
-    slabs = make_slabs(volume, model.image.slab_spec, margin=BODY_MARGIN)
+    slabs = cut_slabs(volume, model)
     study = encode_slabs(volume, slabs, model)
 
     asked = cycle(questions(model))  # no two in a row share a map

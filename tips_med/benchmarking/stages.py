@@ -19,13 +19,13 @@ from tips_med.encoders.precision import cpu_name, has_fast_bfloat16
 from tips_med.encoders.study import EncodedStudy
 from tips_med.exporters.folder import default_exporters, write_answers
 from tips_med.geometry import spacing_mm
-from tips_med.grounding.ground import encode_slabs, ground, parse_query
+from tips_med.grounding.encoding import Adapters, cut_slabs, encode_slabs
+from tips_med.grounding.ground import adapters_of, ground, parse_query
 from tips_med.grounding.modality import ensure_known_modality
 from tips_med.loading import open_model, pick_device
 from tips_med.model import GroundingModel
 from tips_med.readers import read_scan
 from tips_med.scan import Scan
-from tips_med.slabs import BODY_MARGIN, make_slabs
 
 
 def measure_stages(
@@ -43,12 +43,11 @@ def measure_stages(
     exporters = default_exporters()
     clock.done("import")
     opened = open_model(model, device)
-    for query in queries:
-        parse_query(query, opened)  # a refusal comes at once, as from the command that answers
+    asked = [parse_query(query, opened) for query in queries]  # a refusal comes at once, as from the command
     clock.done("load the weights")
     read = read_scan(scan)
     clock.done("read")
-    study = encoded(read, opened, clock, pick_device(device))
+    study = encoded(read, opened, clock, pick_device(device), adapters_of(asked, opened))
     answer = ground(study, queries[0], opened)
     clock.done("first question")
     for query in queries[1:]:
@@ -80,7 +79,9 @@ def measure_stages(
     }
 
 
-def encoded(scan: Scan, model: GroundingModel, clock: Clock, device: torch.device) -> EncodedStudy:
+def encoded(
+    scan: Scan, model: GroundingModel, clock: Clock, device: torch.device, adapters: Adapters = ()
+) -> EncodedStudy:
     """What ``tips_med.encode`` does, with the two parts of it timed apart: ``slabs`` and ``encode``.
 
     Args:
@@ -88,13 +89,14 @@ def encoded(scan: Scan, model: GroundingModel, clock: Clock, device: torch.devic
         model: Model, on ``device``.
         clock: Runs since the last stage ended.
         device: Where the image tower runs.
+        adapters: As ``tips_med.encode`` takes them.
     """
     known = ensure_known_modality(scan, model)
-    slabs = make_slabs(known, model.image.slab_spec, margin=BODY_MARGIN)
+    slabs = cut_slabs(known, model)
     clock.done("slabs")
     has_fast_bfloat16(device)  # measured once a machine, and then kept: no part of encoding
     clock.go_on()
-    study = encode_slabs(known, slabs, model)
+    study = encode_slabs(known, slabs, model, adapters=adapters)
     clock.done("encode")
     return study
 

@@ -18,7 +18,7 @@ from tips_med.errors import OutputError, WeightsError
 from tips_med.exporters.report import report
 from tips_med.folders import whole_file
 from tips_med.grounding import encode, ground
-from tips_med.grounding.ground import parse_query
+from tips_med.grounding.ground import adapters_of, parse_query
 from tips_med.loading import model_of_bundle
 from tips_med.model import GroundingModel
 from tips_med.net import GroundingNet
@@ -69,7 +69,7 @@ class QueryInferer(Inferer):
         masks = []
         images: Any = decollate_batch(inputs)
         for image in images:
-            study = encode(scan_of_tensor(image), model)
+            study = encode(scan_of_tensor(image), model, adapters=adapters_of(queries, model))
             answers = [ground(study, query, model) for query in queries]
             mask = mask_of_answer(answers[0])
             mask.set_array(torch.cat([mask_of_answer(answer).as_tensor() for answer in answers]))

@@ -27,6 +27,8 @@ class ImageFeatures:
             towers that have only patches. May be int8, see ``fine_step``.
         lps_from_fine: Maps (slab, y, x, 1), centres of fine cells, to LPS in mm; None without ``fine``.
         fine_step: Where ``fine`` is int8, the value of one step of each feature in each slab, [slab feature].
+        adapter: Number of the adapter whose decoder made them, from 1; 0 for the tower's own. Only text embeddings of
+            the same number are scored against them.
     """
 
     patches: Patches
@@ -34,6 +36,7 @@ class ImageFeatures:
     fine: Fine | QuantizedFine | None = None
     lps_from_fine: Affine | None = None
     fine_step: FineStep | None = None
+    adapter: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,22 @@ class ImageTower(ABC):
 
         The features have to be new arrays: the caller clears in place what lies outside the body.
         """
+
+    def encode_several(
+        self, slabs: SlabStack, numbers: Sequence[int], progress: Progress | None = None
+    ) -> dict[int, ImageFeatures]:
+        """``encode`` by some of the tower's decoders, whose common work is done once; a tower with adapters has more.
+
+        Args:
+            slabs: As ``encode`` takes them.
+            numbers: Numbers of decoders, one or more: 0 for the tower's own, from 1 for those of adapters.
+            progress: As ``encode`` takes it.
+
+        Returns:
+            Features by number; ``encode`` gives those of number 0.
+        """
+        assert tuple(numbers) == (0,), "this tower has no adapters"
+        return {0: self.encode(slabs, progress)}
 
 
 class TextTower(ABC):

@@ -73,8 +73,8 @@ class CompactImageTower(ImageTower):
         chunk: Number of slabs that the convolutions take at once; bounds memory, changes nothing else.
         block: Number of slabs that are held at every level at once, a multiple of ``chunk``; bounds memory, changes
             nothing else.
-        taught: Further decoders of the same convolutions. Their patches and fine features follow those of the
-            network, as further channels.
+        taught: Further decoders of the same convolutions, those of adapters; they run where ``encode_several`` is told
+            their numbers.
     """
 
     name = "compact-1"
@@ -86,21 +86,23 @@ class CompactImageTower(ImageTower):
         self.slab_spec = net.config.slabs
         self.modalities = net.config.modalities
 
-    @torch.inference_mode()
     def encode(self, slabs: SlabStack, progress: Progress | None = None) -> ImageFeatures:
         """See ImageTower. Patches are half precision, fine features int8."""
+        return self.encode_several(slabs, (0,), progress)[0]
+
+    @torch.inference_mode()
+    def encode_several(
+        self, slabs: SlabStack, numbers: Sequence[int], progress: Progress | None = None
+    ) -> dict[int, ImageFeatures]:
+        """See ImageTower. What a decoder gives is the same, bit for bit, whichever others run beside it."""
         device = next(self.net.parameters()).device
         slab_count, rows, columns = slabs.seen.shape
         middle_y_mm, middle_x_mm = slabs.body.middle_mm
         first = slabs.lps_from_pixel[1, 3] - middle_y_mm, slabs.lps_from_pixel[0, 3] - middle_x_mm
         offset = torch.tensor([first], dtype=torch.float32, device=device)
-        total, done, at = 2 * slab_count, 0, 0
-        patch, config, count = self.slab_spec.patch, self.net.config, len(self.decoders)
-        grid = slab_count, rows // patch, columns // patch
-        patches = torch.empty(*grid, count * config.patch_width, dtype=torch.half)
-        fine = torch.empty(slab_count, rows, columns, count * config.fine_width, dtype=torch.int8)
-        step = torch.empty(slab_count, count * config.fine_width)
-        parts = list(zip(*(one.chunk(count, dim=-1) for one in (patches, fine, step))))  # views, one a decoder
+        made = {number: self._empty(slabs, number) for number in numbers}
+        patch = self.slab_spec.patch
+        total, done, at = (1 + len(made)) * slab_count, 0, 0
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=has_fast_bfloat16(device)):
             deep: list[Tensor] = []
             levels: list[list[Tensor]] = []  # of the chunks that are not decoded yet
@@ -114,19 +116,33 @@ class CompactImageTower(ImageTower):
                 while levels and (last or len(levels) * self.chunk >= self.block + self.reach):
                     some = [levels.pop(0) for _ in range(min(len(levels), self.block // self.chunk))]
                     end = min(at + len(some) * self.chunk, slab_count)
-                    for decoder, (its_patches, its_fine, its_step) in zip(self.decoders, parts):
+                    for number, features in made.items():
+                        decoder = self.decoders[number]
+                        assert features.fine is not None and features.fine_step is not None
                         tokens = self._attend(decoder, deep, at, end, offset).split(self.chunk)
                         for n, (own, skips) in enumerate(zip(tokens, some)):
                             slab = slice(at + n * self.chunk, at + n * self.chunk + len(own))
                             found, edges = decoder.ascend(own, skips)
-                            its_patches[slab] = found[:, : rows // patch, : columns // patch].half().cpu()
+                            features.patches[slab] = found[:, : rows // patch, : columns // patch].half().cpu()
                             values, steps = quantized(edges[:, :rows, :columns].float())
-                            its_fine[slab], its_step[slab] = values.cpu(), steps.cpu()
-                    done, at = done + end - at, end
-                    if progress:
-                        progress(done, total)
-        lps_from_patch = slabs.lps_from_pixel @ index_from_block((1, patch, patch))
-        return ImageFeatures(patches, lps_from_patch, fine, slabs.lps_from_pixel, step)
+                            features.fine[slab], features.fine_step[slab] = values.cpu(), steps.cpu()
+                        done += end - at
+                        if progress:
+                            progress(done, total)
+                    at = end
+        return made
+
+    def _empty(self, slabs: SlabStack, number: int) -> ImageFeatures:
+        """Features of a decoder, to be filled."""
+        (slab_count, rows, columns), config, patch = slabs.seen.shape, self.net.config, self.slab_spec.patch
+        return ImageFeatures(
+            torch.empty(slab_count, rows // patch, columns // patch, config.patch_width, dtype=torch.half),
+            slabs.lps_from_pixel @ index_from_block((1, patch, patch)),
+            torch.empty(slab_count, rows, columns, config.fine_width, dtype=torch.int8),
+            slabs.lps_from_pixel,
+            torch.empty(slab_count, config.fine_width),
+            number,
+        )
 
     def _attend(self, decoder: CompactDecoder, deep: list[Tensor], first: int, end: int, offset: Tensor) -> Tensor:
         """Attention of a block of slabs to those near by, [slab width row col].

@@ -21,8 +21,8 @@ from tips_med.errors import OutputError, ReadError
 from tips_med.folders import whole_file
 from tips_med.scan import Provenance, Scan
 
-FORMAT = "tips_med-study-3"
-_KEPT = "kept_"
+FORMAT = "tips_med-study-4"
+_KEPT, _TAUGHT = "kept_", "taught_"
 _NOT_MEASURED = -32768
 
 
@@ -32,13 +32,15 @@ class EncodedStudy:
 
     Attributes:
         scan: The encoded scan.
-        features: Output of the image tower.
+        features: Output of the image tower; of a model with adapters, what the model knew before.
         seen: Mask of measured cells, bool [slab y x], on the fine grid (or the patch grid of towers without one).
         body: Outline and midline of the body, on the same grid.
         encoder: Name of the image tower.
         weights_sha256: SHA-256 of the weights; only a model with the same weights may query the study.
         kept: Arrays that all queries share (the lungs), by name; saved with the study.
         cache: Maps that several queries share, by name; never saved.
+        taught: Features of adapters by number, from 1, on the same grids; saved with the study. One that is missing is
+            made when a question needs it, see ``features_of``.
     """
 
     scan: Scan
@@ -49,6 +51,7 @@ class EncodedStudy:
     weights_sha256: str
     kept: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     cache: dict[str, Any] = field(default_factory=dict, repr=False)
+    taught: dict[int, ImageFeatures] = field(default_factory=dict, repr=False)
 
     @cached_property
     def all_seen(self) -> bool:
@@ -64,15 +67,13 @@ class EncodedStudy:
         Raises:
             OutputError: It cannot be written there.
         """
-        path = Path(path)
+        path, taught = Path(path), dict(self.taught)  # another thread may add to them
         affines = {"lps_from_kji": self.scan.lps_from_kji, "lps_from_patch": self.features.lps_from_patch}
-        tensors = {"voxels": _packed(self.scan.voxels), "patches": self.features.patches.contiguous()}
-        tensors["seen"] = _bits(self.seen.numpy())
-        if self.features.fine is not None and self.features.lps_from_fine is not None:
-            tensors["fine"] = self.features.fine[torch.from_numpy(self.body.inside)]
+        if self.features.lps_from_fine is not None:
             affines["lps_from_fine"] = self.features.lps_from_fine
-        if self.features.fine_step is not None:
-            tensors["fine_step"] = self.features.fine_step.contiguous()
+        tensors = {"voxels": _packed(self.scan.voxels), "seen": _bits(self.seen.numpy())}
+        for number, features in ((0, self.features), *taught.items()):
+            tensors |= _feature_tensors(features, self.body, _of_decoder(number))
         tensors |= {name: torch.from_numpy(np.ascontiguousarray(affine)) for name, affine in affines.items()}
         tensors |= _body_tensors(self.body)
         tensors |= {_KEPT + name: torch.from_numpy(np.ascontiguousarray(one)) for name, one in self.kept.items()}
@@ -85,6 +86,7 @@ class EncodedStudy:
             "provenance": json.dumps(asdict(self.scan.provenance)),
             "midline": self.body.midline.source,
             "grid": json.dumps(self.seen.shape),
+            "adapters": json.dumps(sorted(taught)),
         }
         try:
             with whole_file(path) as partial:
@@ -128,21 +130,44 @@ class EncodedStudy:
             slabs, rows, columns = json.loads(metadata["grid"])
             body = _body(tensors, metadata["midline"], (slabs, rows, columns))
             seen = torch.from_numpy(_mask(tensors["seen"], body.inside.shape))
-            fine = tensors.get("fine")
-            if fine is not None:
-                fine = torch.zeros(*body.inside.shape, fine.shape[1], dtype=fine.dtype)
-                fine[torch.from_numpy(body.inside)] = tensors["fine"]
-            features = ImageFeatures(
-                tensors["patches"],
-                tensors["lps_from_patch"].numpy(),
-                fine,
-                tensors["lps_from_fine"].numpy() if fine is not None else None,
-                tensors.get("fine_step"),
-            )
+            features = {n: _features(tensors, body, n) for n in (0, *json.loads(metadata["adapters"]))}
             kept = {name.removeprefix(_KEPT): one.numpy() for name, one in tensors.items() if name.startswith(_KEPT)}
-            return cls(scan, features, seen, body, metadata["encoder"], metadata["weights_sha256"], kept)
+            encoder, weights_sha256 = metadata["encoder"], metadata["weights_sha256"]
+            return cls(scan, features.pop(0), seen, body, encoder, weights_sha256, kept, taught=features)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError, IndexError) as error:
             raise ReadError(f"not a readable study ({error})", path=path, remedy="encode the scan again") from error
+
+
+def _of_decoder(number: int) -> str:
+    """What the names of a decoder's tensors begin with."""
+    return f"{_TAUGHT}{number}_" if number else ""
+
+
+def _feature_tensors(features: ImageFeatures, body: Body, prefix: str) -> dict[str, torch.Tensor]:
+    """Features of one decoder; the fine ones of the body alone."""
+    tensors = {"patches": features.patches.contiguous()}
+    if features.fine is not None:
+        tensors["fine"] = features.fine[torch.from_numpy(body.inside)]
+    if features.fine_step is not None:
+        tensors["fine_step"] = features.fine_step.contiguous()
+    return {prefix + name: one for name, one in tensors.items()}
+
+
+def _features(tensors: dict[str, torch.Tensor], body: Body, number: int) -> ImageFeatures:
+    """What ``_feature_tensors`` made, on the study's grids."""
+    prefix = _of_decoder(number)
+    fine = tensors.get(f"{prefix}fine")
+    if fine is not None:
+        fine = torch.zeros(*body.inside.shape, fine.shape[1], dtype=fine.dtype)
+        fine[torch.from_numpy(body.inside)] = tensors[f"{prefix}fine"]
+    return ImageFeatures(
+        tensors[f"{prefix}patches"],
+        tensors["lps_from_patch"].numpy(),
+        fine,
+        tensors["lps_from_fine"].numpy() if fine is not None else None,
+        tensors.get(f"{prefix}fine_step"),
+        number,
+    )
 
 
 def _body_tensors(body: Body) -> dict[str, torch.Tensor]:

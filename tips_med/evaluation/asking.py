@@ -17,7 +17,7 @@ from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError, TipsMedError
 from tips_med.evaluation.suite import EvaluatedRow, Suite
 from tips_med.grounding import Grounding, encode, ground
-from tips_med.grounding.ground import parse_query
+from tips_med.grounding.ground import adapters_of, parse_query
 from tips_med.manifest import (
     OTHER_FINDINGS,
     ManifestError,
@@ -124,7 +124,8 @@ class _RowEvaluator:
             return
         log.info("encoding the scan of line %d for %d row(s)", rows[0].line, len(asked))
         try:
-            study = _encoded(rows[0].scan, self.model, self.asking.studies)
+            adapters = adapters_of([query for _, query in asked], self.model)
+            study = _encoded(rows[0].scan, self.model, self.asking.studies, adapters)
         except TipsMedError as error:
             yield from ((row, error) for row, _ in asked)
             return
@@ -207,10 +208,13 @@ def _without(answer: Grounding, ignored: np.ndarray) -> Grounding:
     return replace(answer, labels=np.where(ignored, 0, answer.labels).astype(answer.labels.dtype))
 
 
-def _encoded(path: Path, model: GroundingModel, folder: Path | None) -> EncodedStudy:
-    """The encoded scan, from the folder of studies where it is there; its files are noticed by size and time."""
+def _encoded(path: Path, model: GroundingModel, folder: Path | None, adapters: tuple[int, ...]) -> EncodedStudy:
+    """The encoded scan, from the folder of studies where it is there; its files are noticed by size and time.
+
+    What is stored has the features of all adapters: the next evaluation may ask others.
+    """
     if folder is None:
-        return encode(read_scan(path), model)
+        return encode(read_scan(path), model, adapters=adapters)
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path] if path.exists() else []
     stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     key = hashlib.sha256(json.dumps([model.sha256, str(path.resolve()), stamps]).encode()).hexdigest()[:32]
@@ -220,6 +224,6 @@ def _encoded(path: Path, model: GroundingModel, folder: Path | None) -> EncodedS
             return EncodedStudy.load(stored)
         except TipsMedError as error:
             log.warning("encoded again: %s", error)
-    study = encode(read_scan(path), model)
+    study = encode(read_scan(path), model, adapters="all")
     study.save(stored)
     return study

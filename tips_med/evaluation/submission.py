@@ -21,7 +21,7 @@ from nibabel.filebasedimages import ImageFileError
 from tips_med.errors import OutputError, QueryError, TipsMedError
 from tips_med.folders import whole_file
 from tips_med.grounding import encode, ground
-from tips_med.grounding.ground import parse_queries, parse_query
+from tips_med.grounding.ground import adapters_of, parse_queries, parse_query
 from tips_med.manifest.adapters import ReXCase
 from tips_med.model import GroundingModel
 from tips_med.query import Query
@@ -94,7 +94,8 @@ def predict_case(path: Path, case: ReXCase, model: GroundingModel) -> tuple[Scan
         if not known:
             declined.append((number, reason))
         asked.append(known)
-    study = encode(scan, model) if any(asked) else None
+    adapters = adapters_of([query for queries in asked for query in queries], model)
+    study = encode(scan, model, adapters=adapters) if any(asked) else None
     masks = []
     for queries in asked:
         mask = np.zeros(scan.shape, bool)

@@ -19,7 +19,7 @@ from tips_med.followup.surroundings import Searched, Tissue, around, unchanged_t
 from tips_med.followup.wording import write_summary
 from tips_med.geometry import same_grid, transform_points
 from tips_med.grounding import Grounding, Instance, encode, ground
-from tips_med.grounding.ground import default_model, parse_query
+from tips_med.grounding.ground import adapters_of, default_model, parse_query
 from tips_med.model import GroundingModel
 from tips_med.progress import ProgressCallback
 from tips_med.query import Query
@@ -86,9 +86,9 @@ def compare(
     # A finding that grows would leave the size that was asked for.
     asked = dataclasses.replace(parsed, measurement_mm=None)
     if isinstance(prior, Scan):
-        prior = encode(prior, model)
+        prior = encode(prior, model, adapters=adapters_of((asked,), model))
     if isinstance(current, Scan):
-        current = encode(current, model)
+        current = encode(current, model, adapters=adapters_of((asked,), model))
     check_modalities(prior, current)
     answers = ground(prior, asked, model), ground(current, asked, model)
     registration = registration or register(prior, current, model)

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
-import torch
 
 from tips_med.card import Calibration
 from tips_med.encoders.base import Progress
 from tips_med.encoders.study import EncodedStudy
-from tips_med.errors import QueryError, WeightsError
+from tips_med.errors import QueryError
 from tips_med.geometry import LEFT, RIGHT, box_around, transform_points
 from tips_med.grounding.answer import Coverage, Decision, Grounding, Instance, Reason
 from tips_med.grounding.coverage import LOBES, THIRDS, Region, requested_heights, search_region
 from tips_med.grounding.decision import combine_sides, decide_presence, mark_unsure
+from tips_med.grounding.encoding import Adapters, check_study, cut_slabs, encode_slabs
 from tips_med.grounding.evidence import evidence_map, peak_logit
 from tips_med.grounding.instances import filter_by_size, find_instances
-from tips_med.grounding.maps import CHEST_STRUCTURES, ENCLOSING_STRUCTURES, WordMaps, finding_maps, study_thorax
+from tips_med.grounding.maps import (
+    CHEST_STRUCTURES,
+    ENCLOSING_STRUCTURES,
+    WordMaps,
+    chest_phrases,
+    finding_maps,
+    phrases_of,
+    study_thorax,
+)
 from tips_med.grounding.modality import ensure_known_modality
 from tips_med.grounding.organs import largest_pieces, sided_by_midline
 from tips_med.grounding.thorax import SIDES, Thorax
@@ -27,7 +36,6 @@ from tips_med.model import GroundingModel, load_model
 from tips_med.query import Query, Term
 from tips_med.scan import Scan
 from tips_med.shapes import Affine, Heat, Labels
-from tips_med.slabs import BODY_MARGIN, SlabStack, make_slabs
 
 MIN_VOLUME_ML = 0.02
 """Components smaller than this are not reported: a nodule of 3 mm has 0.014 ml."""
@@ -39,55 +47,49 @@ def default_model() -> GroundingModel:
     return load_model()
 
 
-def encode(scan: Scan, model: GroundingModel | None = None, progress: Progress | None = None) -> EncodedStudy:
+def encode(
+    scan: Scan,
+    model: GroundingModel | None = None,
+    progress: Progress | None = None,
+    adapters: Adapters = (),
+) -> EncodedStudy:
     """Does all costly work, before any query is known.
+
+    Of a model with adapters (what it was taught later), this is the work for what it knew before. The features of an
+    adapter are made when a question needs them, in another pass over the scan; made here, they share one.
 
     Args:
         scan: Scan to encode.
         model: The shipped one when None.
-        progress: Called with (slabs done, total slabs).
+        progress: Called with (slabs done, total slabs), a slab being counted once for each part of the network.
+        adapters: Adapters whose features are made, too: those of the queries that will be asked, see ``adapters_of``;
+            ``all`` for a study that is stored and answers everything from its file.
 
     Raises:
         ModalityError: The model was not trained on scans of this kind.
         ReadError: The scan is larger than any body.
+        WeightsError: ``no-adapter``: the model has no adapter of such a number.
     """
     model = model or default_model()
     scan = ensure_known_modality(scan, model)
-    return encode_slabs(scan, make_slabs(scan, model.image.slab_spec, margin=BODY_MARGIN), model, progress)
+    return encode_slabs(scan, cut_slabs(scan, model), model, progress, adapters)
 
 
-def encode_slabs(scan: Scan, slabs: SlabStack, model: GroundingModel, progress: Progress | None = None) -> EncodedStudy:
-    """The second half of ``encode``, for slabs that were cut in some other way."""
-    features = model.image.encode(slabs, progress)
-    seen, body = slabs.seen, slabs.body
-    if features.fine is not None:
-        # Nothing is searched outside the body, and a study need not store it. In place: these are the largest arrays.
-        with torch.inference_mode():
-            features.fine.masked_fill_(~torch.from_numpy(body.inside)[..., None], 0)
-    if features.fine is None:
-        # The patch grid, which is not always y / patch: a tower may resize slices to its own grid.
-        rows, columns = features.patches.shape[1:3]
-        seen, inside = (
-            torch.nn.functional.adaptive_avg_pool2d(mask[:, None].float(), (rows, columns))[:, 0] >= 0.5
-            for mask in (seen, torch.from_numpy(body.inside))
-        )
-        body = replace(body, inside=inside.numpy())
-    return EncodedStudy(scan, features, seen, body, model.image.name, model.sha256)
+def adapters_of(queries: Iterable[Query], model: GroundingModel) -> tuple[int, ...]:
+    """Numbers of the adapters that answer some queries, rising, from 1; none for a query that the model itself answers.
 
-
-def check_study(study: EncodedStudy, model: GroundingModel) -> None:
-    """Makes sure that a study was encoded by the weights that are to answer.
-
-    Raises:
-        WeightsError: ``other-weights``.
+    Args:
+        queries: Queries, as ``parse_query`` gives them.
+        model: Model that is asked.
     """
-    if study.weights_sha256 != model.sha256:
-        raise WeightsError(
-            f"the study was encoded by weights {study.weights_sha256[:12]}",
-            expected=model.sha256[:12],
-            remedy="encode the scan again, or name that model with --model",
-            code="other-weights",
-        )
+    if not model.adapters:
+        return ()
+    phrases: set[str] = set()
+    for query in queries:
+        phrases.update(phrases_of(query, model))
+        if in_chest(query, model):
+            phrases.update(chest_phrases(model))
+    return tuple(sorted({model.adapter_of(phrase) for phrase in phrases} - {0}))
 
 
 def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel | None = None) -> Grounding:
@@ -105,7 +107,7 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
     model = model or default_model()
     understood = parse_query(query, model)  # before the costly part: a refusal comes at once
     if isinstance(study, Scan):
-        study = encode(study, model)
+        study = encode(study, model, adapters=adapters_of((understood,), model))
     ensure_same_weights(study, model)
     found = assess(study, understood, model)
     decision, sides = found.decision, found.regions

@@ -11,6 +11,7 @@ import torch
 from tips_med.encoders.base import TextFeatures
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ReadError
+from tips_med.grounding.encoding import features_of
 from tips_med.grounding.thorax import SIDES, Thorax, arrays_of_thorax, find_thorax, thorax_of_arrays
 from tips_med.grounding.wording import CHECKED
 from tips_med.model import GroundingModel
@@ -36,23 +37,39 @@ def finding_maps(study: EncodedStudy, query: Query, model: GroundingModel) -> li
     A finding has one, and one more for each kind of it that the model knows: a mass is a lesion. What an attribute
     narrows is never surer than the same without it.
     """
-    lexicon = model.lexicon
-    finding = query.finding
-    if finding is None:
+    if query.finding is None:
         assert query.structure is not None  # a query without a finding has one
         maps = [_map(study, phrase, model) for phrase in structure_phrases(query.structure, query.side)]
         return [(query.structure.id, np.fmax.reduce(maps) if len(maps) > 1 else maps[0])]
-    kinds = [finding, *(lexicon.term(kind) for kind in finding.kinds if kind in model.card.findings)]
     found = []
-    for kind in kinds:
-        plain = canonical_phrase(query, kind)
-        heat = _map(study, plain, model)
-        known = [attribute for attribute in query.attributes if attribute.id in CHECKED]
-        if known and plain != query.phrase:
-            narrowed = " ".join([*(word for attribute in known for word in attribute.forms[0].words), plain])
-            heat = np.fmin(heat, _map(study, narrowed, model))
+    for kind in _kinds(query, model):
+        maps = [_map(study, phrase, model) for phrase in _phrases_of_kind(query, kind)]
+        heat = np.fmin(*maps) if len(maps) > 1 else maps[0]
         found.append((calibration_key(query, kind), heat))
     return found
+
+
+def phrases_of(query: Query, model: GroundingModel) -> list[str]:
+    """The phrases whose maps answer a query."""
+    if query.finding is None:
+        return structure_phrases(query.structure, query.side) if query.structure is not None else []
+    return [phrase for kind in _kinds(query, model) for phrase in _phrases_of_kind(query, kind)]
+
+
+def _kinds(query: Query, model: GroundingModel) -> list[Term]:
+    """The finding of a query, and the kinds of it that the model knows."""
+    finding = query.finding
+    assert finding is not None
+    return [finding, *(model.lexicon.term(kind) for kind in finding.kinds if kind in model.card.findings)]
+
+
+def _phrases_of_kind(query: Query, kind: Term) -> list[str]:
+    """The usual words of a finding; and the same narrowed by attributes, if any is checked."""
+    plain = canonical_phrase(query, kind)
+    known = [attribute for attribute in query.attributes if attribute.id in CHECKED]
+    if not known or plain == query.phrase:
+        return [plain]
+    return [plain, " ".join([*(word for attribute in known for word in attribute.forms[0].words), plain])]
 
 
 def calibration_key(query: Query, term: Term) -> str:
@@ -114,13 +131,13 @@ def _heat(study: EncodedStudy, logits: torch.Tensor, slabs: slice = slice(None))
 def _logits(
     study: EncodedStudy, text: torch.Tensor, adapter: int, model: GroundingModel, slabs: slice = slice(None)
 ) -> torch.Tensor:
-    features = study.features
+    features = features_of(study, adapter, model)
     grid = (features.patches if features.fine is None else features.fine).shape[:3]
     start, stop, _ = slabs.indices(grid[0])
     scores = torch.empty(stop - start, *grid[1:])
     for first in range(start, stop, SLABS_AT_ONCE):
         last = min(first + SLABS_AT_ONCE, stop)
-        scores[first - start : last - start] = model.scores(text, features, adapter, slice(first, last))[0]
+        scores[first - start : last - start] = model.scores(text, features, slabs=slice(first, last))[0]
     return scores
 
 
@@ -138,11 +155,14 @@ def prepare(study: EncodedStudy, model: GroundingModel) -> None:
         study_thorax(study, model)
 
 
-def _find_thorax(study: EncodedStudy, model: GroundingModel) -> Thorax:
+def chest_phrases(model: GroundingModel) -> list[str]:
+    """The phrases whose maps the chest is found by."""
     names = ["right lung", "left lung"]
-    if "hemithorax" in model.card.structures:
-        names += ["right hemithorax", "left hemithorax"]
-    maps = [probability_map(study, text, model) for text in model.text.embed(names)]
+    return [*names, "right hemithorax", "left hemithorax"] if "hemithorax" in model.card.structures else names
+
+
+def _find_thorax(study: EncodedStudy, model: GroundingModel) -> Thorax:
+    maps = [probability_map(study, text, model) for text in model.text.embed(chest_phrases(model))]
     affine = study.features.lps_from_fine
     affine = study.features.lps_from_patch if affine is None else affine
     cavities = (maps[2], maps[3]) if len(maps) == 4 else None

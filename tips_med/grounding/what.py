@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -14,6 +14,7 @@ from tips_med.encoders.base import TextFeatures
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError
 from tips_med.geometry import CONNECTIVITY_18, grid_corners, spacing_mm, transform_points
+from tips_med.grounding.encoding import make_features
 from tips_med.grounding.evidence import evidence_map
 from tips_med.grounding.ground import default_model, ensure_same_weights
 from tips_med.grounding.instances import place_of_cells
@@ -106,7 +107,8 @@ def what(
     """Gives the terms that fit best at a place of the scan.
 
     Every finding and structure that the model knows is compared, each by its own calibration; what it does not know,
-    or was not taught in such a place, is listed and not guessed.
+    or was not taught in such a place, is listed and not guessed. Features of adapters that answer some of these are
+    made where the study lacks them.
 
     Args:
         study: Encoded study.
@@ -133,19 +135,15 @@ def what(
     thorax = study_thorax(study, model) if "lung" in card.structures else None
     side, region = place_of_cells(cells, thorax) if thorax is not None and thorax.seen and len(cells) else (None, "")
     chest = _in_chest(cells, thorax)
-    findings, omitted = [], []
+    compared, omitted = [], []
     for term in (lexicon.term(one) for one in card.findings):
         taught = card.places.get(term.id) or ((term.within or "lung",) if thorax is not None else ())
-        if not len(cells) or (set(taught) & set(CHEST_STRUCTURES) and not chest):
-            omitted.append(term)
-        else:
-            findings.append(_fit(study, term, [" ".join(term.forms[0].words)], cells, model))
+        (omitted if not len(cells) or (set(taught) & set(CHEST_STRUCTURES) and not chest) else compared).append(term)
     if len(cells) and omitted:
         reasons.append("outside-chest" if thorax is not None and thorax.seen else "no-lung-seen")
-    structures = []
-    if len(cells):
-        for term in (lexicon.term(one) for one in card.structures):
-            structures.append(_fit(study, term, structure_phrases(term), cells, model))
+    around = [lexicon.term(one) for one in card.structures] if len(cells) else []
+    make_features(study, adapters_of_terms([*compared, *around], model), model)  # all of them in one pass
+    findings, structures = ([_fit(study, term, cells, model) for term in terms] for terms in (compared, around))
     unknown = tuple(term for term in lexicon.terms if term.kind == "finding" and term.id not in card.findings)
     ordered = tuple(sorted(findings, key=_rank))
     return Identification(
@@ -162,6 +160,17 @@ def what(
         sentence=_sentence(ordered, omitted, reasons, _where(region, structures, mean_hu, study.scan.unit)),
         model=model.identity,
     )
+
+
+def adapters_of_terms(terms: Iterable[Term], model: GroundingModel) -> tuple[int, ...]:
+    """Numbers of the adapters that answer any of some findings and structures, rising, from 1."""
+    phrases = {phrase for term in terms for phrase in _phrases(term)}
+    return tuple(sorted({model.adapter_of(phrase) for phrase in phrases} - {0}))
+
+
+def _phrases(term: Term) -> list[str]:
+    """The phrases that a term is compared by."""
+    return [" ".join(term.forms[0].words)] if term.kind == "finding" else structure_phrases(term)
 
 
 def _voxels_of(study: EncodedStudy, place: Sequence[float] | Mask) -> tuple[np.ndarray, tuple[float, float, float]]:
@@ -209,10 +218,10 @@ def _in_chest(cells: np.ndarray, thorax: Thorax | None) -> bool:
     return thorax is None or (thorax.seen and bool(len(cells)) and bool((thorax.side[tuple(cells.T)] > 0).any()))
 
 
-def _fit(study: EncodedStudy, term: Term, phrases: list[str], cells: np.ndarray, model: GroundingModel) -> Fit:
+def _fit(study: EncodedStudy, term: Term, cells: np.ndarray, model: GroundingModel) -> Fit:
     calibration = model.card.calibration_of(term.id)
     threshold = (calibration or Calibration()).threshold
-    texts = model.text.embed(phrases)
+    texts = model.text.embed(_phrases(term))
     heat, start = _map_about(study, texts, cells, (1, 1, 1), model)
     at = tuple((cells - start).T)
     marked = heat[at] >= threshold

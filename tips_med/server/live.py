@@ -20,7 +20,8 @@ class LiveStudy:
     """An encoded study and its last answers, shared by all clients.
 
     Attributes:
-        study: The study. Queries work on views of it, so that they can run at the same time.
+        study: The study. Queries work on views of it, so that they can run at the same time. What one of them makes of
+            adapters is in all views.
         answers: Last answers by id, each with the view of the study that its word maps are made from.
         lock: Guards ``answers`` and the study's caches.
     """
@@ -54,9 +55,9 @@ class LiveStudy:
     @property
     def size_bytes(self) -> int:
         """Memory of the study and its answers in bytes, about."""
-        features = self.study.features
-        size = self.study.scan.voxels.nbytes + features.patches.nbytes
-        size += 0 if features.fine is None else features.fine.nbytes
+        size = self.study.scan.voxels.nbytes
+        for features in (self.study.features, *dict(self.study.taught).values()):
+            size += features.patches.nbytes + (0 if features.fine is None else features.fine.nbytes)
         with self.lock:
             answers = [answer for answer, _ in self.answers.values()]
         return size + sum(2 * answer.heat.nbytes + answer.labels.nbytes for answer in answers)

@@ -13,7 +13,8 @@ from scipy.special import expit
 
 from tips_med.encoders.study import EncodedStudy
 from tips_med.grounding.answer import State
-from tips_med.grounding.ground import Assessment, assess
+from tips_med.grounding.encoding import Adapters, features_of, patches_of
+from tips_med.grounding.ground import Assessment, adapters_of, assess
 from tips_med.model import GroundingModel
 from tips_med.query import Query
 
@@ -69,7 +70,8 @@ class StudyValue:
 
     Attributes:
         phrases: Its phrases, in the order of the manifest.
-        embedding: Mean patch embedding of the body, of length 1, float32 [width].
+        embedding: Mean patch embedding of the body, of length 1, float32 [width]; with what the adapters that
+            answer the phrases add to it.
     """
 
     phrases: tuple[PhraseValue, ...]
@@ -115,7 +117,7 @@ def value_study(
                 peak_lps=_lps(assessment),
             )
         )
-    return StudyValue(tuple(found), embedding_of(study))
+    return StudyValue(tuple(found), embedding_of(study, model, adapters_of(queries.values(), model)))
 
 
 def as_share(values: Sequence[PhraseValue], share: float) -> list[PhraseValue]:
@@ -165,9 +167,15 @@ def soft_dice_confidence(probabilities: np.ndarray, threshold: float = MAP_THRES
     return float(2 * p[marked].sum() / (p.sum() + np.count_nonzero(marked)))
 
 
-def embedding_of(study: EncodedStudy) -> np.ndarray:
-    """Mean patch embedding of the measured body, of length 1."""
-    patches = study.features.patches.float()
+def embedding_of(study: EncodedStudy, model: GroundingModel, adapters: Adapters = ()) -> np.ndarray:
+    """Mean patch embedding of the measured body, of length 1.
+
+    Args:
+        study: Encoded study.
+        model: Model that encoded it.
+        adapters: Adapters whose patches are part of it; the same for all studies that are compared.
+    """
+    patches = patches_of(study, model, adapters).float()
     mask = (study.seen & torch.from_numpy(study.body.inside)).float()
     rows, columns = patches.shape[1:3]
     weight = torch.nn.functional.adaptive_avg_pool2d(mask[:, None], (rows, columns))[:, 0]
@@ -184,7 +192,7 @@ def _heads_disagree(study: EncodedStudy, query: Query, assessment: Assessment, m
     if study.features.fine is None:
         return float("nan")
     text = model.text.embed([query.phrase])[0]
-    coarse = model.patch_scores(text.pooled, study.features, text.adapter)[0].sigmoid().numpy()
+    coarse = model.patch_scores(text.pooled, features_of(study, text.adapter, model))[0].sigmoid().numpy()
     inside = assessment.regions["searched"].mask & ~np.isnan(assessment.heat)
     fine = np.where(inside, np.nan_to_num(assessment.heat), 0)
 

@@ -14,7 +14,7 @@ from tips_med.discovery import Discovery, FoundScan
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError, TipsMedError
 from tips_med.geometry import transform_points
-from tips_med.grounding.ground import check_study, parse_query
+from tips_med.grounding.ground import adapters_of, check_study, parse_query
 from tips_med.grounding.maps import CHEST_STRUCTURES
 from tips_med.manifest import Row
 from tips_med.model import GroundingModel
@@ -22,7 +22,9 @@ from tips_med.query import Query
 from tips_med.suggestion.acquisition import PhraseValue, StudyValue, as_share, embedding_of, value_study
 from tips_med.suggestion.selection import Selected, select_diverse
 
-Encode = Callable[[FoundScan], EncodedStudy]
+Encode = Callable[[FoundScan, tuple[int, ...]], EncodedStudy]
+"""Reads and encodes a scan, with the features of some adapters."""
+
 _Ranked = tuple[FoundScan, StudyValue, tuple[int, ...]]
 
 _MAX_SHARE = 0.5
@@ -150,7 +152,8 @@ def suggest_scans(
         rows: The manifest: phrases, and what is labelled.
         found: Scans to choose from; those that the manifest labels are left out.
         model: Model that learns, as it is now.
-        encode: Reads and encodes a scan; raises TipsMedError for one that cannot be used.
+        encode: Reads and encodes a scan, with the features of the adapters that answer the phrases; raises TipsMedError
+            for one that cannot be used.
         top: Number of scans to suggest, 1 or more.
         progress: Called with (scans done, total scans).
     """
@@ -160,14 +163,15 @@ def suggest_scans(
     labelled = [_as_found(path) for path in sorted(known)]
     refused = [(one.path, one.found) for one in found.refused]
     scans = [*labelled, *candidates]
+    adapters = adapters_of(queries.values(), model)
     embeddings: list[np.ndarray] = []
     ranked: list[_Ranked] = []
     for done, scan in enumerate(scans):
         try:
-            study = encode(scan)
+            study = encode(scan, adapters)
             check_study(study, model)
             if done < len(labelled):
-                embeddings.append(embedding_of(study))
+                embeddings.append(embedding_of(study, model, adapters))
             else:
                 value = value_study(study, queries, outlined, model)
                 ranked.append((scan, value, tuple(_slice(study, one.peak_lps) for one in value.phrases)))

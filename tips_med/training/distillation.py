@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ from tips_med.errors import OutputError, TipsMedError
 from tips_med.folders import whole_file
 from tips_med.geometry import index_from_crop
 from tips_med.grounding import encode
+from tips_med.grounding.encoding import patches_of
 from tips_med.manifest import ManifestError
 from tips_med.model import GroundingModel
 from tips_med.readers import read_scan
@@ -60,7 +62,7 @@ def store_embeddings(
     progress: Callable[[int, int], None] | None = None,
     skipped: Callable[[Path, TipsMedError], None] | None = None,
 ) -> list[Path]:
-    """Encodes every scan and stores its patches; files that are there are left as they are.
+    """Encodes every scan and stores its patches, with those of all adapters; files that are there stay as they are.
 
     Args:
         scans: Scans to encode.
@@ -78,7 +80,9 @@ def store_embeddings(
         file = teacher_file(folder, scan, base)
         try:
             if not file.is_file():
-                write_embeddings(file, encode(read_scan(scan), model).features, model.image.name)
+                study = encode(read_scan(scan), model, adapters="all")
+                features = replace(study.features, patches=patches_of(study, model))
+                write_embeddings(file, features, model.image.name)
             elif (made_by := _metadata(file).get("encoder")) != model.image.name:
                 raise OutputError(
                     f"is of the teacher {made_by!r}",

@@ -32,11 +32,9 @@ def outline_lungs(anatomy: Anatomy, model: GroundingModel) -> np.ndarray | None:
     volume = np.pad(anatomy.volume_hu.astype(np.float32), around, constant_values=-1024)
     offset_mm = tuple(-middle * step for middle, step in zip(anatomy.middle_yx, anatomy.spacing_mm[1:]))
     scene = Scene(volume, None, (), np.zeros(volume.shape, bool), (offset_mm[0], offset_mm[1]), anatomy.spacing_mm)
-    study = study_of(scene, model)
-    right, left = (
-        probability_map(study, text, model)[:, :rows, :columns]
-        for text in model.text.embed(["right lung", "left lung"])
-    )
+    texts = model.text.embed(["right lung", "left lung"])
+    study = study_of(scene, model, {text.adapter for text in texts})
+    right, left = (probability_map(study, text, model)[:, :rows, :columns] for text in texts)
     ml = float(np.prod(anatomy.spacing_mm)) / 1000
     lungs = np.zeros(anatomy.volume_hu.shape, np.uint8)
     for label, mask in ((RIGHT, (right > 0.5) & (right > left)), (LEFT, (left > 0.5) & (left >= right))):

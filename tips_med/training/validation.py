@@ -12,8 +12,9 @@ import numpy as np
 from tips_med.errors import QueryError
 from tips_med.geometry import voxel_volume_mm3
 from tips_med.grounding import Grounding, encode, ground
-from tips_med.grounding.ground import query_term
+from tips_med.grounding.ground import adapters_of, parse_query, query_term
 from tips_med.model import GroundingModel
+from tips_med.query import Query
 from tips_med.scan import Provenance, Scan
 from tips_med.training.studies import PhraseLabel, PreparedStudy
 
@@ -55,18 +56,20 @@ def validate_study(file: Path, model: GroundingModel) -> Iterator[ValidatedPhras
         ManifestError: The file is damaged.
     """
     study = PreparedStudy.load(file)
-    encoded = None
+    asked: list[tuple[PhraseLabel, Query]] = []
     for label in study.statements:
         if label.mask is None and label.label != "absent":
             continue  # where it is, nobody said
         # A negated sentence is asked as what it denies, whose volume should be 0.
         try:
-            query = model.lexicon.parse(label.text)
-            encoded = encoded or encode(scan_of_study(study), model)
-            answer = ground(encoded, query, model)
+            asked.append((label, parse_query(label.text, model)))
         except QueryError as error:
             log.debug("not validated: %s", error)
-            continue
+    if not asked:
+        return
+    encoded = encode(scan_of_study(study), model, adapters=adapters_of([query for _, query in asked], model))
+    for label, query in asked:
+        answer = ground(encoded, query, model)
         term = query_term(query)
         known = np.array(True) if label.ignore is None else study.regions[label.ignore] == 0
         found = answer.mask & known

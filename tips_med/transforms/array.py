@@ -25,6 +25,7 @@ from tips_med.encoders.base import Progress
 from tips_med.encoders.study import EncodedStudy
 from tips_med.geometry import KJI_FROM_IJK, RAS_FROM_LPS, nearest_body_axes, transform_points
 from tips_med.grounding.answer import Grounding
+from tips_med.grounding.encoding import Adapters
 from tips_med.grounding.ground import encode, ground
 from tips_med.grounding.modality import with_stated_modality
 from tips_med.model import GroundingModel
@@ -351,12 +352,19 @@ class EncodeStudy(Transform):
         model: Model; the shipped one when None.
         modality: DICOM modality code, where the file states none (NIfTI): ``CT``.
         progress: Called with (slabs done, total slabs).
+        adapters: Adapters whose features are made, too, see ``tips_med.encode``: ``all`` where studies are cached, so
+            that no copy of one has to make them.
     """
 
     def __init__(
-        self, model: GroundingModel | None = None, modality: str | None = None, progress: Progress | None = None
+        self,
+        model: GroundingModel | None = None,
+        modality: str | None = None,
+        progress: Progress | None = None,
+        adapters: Adapters = (),
     ) -> None:
         self.model, self.modality, self.progress = model, modality, progress
+        self.adapters: Adapters = adapters
 
     def __call__(self, data: torch.Tensor) -> EncodedStudy:
         """[1 i j k], from any reader -> an encoded study, whose scan is that volume.
@@ -365,7 +373,7 @@ class EncodeStudy(Transform):
             ModalityError: The model was not trained on scans of this kind.
             ReadError: The volume is larger than any body; as ``scan_of_tensor``.
         """
-        return encode(scan_of_tensor(data, self.modality), self.model, self.progress)
+        return encode(scan_of_tensor(data, self.modality), self.model, self.progress, self.adapters)
 
 
 class GroundPhrase(Transform):

@@ -17,7 +17,8 @@ from monai.utils.misc import ensure_tuple, ensure_tuple_rep
 
 from tips_med.encoders.base import Progress
 from tips_med.geometry import transform_points
-from tips_med.grounding.ground import default_model, encode_slabs
+from tips_med.grounding.encoding import Adapters, encode_slabs
+from tips_med.grounding.ground import default_model
 from tips_med.grounding.modality import ensure_known_modality
 from tips_med.model import GroundingModel
 from tips_med.query import Lexicon, load_lexicon
@@ -335,6 +336,7 @@ class EncodeStudyd(MapTransform):
         study_keys: Keys for the studies, one for each volume.
         modality: DICOM modality code, where the file states none.
         progress: Called with (slabs done, total slabs).
+        adapters: Adapters whose features are made, too; see ``EncodeStudy``.
         allow_missing_keys: Do not mind a key that is not there.
     """
 
@@ -345,11 +347,12 @@ class EncodeStudyd(MapTransform):
         study_keys: KeysCollection = "study",
         modality: str | None = None,
         progress: Progress | None = None,
+        adapters: Adapters = (),
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.study_keys = _one_for_each(study_keys, self.keys)
-        self.encode = EncodeStudy(model, modality, progress)
+        self.encode = EncodeStudy(model, modality, progress, adapters)
 
     def __call__(self, data: Data) -> dict[Hashable, Any]:
         """Adds an ``EncodedStudy``."""
@@ -361,6 +364,8 @@ class EncodeStudyd(MapTransform):
 
 class EncodeSlabsd(MapTransform):
     """Slabs that were made step by step -> an encoded study; other transforms may have been at work between.
+
+    Features of all adapters of the model are made at once: the slabs are not kept.
 
     Args:
         keys: Keys of the volume that they were cut from, [1 i j k], which answers refer to.

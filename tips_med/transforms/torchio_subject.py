@@ -20,7 +20,7 @@ from monai.data.meta_tensor import MetaTensor
 from tips_med.errors import MissingExtraError, ReadError
 from tips_med.geometry import KJI_FROM_IJK, RAS_FROM_LPS, ras_affine_ijk
 from tips_med.grounding.answer import Grounding
-from tips_med.grounding.ground import encode, ground
+from tips_med.grounding.ground import adapters_of, default_model, encode, ground, parse_query
 from tips_med.model import GroundingModel
 from tips_med.scan import Scan
 from tips_med.transforms.tensors import scan_of_tensor
@@ -97,8 +97,10 @@ class GroundSubject:
                 code="no-image",
             )
         chosen: Any = subject[self.image]
-        study = encode(scan_of_image(chosen, self.modality), self.model)
-        answers = [ground(study, query, self.model) for query in self.queries]
+        model = self.model or default_model()
+        queries = [parse_query(query, model) for query in self.queries]
+        study = encode(scan_of_image(chosen, self.modality), model, adapters=adapters_of(queries, model))
+        answers = [ground(study, query, model) for query in queries]
         made = copy.copy(subject)
         for query, answer in zip(self.queries, answers):
             made.add_image(label_of_answer(answer), query)

@@ -15,8 +15,17 @@ from scipy import ndimage
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import ConfigError, QueryError
 from tips_med.geometry import CONNECTIVITY_18, voxel_volume_mm3
+from tips_med.grounding.encoding import Adapters, encode_slabs
 from tips_med.grounding.evidence import evidence_map
-from tips_med.grounding.ground import MIN_VOLUME_ML, Assessment, assess, encode, encode_slabs, parse_query, query_term
+from tips_med.grounding.ground import (
+    MIN_VOLUME_ML,
+    Assessment,
+    adapters_of,
+    assess,
+    encode,
+    parse_query,
+    query_term,
+)
 from tips_med.grounding.maps import calibration_key
 from tips_med.manifest import Row, read_mask
 from tips_med.model import GroundingModel
@@ -89,13 +98,13 @@ class Observation:
     outlined: bool = True
 
 
-def study_of(scene: Scene, model: GroundingModel) -> EncodedStudy:
-    """Encodes a scene as if it were a scan."""
+def study_of(scene: Scene, model: GroundingModel, adapters: Adapters = "all") -> EncodedStudy:
+    """Encodes a scene as if it were a scan; for questions to adapters that are not named it cannot be used."""
     affine = np.eye(4)
     affine[:3, :3] = np.diag(scene.spacing_mm)[::-1]
     affine[1, 3], affine[0, 3] = scene.offset_mm
     scan = Scan(scene.volume_hu, affine, "CT", "HU")
-    return encode_slabs(scan, slabs_of(scene.volume_hu, affine, model.image.slab_spec), model)
+    return encode_slabs(scan, slabs_of(scene.volume_hu, affine, model.image.slab_spec), model, adapters=adapters)
 
 
 def observe(
@@ -151,7 +160,8 @@ def observe_scene(
         held_out: Use the held-out synonyms.
     """
     lexicon = model.lexicon
-    study = study_of(scene, model)
+    findings = [lexicon.parse(lexicon.term(finding).name) for finding in model.card.findings]
+    study = study_of(scene, model, adapters_of(findings, model))
     ml = voxel_volume_mm3(study.scan.lps_from_kji) / 1000
     for finding in model.card.findings:
         sides: tuple[Side | None, ...] = (None, "left", "right")
@@ -190,7 +200,8 @@ def observe_manifest(
                 asked.append((row, parse_query(lexicon.parse(row.phrase), model)))
             except QueryError as error:
                 log.warning("line %d left out: %s", row.line, error)
-        study = encode(read_scan(path), model) if asked else None
+        adapters = adapters_of([query for _, query in asked], model)
+        study = encode(read_scan(path), model, adapters=adapters) if asked else None
         for row, query in asked:
             assert study is not None
             label = row.resolved(query.negated)
