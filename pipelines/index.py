@@ -10,6 +10,7 @@ from tips_med.archive.lance import LanceStore
 from tips_med.archive.studies import studies_of
 from tips_med.encoders.study import EncodedStudy
 from tips_med.grounding import encode as encode_scan
+from tips_med.grounding.encoding import finding_adapters
 from tips_med.grounding.modality import with_stated_modality
 from tips_med.loading import open_model
 from tips_med.progress import StepFactory, no_progress
@@ -56,7 +57,7 @@ def index(
 
     def encode(path: Path) -> EncodedStudy:
         volume = read_scan(path, fill_gaps=fill_gaps, untilt=untilt)
-        return encode_scan(with_stated_modality(volume, modality), opened, adapters="all")
+        return encode_scan(with_stated_modality(volume, modality), opened, adapters=finding_adapters(opened))
 
     with steps("indexing") as progress:
         return index_scans(sources, store, studies, opened, encode, archive=archive, again=again, progress=progress)

@@ -17,6 +17,7 @@ from tips_med.archive.vectors import POOLED_RADIUS_MM, region_vector
 from tips_med.encoders.study import EncodedStudy, is_study
 from tips_med.errors import ConfigError, QueryError
 from tips_med.grounding import encode as encode_scan
+from tips_med.grounding.encoding import finding_adapters
 from tips_med.grounding.ground import check_study, parse_query
 from tips_med.grounding.modality import with_stated_modality
 from tips_med.loading import open_model
@@ -103,7 +104,7 @@ def search(
                 study = EncodedStudy.load(like)
             else:
                 volume = read_scan(sample_path() if like == "sample" else like)
-                study = encode_scan(with_stated_modality(volume, modality), opened, adapters="all")
+                study = encode_scan(with_stated_modality(volume, modality), opened, adapters=finding_adapters(opened))
         check_study(study, opened)
         vector = region_vector(study, region, radius_mm, opened)
         own_key = key_of(study, studies.secret()) if studies.exists else ""

@@ -19,7 +19,7 @@ from tests.tiny import tiny_model, with_adapter
 from tips_med.encoders.study import FORMAT, EncodedStudy
 from tips_med.errors import ReadError, WeightsError
 from tips_med.grounding import Grounding, encode, ground, what
-from tips_med.grounding.encoding import encode_slabs, features_of, make_features, patches_of
+from tips_med.grounding.encoding import encode_slabs, features_of, finding_adapters, make_features, patches_of
 from tips_med.grounding.ground import adapters_of
 from tips_med.model import GroundingModel
 from tips_med.slabs import make_slabs
@@ -169,6 +169,12 @@ def test_patches_of_adapters_follow_those_of_the_model(model, eager):
     expected = [eager.features, eager.taught[1], eager.taught[2]]
     assert torch.equal(whole, torch.cat([one.patches for one in expected], dim=-1))
     assert features_of(study, 0, model) is study.features
+
+
+def test_adapters_of_organs_alone_answer_no_finding(model, tmp_path):
+    assert finding_adapters(model) == ()
+    mixed = with_adapter(model, tmp_path / "third", ["heart", "pericardial effusion"], ["pericardial", "effusion"])
+    assert finding_adapters(mixed) == (3,)
 
 
 def test_progress_counts_every_part_of_the_network(model):

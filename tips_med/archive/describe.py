@@ -13,10 +13,10 @@ from tips_med.archive.vectors import pool_blocks, select_vectors
 from tips_med.encoders.study import EncodedStudy
 from tips_med.grounding import ground
 from tips_med.grounding.coverage import search_region
-from tips_med.grounding.encoding import make_features
+from tips_med.grounding.encoding import finding_adapters, make_features
 from tips_med.grounding.evidence import evidence_within
 from tips_med.grounding.ground import assess, check_study, in_chest
-from tips_med.grounding.maps import finding_maps, study_thorax
+from tips_med.grounding.maps import finding_maps, structure_phrases, study_thorax
 from tips_med.grounding.thorax import Thorax
 from tips_med.model import GroundingModel
 from tips_med.query import Query
@@ -32,7 +32,7 @@ def about_archive(study: EncodedStudy, model: GroundingModel) -> About:
     return About(
         weights_sha256=model.sha256,
         model=model.identity,
-        terms=(*model.card.findings, *model.card.structures),
+        terms=(*model.card.findings, *_structures(model)),
         width=width,
         centre=tuple(float(value) for value in centre),
     )
@@ -51,7 +51,7 @@ def describe(study: EncodedStudy, model: GroundingModel, about: About, secret: b
         WeightsError: ``other-weights``: the study was encoded by another model.
     """
     check_study(study, model)
-    make_features(study, "all", model)  # every term is asked, and every adapter's patches are stored
+    make_features(study, finding_adapters(model), model)
     thorax = study_thorax(study, model) if "lung" in model.card.structures else None
     known, whole = _shown(study, thorax)
     evidence: dict[str, np.ndarray] = {}
@@ -81,6 +81,13 @@ def describe(study: EncodedStudy, model: GroundingModel, about: About, secret: b
         instances=tuple(instances),
         vectors=select_vectors(study, blocks, np.array(about.centre, np.float32), thorax, maps),
     )
+
+
+def _structures(model: GroundingModel) -> tuple[str, ...]:
+    """The structures that are asked: those that cost no features of their own, as organs of an adapter do."""
+    cheap = (0, *finding_adapters(model))
+    phrases = {one: structure_phrases(model.lexicon.term(one)) for one in model.card.structures}
+    return tuple(one for one, own in phrases.items() if all(model.adapter_of(phrase) in cheap for phrase in own))
 
 
 def _evidence(study: EncodedStudy, query: Query, model: GroundingModel) -> np.ndarray:

@@ -13,7 +13,8 @@ from tips_med.archive.places import HEIGHTS, SIDES, heights_of
 from tips_med.archive.record import About, StoredInstance, StudyRecord
 from tips_med.archive.store import Store
 from tips_med.card import Calibration
-from tips_med.errors import WeightsError
+from tips_med.errors import QueryError, WeightsError
+from tips_med.grounding.encoding import finding_adapters
 from tips_med.grounding.ground import in_chest
 from tips_med.grounding.instances import same_size
 from tips_med.grounding.maps import canonical_phrase
@@ -178,7 +179,16 @@ def _rank_by_vectors(store: Store, query: Query, model: GroundingModel, count: i
     text = model.text.embed([phrase])[0]
     head = model.head_of(text.adapter)
     width = head.to_patch.out_features
-    own = slice(text.adapter * width, (text.adapter + 1) * width)  # see patches_of, which the vectors are made of
+    sources = (0, *finding_adapters(model))  # of the vectors, side by side: see pool_blocks
+    if text.adapter not in sources:
+        raise QueryError(
+            f"the archive cannot be searched for {query.text!r}: it holds no embeddings of organs",
+            expected="a finding",
+            remedy="ask the scans themselves (tips-med batch)",
+            code="not-indexed",
+        )
+    at = sources.index(text.adapter)
+    own = slice(at * width, (at + 1) * width)
     towards = np.zeros(store.about.width, np.float32)
     with torch.inference_mode():
         towards[own] = head.to_patch(text.pooled)[0].float().cpu().numpy()

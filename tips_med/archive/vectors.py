@@ -12,7 +12,7 @@ from tips_med.archive.record import Vectors
 from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError
 from tips_med.geometry import spacing_mm, transform_points
-from tips_med.grounding.encoding import patches_of
+from tips_med.grounding.encoding import finding_adapters, patches_of
 from tips_med.grounding.thorax import Thorax
 from tips_med.model import GroundingModel
 
@@ -98,7 +98,7 @@ def region_means(study: EncodedStudy, radius_mm: float, model: GroundingModel) -
     valid = _valid_patches(study)
     slab_mm, row_mm, column_mm = (float(step) for step in spacing_mm(study.features.lps_from_patch))
     count, rows, columns = valid.shape
-    patches = patches_of(study, model).float().numpy() * valid[..., None]
+    patches = patches_of(study, model, finding_adapters(model)).float().numpy() * valid[..., None]
     # Sums along the slabs are differences of running sums, so that a thick region costs no more than a thin one.
     running = np.zeros((count + 1, rows, columns, patches.shape[-1] + 1), np.float32)
     np.cumsum(patches, axis=0, out=running[1:, ..., :-1])
@@ -207,7 +207,9 @@ def region_vector(
             code="outside-body",
         )
     some = valid[apart <= max(radius_mm, nearest)]
-    return patches_of(study, model)[tuple(torch.from_numpy(some.T))].float().mean(dim=0).numpy()
+    return (
+        patches_of(study, model, finding_adapters(model))[tuple(torch.from_numpy(some.T))].float().mean(dim=0).numpy()
+    )
 
 
 def _text(place: Iterable[float]) -> str:

@@ -148,6 +148,16 @@ def _cut_again(study: EncodedStudy, model: GroundingModel) -> SlabStack:
     return replace(slabs, body=study.body)
 
 
+def finding_adapters(model: GroundingModel) -> tuple[int, ...]:
+    """Numbers of the adapters that answer findings, rising, from 1; those of organs alone are left out.
+
+    What is alike and what is worth outlining goes by findings: embeddings of organs would only make vectors longer.
+    """
+    organs = {" ".join(term.forms[0].words) for term in model.lexicon.terms if term.kind == "structure"}
+    numbered = enumerate(model.adapters, start=1)
+    return tuple(number for number, one in numbered if not organs.issuperset(one.config.phrases))
+
+
 def _numbers(adapters: Adapters, model: GroundingModel) -> tuple[int, ...]:
     """Numbers of adapters, rising; 0, which stands for none, is left out."""
     known = range(1, 1 + len(model.adapters))

@@ -30,7 +30,7 @@ from tips_med.errors import OutputError, TipsMedError
 from tips_med.folders import whole_file
 from tips_med.geometry import index_from_crop
 from tips_med.grounding import encode
-from tips_med.grounding.encoding import patches_of
+from tips_med.grounding.encoding import finding_adapters, patches_of
 from tips_med.manifest import ManifestError
 from tips_med.model import GroundingModel
 from tips_med.readers import read_scan
@@ -62,7 +62,7 @@ def store_embeddings(
     progress: Callable[[int, int], None] | None = None,
     skipped: Callable[[Path, TipsMedError], None] | None = None,
 ) -> list[Path]:
-    """Encodes every scan and stores its patches, with those of all adapters; files that are there stay as they are.
+    """Encodes every scan and stores its patches, with those of adapters for findings; files that are there stay.
 
     Args:
         scans: Scans to encode.
@@ -80,8 +80,8 @@ def store_embeddings(
         file = teacher_file(folder, scan, base)
         try:
             if not file.is_file():
-                study = encode(read_scan(scan), model, adapters="all")
-                features = replace(study.features, patches=patches_of(study, model))
+                study = encode(read_scan(scan), model, adapters=finding_adapters(model))
+                features = replace(study.features, patches=patches_of(study, model, finding_adapters(model)))
                 write_embeddings(file, features, model.image.name)
             elif (made_by := _metadata(file).get("encoder")) != model.image.name:
                 raise OutputError(
