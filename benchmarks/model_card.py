@@ -36,7 +36,7 @@ def weights(measured: str) -> str:
         raise SystemExit(f"the figures are of {measured}, the weights are {model.identity}")
     return (
         f"Weights: {model.identity}. What follows was measured with {measured}, which has the same weights and "
-        "thresholds and lacks the other operating points."
+        "thresholds for findings and lungs, and lacks the other operating points and the organs."
     )
 
 
