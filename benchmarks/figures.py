@@ -120,7 +120,7 @@ def main() -> None:
     IMAGES.mkdir(parents=True, exist_ok=True)
     model = open_model(device="cpu")
     scan = read_scan(sample_path())
-    study = encode(scan, model)
+    study = encode(scan, model, adapters="all")
     for name, query in QUERIES.items():
         write_figure(ground(study, query, model), IMAGES / f"{name}.png")
     capture(ground(study, QUERIES["mass-in-the-left-lung"], model), IMAGES / "capture.png")

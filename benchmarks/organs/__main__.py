@@ -18,8 +18,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.marked import DOCS, write_between_marks
+from tips_med.errors import QueryError
 from tips_med.geometry import transform_points, voxel_volume_mm3
 from tips_med.grounding import Grounding, encode, ground
+from tips_med.grounding.ground import parse_query
 from tips_med.loading import open_model
 from tips_med.manifest import Row, read_manifest, read_mask
 from tips_med.model import GroundingModel
@@ -34,7 +36,7 @@ def measured(rows: list[Row], model: GroundingModel) -> list[dict[str, Any]]:
     """One entry for each outlined organ of each scan."""
     found = []
     for path in dict.fromkeys(row.scan for row in rows):
-        own = [row for row in rows if row.scan == path and row.mask is not None]
+        own = [row for row in rows if row.scan == path and row.mask is not None and _answered(row.phrase, model)]
         study = encode(read_scan(path), model, adapters="all")
         scan = study.scan
         truths = {row.phrase: read_mask(row.mask, scan, row.part) for row in own if row.mask is not None}
@@ -59,6 +61,15 @@ def measured(rows: list[Row], model: GroundingModel) -> list[dict[str, Any]]:
             )
             print(found[-1], flush=True)
     return found
+
+
+def _answered(phrase: str, model: GroundingModel) -> bool:
+    """Whether a model answers what a phrase names."""
+    try:
+        parse_query(phrase, model)
+    except QueryError:
+        return False
+    return True
 
 
 def _inside(answer: Grounding, mask: np.ndarray) -> bool:

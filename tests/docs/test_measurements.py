@@ -11,10 +11,12 @@ from benchmarks.alignment.report import markdown as alignment_tables
 from benchmarks.batch_throughput import archive_cost, tables
 from benchmarks.curves import curve_part
 from benchmarks.marked import between_marks, write_between_marks
+from benchmarks.organs.__main__ import table as organs_table
 from benchmarks.side_by_side import table as side_by_side
 from benchmarks.weak_signals import MARKS, markdown
 from tips_med.benchmarking import CURVES
 from tips_med.benchmarking.markdown import stages_markdown
+from tips_med.model import load_model
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
@@ -71,3 +73,9 @@ def test_the_tables_of_alignment_are_what_was_measured_and_nothing_stands_there_
         assert table == alignment_tables(json.loads(measured.read_text("utf-8"))).strip()
     else:
         assert table.startswith("Not run yet")
+
+
+def test_the_organs_of_the_card_are_those_that_were_measured_with_the_shipped_weights():
+    found = json.loads((DOCS / "measurements" / "organs.json").read_text("utf-8"))
+    assert found["model"] == load_model().identity
+    assert between_marks(DOCS / "model-card.md", "organs") == organs_table(found["rows"])
