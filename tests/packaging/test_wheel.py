@@ -15,7 +15,7 @@ from tests.packaging.conftest import ROOT, Built
 from tests.packaging.trial import try_installed
 from tips_med.exporters.report import schema
 
-MOST_MB = 30
+MOST_MB, MOST_SOURCE_MB = 30, 40  # the source has the pictures of the documentation and the tests besides
 
 
 def files_below(folder: Path, name: str) -> set[str]:
@@ -41,7 +41,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(built: Built
 
 def test_the_wheel_is_small(built: Built) -> None:
     assert built.wheel.stat().st_size <= MOST_MB * 1_000_000
-    assert built.sdist.stat().st_size <= MOST_MB * 1_000_000
+    assert built.sdist.stat().st_size <= MOST_SOURCE_MB * 1_000_000
 
 
 def test_the_version_has_one_source(built: Built) -> None:

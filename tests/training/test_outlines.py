@@ -20,7 +20,7 @@ SHAPE = (12, 60, 90)
 def seen(monkeypatch):
     """What the model sees of a padded volume: a map of each lung, set by the test."""
     maps = {"right": np.zeros((12, 64, 96), np.float32), "left": np.zeros((12, 64, 96), np.float32)}
-    monkeypatch.setattr(outlines, "study_of", lambda scene, model: scene)
+    monkeypatch.setattr(outlines, "study_of", lambda scene, model, adapters=(): scene)
     monkeypatch.setattr(
         outlines, "probability_map", lambda scene, text, model: maps["left" if text.pooled.item() else "right"]
     )
