@@ -10,7 +10,6 @@ it is high enough to be a field of view. DATA and HEARTS are those of ``benchmar
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from benchmarks.organs.manifest import (
     ABDOMINAL,
     TEST,
     UPPER_CHEST,
+    arguments,
     axis_mm,
     cases_of,
     organs_of,
@@ -81,11 +81,7 @@ def _part(scan: Scan, slices: np.ndarray, path: Path) -> Path | None:
 
 def main() -> None:
     """Runs it."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--hearts", type=Path, default=None)
-    chosen = parser.parse_args()
+    chosen = arguments(__doc__)
     rows = []
     for case in cases_of(chosen.data, chosen.hearts):
         own = list(rows_of(chosen.data, case, chosen.out, chosen.hearts))
