@@ -13,7 +13,11 @@ from torchmetrics.functional.classification import binary_auroc
 from benchmarks.alignment.methods import METHODS, OURS, Track
 
 DRAWS = 2000
-MEASURES = ("box", "given", "pointing", "dice", "follows", "leak")
+MEASURES = ("box", "iou", "given", "pointing", "dice", "follows", "leak")
+
+LARGE = 100
+"""From how many pixels of 2.5 mm on a target is large (100 are 6.25 square centimetres, a disc of 28 mm)."""
+
 Row = dict[str, Any]
 
 
@@ -70,6 +74,8 @@ def part_of(rows: Sequence[Row], ours: Sequence[Row] | None) -> dict[str, Any]:
         "rival_side": lambda r: r["rival"] == "side",
         "rival_finding": lambda r: r["rival"] == "finding",
         "rival_look": lambda r: r["rival"] == "look",
+        "small": lambda r: r.get("cells", 0) < LARGE,
+        "large": lambda r: r.get("cells", 0) >= LARGE,
     }
     result: dict[str, Any] = {key: _number(mean(rows, key)) for key in MEASURES}
     result["auroc"] = _number(auroc(rows))
@@ -140,7 +146,8 @@ def markdown(table: dict[str, Any]) -> str:
 
 def _main(methods: dict[str, Any], track: Track) -> str:
     head = ["method", "granularity", "supervision", "accuracy (95%)", f"below {METHODS[OURS[track]].name} (95%)",
-            "given boxes", "pointing", "Dice", "AUROC", "weights", "steps", "ms a query", "seeds"]  # fmt: skip
+            "mean IoU", "given boxes", "pointing", "Dice", "AUROC", "weights", "steps", "ms a query",
+            "seeds"]  # fmt: skip
     lines = []
     for name, one in methods.items():
         test, method = one["test"], METHODS[name]
@@ -149,16 +156,18 @@ def _main(methods: dict[str, Any], track: Track) -> str:
         lines.append([
             method.name, method.granularity, method.supervision,
             f"{_percent(test['box'])} ({_interval(test['box_interval'], _percent)})", below,
-            _percent(test["given"]), _percent(test["pointing"]), _two(test["dice"]), _two(test["auroc"]),
+            _two(test["iou"]), _percent(test["given"]), _percent(test["pointing"]), _two(test["dice"]),
+            _two(test["auroc"]),
             f"{one['weights'] / 1e6:.2f} M", f"{one['steps']:.0f}", f"{one['query_ms']:.1f}", str(len(one["seeds"])),
         ])  # fmt: skip
     return _table(head, lines)
 
 
 def _details(methods: dict[str, Any]) -> str:
-    head = ["method", "track", "other side", "other finding", "other look", "known words", "new words",
-            "follows the words", "leak", "cut", "peak", "training, CPU s"]  # fmt: skip
-    keys = ("rival_side", "rival_finding", "rival_look", "known_words", "new_words", "follows", "leak")
+    head = ["method", "track", "small", "large", "other side", "other finding", "other look", "known words",
+            "new words", "follows the words", "leak", "cut", "peak", "training, CPU s"]  # fmt: skip
+    keys = ("small", "large", "rival_side", "rival_finding", "rival_look", "known_words", "new_words",
+            "follows", "leak")  # fmt: skip
     return _table(head, [
         [METHODS[name].name, METHODS[name].track, *(_percent(one["test"][key]) for key in keys),
          f"{one['threshold']:.2f}", f"{one['peak']:.2f}",
