@@ -66,6 +66,8 @@ METHODS: dict[str, Method] = {
     "x-vlm": Method("X-VLM", "dense", "region - text", "boxes", lambda t, b: XVlm(t)),
     "glip": Method("GLIP", "dense", "region - word", "boxes", lambda t, b: Glip(t)),
     "pali-x": Method("PaLI-X", "dense", "image to text", "boxes, as text", lambda t, b: PaliX(t)),
+    "ours-cells": Method("ours, boxes only, cells alone", "dense", "patch - text", "boxes",
+                         lambda t, b: PatchToken(t, "boxes", fine=False)),
     "ours-boxes": Method("ours, boxes only", "dense", "patch - text", "boxes", lambda t, b: PatchToken(t, "boxes")),
     "ours-focal": Method("ours, focal loss", "dense", "patch - text", "masks", lambda t, b: PatchToken(t, focal=True)),
     "ours": Method("ours", "dense", "patch - text", "masks", lambda t, b: PatchToken(t)),

@@ -30,6 +30,7 @@ MAKERS: dict[str, Callable[[SharedTowers], Objective]] = {
     "pali-x": PaliX,
     "ours": PatchToken,
     "ours-boxes": lambda towers: PatchToken(towers, "boxes"),
+    "ours-cells": lambda towers: PatchToken(towers, "boxes", fine=False),
     "ours-weak": lambda towers: PatchToken(towers, "sentences"),
     "ours-focal": lambda towers: PatchToken(towers, focal=True),
     "ours-weak-hard": lambda towers: PatchToken(towers, "sentences", hard=True),
@@ -112,6 +113,15 @@ def test_box_filled_targets_differ_from_masks_alone(towers, batch):
     boxes.load_state_dict(masks.state_dict())
     of_masks, of_boxes = (float(one.loss(batch, view)["dense"].detach()) for one in (masks, boxes))
     assert of_boxes > of_masks + 0.01  # more has to be found
+
+
+def test_cells_alone_leave_the_fine_features_out_of_the_map(towers, batch):
+    ours = PatchToken(towers, "boxes", fine=False)
+    with torch.no_grad():
+        view = towers.look(batch.pixels, batch.offset_mm)
+        other = replace(view, fine=torch.randn_like(view.fine))
+        assert torch.equal(ours.locate(batch, view), ours.locate(batch, other))
+    assert ours.weights == PatchToken(towers, "boxes").weights - sum(p.numel() for p in ours.head.to_fine.parameters())
 
 
 def test_albef_keeps_a_queue_that_knows_what_is_true(towers, batch):

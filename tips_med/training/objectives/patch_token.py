@@ -40,21 +40,36 @@ class PatchToken(Objective):
         label: What is learned from: masks; boxes, filled, as if they were masks; or sentences alone.
         focal: Whether patch scores are learned by the focal loss instead of cross-entropy.
         hard: Whether sentences of other crops that look right and are false count as false ones of the crop's own.
+        fine: Whether maps have the resolution of the fine features; otherwise that of cells, which is what objectives
+            with visual tokens have.
     """
 
     def __init__(
-        self, towers: SharedTowers, label: Label = "masks", *, focal: bool = False, hard: bool = False
-    ) -> None:  # fmt: skip
+        self,
+        towers: SharedTowers,
+        label: Label = "masks",
+        *,
+        focal: bool = False,
+        hard: bool = False,
+        fine: bool = True,
+    ) -> None:
         super().__init__(towers)
         self.label: Label = label
-        self.focal, self.hard = focal, hard
+        self.focal, self.hard, self.fine = focal, hard, fine
         self.dense = label != "sentences"
         self.head = AlignmentHead(towers.width, towers.width, towers.image.config.fine_width)
+        self.head.to_fine.requires_grad_(fine)
+
+    def logits(self, text: Tensor, image: ImageView) -> Tensor:
+        """Maps of pooled phrases [crop sentence width] on the grid of pixels, [crop sentence slab y x]."""
+        if self.fine:
+            return self.head.fine_scores(text, image.cells, image.fine)
+        return self.on_grid(self.head.patch_scores(text, image.cells), image)
 
     def loss(self, batch: AlignmentBatch, image: ImageView) -> dict[str, Tensor]:
         """See Objective."""
         text = self.towers.read(batch.words).pooled
-        logits = self.head.fine_scores(text, image.cells, image.fine)
+        logits = self.logits(text, image)
         if not self.dense:
             return self._weak(batch, image, text, logits)
         coarse = self.head.patch_scores(text, image.cells)
@@ -83,7 +98,8 @@ class PatchToken(Objective):
             crops, sentences = batch.meaning.shape
             pairs = hard_pairs(scores, batch.relation, own_sentences(crops, sentences, text.device))
             view, sentence = (one[pairs.match == 0] for one in (pairs.view, pairs.sentence))
-            false = self.head.fine_scores(text.flatten(0, 1)[sentence, None], image.cells[view], image.fine[view])
+            chosen = ImageView(image.patches[view], image.fine[view], image.cells[view])
+            false = self.logits(text.flatten(0, 1)[sentence, None], chosen)
             nowhere = torch.zeros(len(view), 1, device=text.device)
             terms["hard"] = WEAK * weak_loss(false, nowhere, torch.ones_like(nowhere), POOL_SHARE)
         return terms
@@ -98,10 +114,10 @@ class PatchToken(Objective):
 
     def locate(self, batch: AlignmentBatch, image: ImageView) -> Tensor:
         """See Objective."""
-        return self.head.fine_scores(self.towers.read(batch.words).pooled, image.cells, image.fine).sigmoid()
+        return self.logits(self.towers.read(batch.words).pooled, image).sigmoid()
 
     def score(self, batch: AlignmentBatch, image: ImageView) -> Tensor:
         """The surest place of the map, much as ``tips_med.grounding.presence`` takes it."""
-        logits = self.head.fine_scores(self.towers.read(batch.words).pooled, image.cells, image.fine)
+        logits = self.logits(self.towers.read(batch.words).pooled, image)
         sure = functional.avg_pool3d(logits.flatten(0, 1)[:, None], (min(3, logits.shape[2]), 4, 4), (1, 2, 2))
         return sure.flatten(1).amax(1).unflatten(0, logits.shape[:2])
