@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--weights", action="store_true", help="keep the trained weights, for the figure")
     parser.add_argument("--report", action="store_true", help="train nothing, print the tables of what is there")
     parser.add_argument("--page", type=Path, default=None, help="page of the documentation to put the tables into")
+    parser.add_argument("--part", default="alignment", help="part of the page, and name of what is kept beside it")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     runs = given.out / "runs"
@@ -158,8 +159,8 @@ def main() -> None:
     text = markdown(table)
     (given.out / "report.md").write_text(text + "\n")
     if given.page is not None:
-        write_between_marks(given.page, "alignment", text)
-        measured = given.page.parent / "measurements" / "alignment.json"
+        write_between_marks(given.page, given.part, text)
+        measured = given.page.parent / "measurements" / f"{given.part.replace(' ', '_')}.json"
         measured.write_text(json.dumps(table, indent=1) + "\n")
     print(text)
 
