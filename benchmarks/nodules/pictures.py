@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from benchmarks.nodules.measuring import Marked
+from benchmarks.nodules.measuring import FALSE
 from tips_med.resampling import resample
 from tips_med.scan import Scan
 
@@ -15,13 +16,13 @@ HALF_MM = 32.0
 STEP_MM = 0.5
 
 
-def draw_false_marks(scan: Scan, one: Marked, folder: Path, most: int = 4) -> None:
+def draw_false_marks(scan: Scan, row: dict[str, Any], folder: Path, most: int = 4) -> None:
     """Writes a PNG of each of the surest false marks: axial, coronal, sagittal, 64 mm wide, the mark in the middle."""
     folder.mkdir(parents=True, exist_ok=True)
-    false = [n for n, kind in enumerate(one.kinds()) if kind == "false"][:most]
-    for rank, n in enumerate(false):
-        name = f"{one.case.name}-{rank}-{one.logits[n]:+.1f}.png".replace(" ", "-")
-        Image.fromarray(planes(scan, one.marks_lps[n])).save(folder / name)
+    false = [mark for mark in row["marks"] if mark[4] == FALSE][:most]
+    for rank, (x, y, z, logit, _) in enumerate(false):
+        name = f"{row['case']}-{rank}-{logit:+.1f}.png".replace(" ", "-")
+        Image.fromarray(planes(scan, np.array([x, y, z]))).save(folder / name)
 
 
 def planes(scan: Scan, place_lps: np.ndarray) -> np.ndarray:

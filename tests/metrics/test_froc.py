@@ -47,7 +47,9 @@ def test_the_same_as_monai_on_label_maps():
         marks, scores = rng.integers(0, labels.shape, (40, 3)), rng.uniform(0.01, 1, 40)
         scores[0] = 0.001  # MONAI drops the lowest score of all, which must be of no use here
         fp, tp, n = compute_fp_tp_probs_nd(scores, marks, labels)
-        false.append(fp), found.append(tp[tp >= 0]), (targets := targets + n)
+        false.append(fp)
+        found.append(tp)
+        targets += n
         # MONAI's axes are ours [k j i]; LPS is x, y, z.
         affine = np.eye(4)[[2, 1, 0, 3]]
         metric.update(marks[:, ::-1].astype(float), scores, Outlines(labels, affine), patient=str(number))

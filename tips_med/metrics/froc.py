@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from torch import Tensor
 from torchmetrics.utilities import dim_zero_cat
 
 from tips_med.geometry import transform_points, voxel_volume_mm3
-from tips_med.metrics.base import CaseMetric, _number
+from tips_med.metrics.base import CaseMetric
 from tips_med.metrics.inputs import ArrayLike, MetricInputError, as_array, as_instances
 from tips_med.shapes import Affine
 
@@ -23,6 +24,18 @@ FALSE_MARKS = {"1_8": 0.125, "1_4": 0.25, "1_2": 0.5, "1": 1.0, "2": 2.0, "4": 4
 
 _SCAN, _NODULE, _FALSE = 0.0, 1.0, 2.0
 """Kinds of rows."""
+
+
+class Nodules(Protocol):
+    """Nodules, known in whatever way: ``Spheres``, ``Outlines``, or what somebody else makes of them."""
+
+    def sizes_mm(self) -> np.ndarray:
+        """Diameters in mm [nodule]."""
+        ...
+
+    def hits(self, marks: np.ndarray) -> np.ndarray:
+        """Which nodules are hit by which marks (LPS in mm [m 3]), bool [nodule mark]."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,9 +114,6 @@ class Outlines:
         return numbers[numbers > 0], voxels[numbers > 0]
 
 
-Nodules = Spheres | Outlines
-
-
 class FROC(CaseMetric):
     """Sensitivity against the mean number of false marks a scan, and the mean of seven of these sensitivities.
 
@@ -163,7 +173,7 @@ class FROC(CaseMetric):
             raise MetricInputError(f"{len(given)} scores for {len(marks)} marks", expected="one for each")
         hits, sizes = truth.hits(marks), truth.sizes_mm()
         false = ~hits.any(axis=0)
-        for one in (excluded,) if isinstance(excluded, Spheres | Outlines) else excluded:
+        for one in excluded if isinstance(excluded, Sequence) else (excluded,):
             false &= ~one.hits(marks).any(axis=0)
         best = np.where(hits, given, -np.inf).max(axis=1, initial=-np.inf)
         rows = [[_SCAN, np.nan, np.nan]]
@@ -172,8 +182,7 @@ class FROC(CaseMetric):
         if patient is None:  # all rows of a scan are drawn together
             content = [np.array([self.cases]), marks, given, sizes]
             patient = hashlib.sha256(b"".join(one.tobytes() for one in content)).hexdigest()
-        self.rows.append(torch.tensor(rows, dtype=torch.float64, device=self.device))
-        self.patients.append(torch.full((len(rows),), _number(patient), dtype=torch.int64, device=self.device))
+        self._add_all(rows, patient)
 
     @property
     def cases(self) -> int:
