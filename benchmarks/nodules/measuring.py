@@ -13,12 +13,19 @@ import numpy as np
 from benchmarks.nodules.cases import NODULE_TO_MM, Case
 from tips_med.encoders.study import EncodedStudy
 from tips_med.grounding.candidates import find_candidates
+from tips_med.grounding.roundness import roundness
 from tips_med.metrics import FROC, Outlines, Spheres
 from tips_med.metrics.froc import FALSE_MARKS
 from tips_med.model import GroundingModel
 
 QUERIES = ("nodule", "lesion")
 """What is queried: a nodule of up to 30 mm, and a lesion, which may be a mass."""
+
+ORDERS = {"nodule": ("nodule", 0.0), "nodule, by roundness": ("nodule", 2.0), "lesion": ("lesion", 0.0)}
+"""What orders the marks of a query: its logit alone, or with so many logits for each unit of ``roundness``."""
+
+ROUND = 30
+"""Number of the surest marks whose roundness is measured; what orders by it has no others."""
 
 SIZES_MM = (6.0, 10.0, 20.0)
 SIZES = ("", "_below_6_mm", "_6_to_10_mm", "_10_to_20_mm", "_from_20_mm")
@@ -70,24 +77,32 @@ def row_of(
         sizes, hits = sizes[small], hits[small]
     number = hits.argmax(axis=0) if len(sizes) else np.zeros(len(places), int)
     hit = np.where(hits.any(axis=0), number, np.where(out, EXCLUDED, FALSE))
-    return {
+    listed = [
+        [*(round(float(n)) for n in place), round(mark.logit, 3), int(one)]
+        for place, mark, one in zip(places, marks, hit)
+    ]
+    row = {
         "case": case.name,
         "group": case.group,
         "trained_on": case.trained_on,
         "query": query,
         "sizes_mm": [round(float(size), 1) for size in sizes],
-        "marks": [
-            [*(round(float(n)) for n in place), round(mark.logit, 3), int(one)]
-            for place, mark, one in zip(places, marks, hit)
-        ],
+        "marks": listed,
     }
+    if query == "nodule":
+        at = np.array(listed, dtype=np.float64).reshape(-1, 5)[:ROUND, :3]
+        row["roundness"] = roundness(study.scan, at).round(2).tolist()
+    return row
 
 
-def froc(rows: Iterable[dict[str, Any]]) -> FROC:
-    """The metric of some scans."""
+def froc(rows: Iterable[dict[str, Any]], weight: float = 0.0) -> FROC:
+    """The metric of some scans, with marks ordered by their logits and ``weight`` times their roundness."""
     metric = FROC(SIZES_MM)
     for row in rows:
         marks = np.array(row["marks"], dtype=np.float64).reshape(-1, 5)
+        if weight:
+            marks = marks[: len(row["roundness"])]
+            marks[:, 3] += weight * np.array(row["roundness"])
         own = Marked(np.array(row["sizes_mm"]), marks[:, 4])
         excluded = Marked(np.ones(1), np.where(marks[:, 4] == EXCLUDED, 0, FALSE))
         metric.update(marks[:, :3], marks[:, 3], own, excluded, patient=row["case"])
@@ -104,16 +119,16 @@ GROUPS = {
 
 
 def values(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Values with intervals and counts, by group and query."""
+    """Values with intervals and counts, by group and order."""
     table: dict[str, dict[str, Any]] = {}
     for group, belongs in GROUPS.items():
-        for query in QUERIES:
+        for order, (query, weight) in ORDERS.items():
             own = [row for row in rows if row["query"] == query and belongs(row)]
             if not own:
                 continue
-            metric = froc(own)
+            metric = froc(own, weight)
             intervals, counts = metric.intervals(), metric.counts()
-            table[f"{group}: {query}"] = {
+            table[f"{group}: {order}"] = {
                 "scans": metric.cases,
                 "nodules": {name: counts[f"cpm{size}"] for name, size in zip(SIZE_NAMES, SIZES)},
                 "values": {
@@ -127,7 +142,7 @@ def values(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def markdown(table: dict[str, dict[str, Any]]) -> str:
     """One line for each group, query and size that has a nodule."""
     lines = [
-        "| scans | query | size | nodules | CPM | 1/8 | 1/4 | 1/2 | 1 | 2 | 4 | 8 | at all marks |",
+        "| scans | query, order | size | nodules | CPM | 1/8 | 1/4 | 1/2 | 1 | 2 | 4 | 8 | at all marks |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for key, entry in table.items():
