@@ -33,6 +33,9 @@ SIZE_NAMES = ("all", "below 6 mm", "6 to 10 mm", "10 to 20 mm", "20 mm and more"
 
 COLUMNS = ("cpm", *(f"sensitivity_at_{name}" for name in FALSE_MARKS), "sensitivity")
 
+DRAWS = 300
+"""Draws of patients for the intervals."""
+
 EXCLUDED, FALSE = -1, -2
 """What a mark hits, where that is no nodule that counts."""
 
@@ -127,7 +130,7 @@ def values(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
             if not own:
                 continue
             metric = froc(own, weight)
-            intervals, counts = metric.intervals(), metric.counts()
+            intervals, counts = metric.intervals(DRAWS), metric.counts()
             table[f"{group}: {order}"] = {
                 "scans": metric.cases,
                 "nodules": {name: counts[f"cpm{size}"] for name, size in zip(SIZE_NAMES, SIZES)},

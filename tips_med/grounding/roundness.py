@@ -23,9 +23,9 @@ _LOW_HU, _HIGH_HU = -1000.0, 100.0
 def roundness(scan: Scan, places_lps: np.ndarray) -> np.ndarray:
     """Dot enhancement of places: how much brighter they are than what lies around them in **every** direction.
 
-    The filter for nodules of Li, Sone and Doi 2003 (Medical Physics 30, 2040): with the eigenvalues of the Hessian of the
-    smoothed scan, the square of the smallest over the largest where the scan falls off to all sides, else 0; the largest
-    over four scales and within 4.5 mm. Along a straight vessel the scan does not fall off, so a vessel has little.
+    The filter for nodules of Li, Sone and Doi 2003 (Medical Physics 30, 2040): with the eigenvalues of the Hessian of
+    the smoothed scan, the square of the smallest over the largest where the scan falls off to all sides, else 0; the
+    largest over four scales and within 4.5 mm. Along a straight vessel the scan does not fall off, so it has little.
 
     Args:
         scan: CT scan, in HU.
