@@ -4,7 +4,7 @@
 
 DATA holds the cases of ``radiology_configs/pretrain_chest_ct.yaml``. ``--out`` gets the marks of each scan and PNGs of
 its surest false marks; what is there is not measured again, so that several runs share the work. ``--write`` puts the
-table into docs/model-card.md and what it is made of into docs/measurements/nodules.json.
+tables into docs/model-card.md and docs/training.md and what they are made of into docs/measurements/nodules.json.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.marked import DOCS, write_between_marks
 from benchmarks.nodules.cases import TORSOS, Case, painted_cases, real_cases
-from benchmarks.nodules.measuring import QUERIES, markdown, row_of, values, write
+from benchmarks.nodules.measuring import QUERIES, by_weight, markdown, row_of, values, weights_markdown, write
 from benchmarks.nodules.pictures import draw_false_marks
 from tips_med.grounding import encode
 from tips_med.loading import open_model
@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--model", default=None)
     parser.add_argument("--out", type=Path, default=None)
-    parser.add_argument("--torsos", type=int, default=TORSOS)
+    parser.add_argument("--torsos", type=int, nargs="*", default=TORSOS)
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
     model = open_model(chosen.model, "cpu")
@@ -55,11 +55,13 @@ def main() -> None:
         for row in own:
             print(row["case"], row["query"], row["sizes_mm"], [mark[3:] for mark in row["marks"][:6]], flush=True)
     table = values(rows)
-    text = markdown(table)
-    print(text)
+    weights = by_weight(rows)
+    print(markdown(table))
+    print(weights_markdown(weights))
     if chosen.write:
-        write(DOCS / "measurements" / "nodules.json", model.identity, table, rows)
-        write_between_marks(DOCS / "model-card.md", "nodules", text)
+        write(DOCS / "measurements" / "nodules.json", model.identity, table, weights, rows)
+        write_between_marks(DOCS / "model-card.md", "nodules", markdown(table))
+        write_between_marks(DOCS / "training.md", "nodules by roundness", weights_markdown(weights))
 
 
 if __name__ == "__main__":

@@ -142,6 +142,45 @@ def values(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return table
 
 
+WEIGHTS = (0.0, 0.5, 1.0, 2.0, 5.0)
+"""Logits for each unit of roundness that are compared."""
+
+CHOSEN_ON = ("4D-Lung-113", "NLST-101287", "pyradiomics-lung2", "torso 0", "torso 11")
+"""Scans, beside those of four readers, on which the order by roundness and its weight were chosen."""
+
+UNSEEN = {
+    "real, all nodules outlined": lambda row: row["group"] == "four readers",
+    "real, one lesion outlined": lambda row: row["group"] == "one lesion",
+    "painted, chosen on": lambda row: row["group"] == "painted" and row["case"] in CHOSEN_ON,
+    "painted, nothing was chosen on": lambda row: row["group"] == "painted" and row["case"] not in CHOSEN_ON,
+}
+
+
+def by_weight(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """CPM of "nodule" for each weight of the roundness, by group."""
+    table = {}
+    for group, belongs in UNSEEN.items():
+        own = [row for row in rows if row["query"] == "nodule" and belongs(row)]
+        if not own:
+            continue
+        numbers = [round(float(froc(own, weight).compute()["cpm"]), 3) for weight in WEIGHTS]
+        nodules = sum(len(row["sizes_mm"]) for row in own)
+        table[group] = {"scans": len(own), "nodules": nodules, "cpm": dict(zip(map(str, WEIGHTS), numbers))}
+    return table
+
+
+def weights_markdown(table: dict[str, dict[str, Any]]) -> str:
+    """One line for each group."""
+    lines = [
+        f"| scans | nodules | logit alone | {' | '.join(f'+ {weight:g}' for weight in WEIGHTS[1:])} |",
+        f"|{'---|' * (2 + len(WEIGHTS))}",
+    ]
+    for group, one in table.items():
+        numbers = " | ".join(f"{cpm:.2f}" for cpm in one["cpm"].values())
+        lines.append(f"| {group} ({one['scans']}) | {one['nodules']} | {numbers} |")
+    return "\n".join(lines)
+
+
 def markdown(table: dict[str, dict[str, Any]]) -> str:
     """One line for each group, query and size that has a nodule."""
     lines = [
@@ -161,8 +200,14 @@ def markdown(table: dict[str, dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def write(path: Path, model: str, table: dict[str, dict[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
+def write(
+    path: Path,
+    model: str,
+    table: dict[str, dict[str, Any]],
+    weights: dict[str, dict[str, Any]],
+    rows: Sequence[dict[str, Any]],
+) -> None:
     """Writes the figures and what they are made of; one line for each scan and query."""
     lines = ",\n".join(f"  {json.dumps(row)}" for row in rows)
-    head = json.dumps({"model": model, "table": table}, indent=1)
+    head = json.dumps({"model": model, "table": table, "cpm_by_weight_of_roundness": weights}, indent=1)
     path.write_text(f'{head[:-2]},\n "scans": [\n{lines}\n ]\n}}\n', "utf-8")

@@ -49,7 +49,7 @@ def dot_enhancement(cube: np.ndarray) -> float:
         hessian = np.empty((*near.shape, 3, 3), np.float32)
         for row, column in itertools.combinations_with_replacement(range(3), 2):
             order = [(axis == row) + (axis == column) for axis in range(3)]
-            slope = ndimage.gaussian_filter(image, scale, order=order, truncate=3)[middle]
+            slope = ndimage.gaussian_filter(image, scale, order=order, truncate=3)[middle]  # pyright: ignore[reportArgumentType]
             hessian[..., row, column] = hessian[..., column, row] = slope * scale**2
         falls = -np.linalg.eigvalsh(hessian[near])  # the steepest first
         least = np.clip(falls[:, 2], 0, None)
@@ -61,4 +61,5 @@ def _cube(scan: Scan, place_lps: np.ndarray) -> np.ndarray:
     affine = np.zeros((4, 4))
     affine[2, 0] = affine[1, 1] = affine[0, 2] = affine[3, 3] = 1
     affine[:3, 3] = np.asarray(place_lps) - _HALF_MM
-    return resample(scan.voxels, scan.lps_from_kji, affine, (2 * _HALF_MM + 1,) * 3)
+    size = 2 * _HALF_MM + 1
+    return resample(scan.voxels, scan.lps_from_kji, affine, (size, size, size))
