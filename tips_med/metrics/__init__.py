@@ -10,6 +10,7 @@ from tips_med.metrics.axial import AxialError, AxialRPrecision, axial_profile
 from tips_med.metrics.base import CaseMetric, GroundingMetric, Interval
 from tips_med.metrics.boxes import BoxAccuracy, box_iou
 from tips_med.metrics.detection import InstanceDetection, count_instances, find_components
+from tips_med.metrics.froc import FROC, Outlines, Spheres
 from tips_med.metrics.inputs import MetricInputError
 from tips_med.metrics.localization import ContrastToNoise, PointingGame, ThresholdIoU
 from tips_med.metrics.overlap import GlobalDice, HitRate, SurfaceDice, dice, surface_dice
@@ -25,6 +26,7 @@ from tips_med.metrics.rexgroundingct import ReXGroundingCT
 from tips_med.metrics.value import MetricValue
 
 __all__ = [
+    "FROC",
     "AxialError",
     "AxialRPrecision",
     "BoxAccuracy",
@@ -38,6 +40,7 @@ __all__ = [
     "Interval",
     "MetricInputError",
     "MetricValue",
+    "Outlines",
     "ParaphraseStability",
     "PointingGame",
     "PresenceDetection",
@@ -45,6 +48,7 @@ __all__ = [
     "RetrievalLocalization",
     "RetrievalMeanAveragePrecision",
     "RetrievalRecall",
+    "Spheres",
     "SurfaceDice",
     "SwapTest",
     "ThresholdIoU",

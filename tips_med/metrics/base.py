@@ -109,8 +109,12 @@ class CaseMetric(Metric):
         return {name: Interval(value, *_percentiles(drawn[name], tail)) for name, value in values.items()}
 
     def _add(self, row: list[float], patient: str | None) -> None:
-        self.rows.append(torch.tensor([row], dtype=torch.float64, device=self.device))
-        self.patients.append(torch.tensor([_number(patient)], dtype=torch.int64, device=self.device))
+        self._add_all([row], patient)
+
+    def _add_all(self, rows: list[list[float]], patient: str | None) -> None:
+        """Adds the rows of one patient."""
+        self.rows.append(torch.tensor(rows, dtype=torch.float64, device=self.device))
+        self.patients.append(torch.full((len(rows),), _number(patient), dtype=torch.int64, device=self.device))
 
 
 class GroundingMetric(CaseMetric):

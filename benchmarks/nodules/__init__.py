@@ -1,0 +1,1 @@
+"""Nodules, measured as the field does: FROC curves on real and on painted scans."""
