@@ -6,7 +6,7 @@ import hashlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ _SCAN, _NODULE, _FALSE = 0.0, 1.0, 2.0
 """Kinds of rows."""
 
 
+@runtime_checkable
 class Nodules(Protocol):
     """Nodules, known in whatever way: ``Spheres``, ``Outlines``, or what somebody else makes of them."""
 
