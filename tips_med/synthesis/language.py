@@ -83,7 +83,7 @@ def describe(slots: PhraseSlots, rng: np.random.Generator, lexicon: Lexicon, *, 
 def describe_as_query(
     slots: PhraseSlots, rng: np.random.Generator, lexicon: Lexicon, *, held_out: bool = False
 ) -> Query:
-    """Writes a phrase as ``describe`` does, and gives what the lexicon understands of it, so that nobody reads it again.
+    """Writes a phrase as ``describe`` does, and gives what the lexicon understands of it: it was read once already.
 
     Arguments and errors are those of ``describe``; ``text`` of the query is what was written.
     """
