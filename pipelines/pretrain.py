@@ -11,7 +11,7 @@ from pathlib import Path
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.nn import functional
@@ -27,7 +27,7 @@ from tips_med.query import Lexicon
 from tips_med.slabs import SlabSpec
 from tips_med.synthesis.scene import SceneSpec
 from tips_med.training.cases import TrainingCase, prepare_cases, prepare_phantom, read_spheres
-from tips_med.training.fitting import CHECKPOINT, precision_of, step_of
+from tips_med.training.fitting import CHECKPOINT, AveragedWeights, precision_of, step_of
 from tips_med.training.optimizer import OptimizerConfig
 from tips_med.training.pace import PaceLogger, StopInTime
 from tips_med.training.painted import PaintedScenes
@@ -151,7 +151,7 @@ def pretrain(
         logger=CSVLogger(out, name="log", version=f"from-step-{done}"),  # it would delete those of an earlier run
         log_every_n_steps=20,
         callbacks=[
-            EMAWeightAveraging(decay=ema),
+            AveragedWeights(decay=ema),
             PaceLogger(batch),
             StopInTime(max_minutes, checkpoint, begun),
             ModelCheckpoint(out, filename="last", every_n_train_steps=every, enable_version_counter=False),

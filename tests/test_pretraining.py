@@ -73,6 +73,7 @@ def test_training_gives_a_model_that_says_what_it_was_trained_on(data):
 def test_training_goes_on_where_it_stopped(data):
     train(data, 2)
     first = load_model(data / "run" / "model.safetensors").sha256
+    assert load_model(train(data, 2)).sha256 == first  # it had ended: nothing is left to do
     model = load_model(train(data, 4))
     assert model.card.trained["steps"] == 4
     assert model.sha256 != first

@@ -88,6 +88,21 @@ def step_of(out: Path) -> int:
         ) from error
 
 
+class AveragedWeights(EMAWeightAveraging):
+    """The average of the weights, which takes their place at the end; also at that of a run that had ended before.
+
+    Of such a run Lightning trains nothing, and would leave the last weights.
+    """
+
+    @property
+    def state_key(self) -> str:
+        """Lightning's own, under which checkpoints have it."""
+        return EMAWeightAveraging.__qualname__
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: D102
+        self.on_train_end(trainer, pl_module)
+
+
 class ProgressLogger(Callback):
     """Tells how far training is, and how long it will take.
 
@@ -252,7 +267,7 @@ def _callbacks(out: Path, spec: TrainerSpec, validates: bool) -> list[Callback]:
         )
     ]
     if spec.ema:
-        found.insert(0, EMAWeightAveraging(decay=spec.ema))
+        found.insert(0, AveragedWeights(decay=spec.ema))
     if spec.patience and validates:
         found.append(
             EarlyStopping("val_dice", mode="max", patience=spec.patience, check_on_train_epoch_end=False, strict=False)
