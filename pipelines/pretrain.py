@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from tips_med.card import ModelCard
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
-from tips_med.encoders.compact_text import CompactTextConfig, CompactTextTower
+from tips_med.encoders.compact_text import CompactTextConfig, CompactTextNet, CompactTextTower
 from tips_med.errors import ConfigError
 from tips_med.model import GroundingModel, load_model
 from tips_med.model_files import save_model
@@ -33,6 +33,7 @@ from tips_med.training.pace import PaceLogger, StopInTime
 from tips_med.training.painted import PaintedScenes
 from tips_med.training.questions import STRUCTURES
 from tips_med.training.task import AlignmentTask
+from tips_med.training.towers.compact import with_words
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ def pretrain(
         seed: Random seed (integer, 0 or more).
         threads: Number of threads of the training process.
         every: Number of steps between checkpoints.
-        start: Weights of the same sizes and words to start from; they also outline the lungs of cases where nobody did.
+        start: Weights of the same sizes to start from; they also outline the lungs of cases where nobody did.
         ema: Decay of the average of the weights, which is saved.
         question_weights: Relative frequency of queries for each finding; 1 for findings that are not named.
         phantoms: Number of procedural torsos to paint into as well.
@@ -173,9 +174,11 @@ def begin_with(task: AlignmentTask, model: GroundingModel) -> None:
     """Copies a model's weights into a task; what is new in it changes nothing at first.
 
     That is: neighbours that the model did not have yet count for nothing, and blocks that it did not have add nothing.
+    Words keep what was learned of them, wherever they stand in either vocabulary; those that are new begin untaught. Of
+    a model with adapters only what lies under them is taken.
 
     Raises:
-        ConfigError: The model has other sizes or other words.
+        ConfigError: The model has other sizes.
     """
     if not isinstance(model.image, CompactImageTower) or not isinstance(model.text, CompactTextTower):
         raise ConfigError("only compact models can be started from")
@@ -184,10 +187,18 @@ def begin_with(task: AlignmentTask, model: GroundingModel) -> None:
     state = _deepened(state, task.image)
     try:
         task.image.load_state_dict(state)
-        task.text.load_state_dict(model.text.net.state_dict())
+        task.text.load_state_dict(_reworded(model.text.net, task.text))
         task.head.load_state_dict(model.head.state_dict())
     except RuntimeError as error:
-        raise ConfigError(f"the weights to start from have other sizes or words ({error})") from error
+        raise ConfigError(f"the weights to start from have other sizes ({error})") from error
+
+
+def _reworded(before: CompactTextNet, wanted: CompactTextNet) -> dict[str, Tensor]:
+    """Weights of a text tower, with its words in the order of another vocabulary."""
+    words = with_words(before, wanted.config.vocabulary)
+    state = words.state_dict()
+    rows = [0, *(words.index[word] for word in wanted.config.vocabulary)]
+    return {**state, "embedding.weight": state["embedding.weight"][rows]}
 
 
 def _widened(weight: Tensor, seen: SlabSpec, wanted: SlabSpec) -> Tensor:
