@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -158,6 +159,7 @@ def pretrain(
             ModelCheckpoint(out, filename="last", every_n_train_steps=every, enable_version_counter=False),
         ],
         enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),  # the log tells enough, and no step waits for a bar
     )
     trainer.fit(task, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     digest = hashlib.sha256(b"".join(anatomy.volume_hu.tobytes() for anatomy in trained)).hexdigest()

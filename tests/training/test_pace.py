@@ -1,12 +1,16 @@
-"""How busy a GPU is, as its driver's tool tells: here a script that stands for it, for there is no GPU."""
+"""What a GPU needs to be kept busy, and how busy it is: scripts and devices stand for one, for there is none here."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import lightning
 import pytest
 import torch
 
+from tips_med.training.fitting import AveragedWeights
 from tips_med.training.pace import device_use, gpu_percent
 
 
@@ -25,3 +29,15 @@ def test_nothing_is_told_of_a_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpu_percent() is None
     assert device_use(torch.device("cpu")) == ""
+
+
+def test_averages_are_kept_on_the_device_that_the_weights_will_go_to() -> None:
+    module = lightning.LightningModule()
+    module.layer = torch.nn.Linear(2, 2)
+    averaged = AveragedWeights(decay=0.9)
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    averaged.setup(trainer, module, "fit")
+    assert averaged._average_model is not None
+    assert {p.device.type for p in averaged._average_model.module.parameters()} == {"meta"}
+    assert module.layer.weight.device.type == "cpu"
+    assert averaged.state_key == "EMAWeightAveraging"  # as in the checkpoints of runs that were begun before

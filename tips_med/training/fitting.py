@@ -89,10 +89,17 @@ def step_of(out: Path) -> int:
 
 
 class AveragedWeights(EMAWeightAveraging):
-    """The average of the weights, which takes their place at the end; also at that of a run that had ended before.
+    """The average of the weights, on their device, which takes their place at the end.
 
-    Of such a run Lightning trains nothing, and would leave the last weights.
+    Lightning's own stays on the processor, where the weights are when it is made: a GPU then waits in every step until
+    they are copied. And of a run that had ended before it trains nothing, and leaves the last weights.
     """
+
+    def setup(  # noqa: D102
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
+    ) -> None:
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
 
     @property
     def state_key(self) -> str:
