@@ -12,6 +12,7 @@ import torch
 
 from tips_med.training.fitting import AveragedWeights
 from tips_med.training.pace import device_use, gpu_percent
+from tips_med.training.painted import PaintedBatch
 
 
 @pytest.mark.parametrize(("told", "percent"), [("echo 7; echo 93", 93.0), ("echo [N/A]", None), ("exit 9", None)])
@@ -41,3 +42,10 @@ def test_averages_are_kept_on_the_device_that_the_weights_will_go_to() -> None:
     assert {p.device.type for p in averaged._average_model.module.parameters()} == {"meta"}
     assert module.layer.weight.device.type == "cpu"
     assert averaged.state_key == "EMAWeightAveraging"  # as in the checkpoints of runs that were begun before
+
+
+def test_all_tensors_of_a_batch_are_pinned_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
+    pinned = PaintedBatch(*(torch.zeros(1),) * 2, ["lung"], *(torch.zeros(1),) * 3).pin_memory()
+    assert pinned.phrases == ["lung"]
+    assert [float(part) for name, part in vars(pinned).items() if name != "phrases"] == [1.0] * 5
