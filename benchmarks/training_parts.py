@@ -39,6 +39,8 @@ CUTTING = (
 )
 """The same for a batch of a manifest's crops."""
 
+WARM_UP_BATCHES = 8
+
 TO_DEVICE, ENCODE, HEADS, BACKWARD, OPTIMIZER = (
     "to the device",
     "encode the slabs",
@@ -122,14 +124,17 @@ class Parts:
 def time_making(
     make: Callable[[int], Any], batches: int, where: Sequence[tuple[Any, str, str]]
 ) -> tuple[dict[str, float], list[Any]]:
-    """Mean seconds of the parts of a batch in one worker, and the batches; one more before them warms up.
+    """Mean seconds of the parts of a batch in one worker, and the batches; some others before them warm up.
+
+    Fields of noise are made once, in the first batches that need them: in a long training they cost nothing.
 
     Args:
         make: Makes the batch of a step.
         batches: Number of batches.
         where: Functions that are parts of it: ``PAINTING`` or ``CUTTING``.
     """
-    make(batches)
+    for step in range(batches, batches + WARM_UP_BATCHES):
+        make(step)
     parts, made = Parts(), []
     with ExitStack() as stack:
         for owner, attribute, name in where:
