@@ -142,6 +142,7 @@ def test_words_keep_what_was_learned_of_them_in_another_vocabulary(data):
     other = dataclasses.replace(first.text.net.config, vocabulary=("newword", *reversed(words[5:])))
     task = pretraining.AlignmentTask(COARSE, other, OptimizerConfig())
     pretraining.begin_with(task, first)
+    task.eval()
     with torch.no_grad():
         for phrase in (words[7], f"{words[9]} {words[-1]}"):
             before, after = (net(net.indices([phrase])) for net in (first.text.net, task.text))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from unittest.mock import Mock
 
 import lightning
 import pytest
@@ -36,7 +35,8 @@ def test_averages_are_kept_on_the_device_that_the_weights_will_go_to() -> None:
     module = lightning.LightningModule()
     module.layer = torch.nn.Linear(2, 2)
     averaged = AveragedWeights(decay=0.9)
-    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("meta")))
+    trainer = Mock(spec=lightning.Trainer)
+    trainer.strategy.root_device = torch.device("meta")
     averaged.setup(trainer, module, "fit")
     assert averaged._average_model is not None
     assert {p.device.type for p in averaged._average_model.module.parameters()} == {"meta"}
