@@ -46,6 +46,7 @@ def test_averages_are_kept_on_the_device_that_the_weights_will_go_to() -> None:
 
 def test_all_tensors_of_a_batch_are_pinned_for_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: tensor + 1)
-    pinned = PaintedBatch(*(torch.zeros(1),) * 2, ["lung"], *(torch.zeros(1),) * 3).pin_memory()
+    one = torch.zeros(1)
+    pinned = PaintedBatch(one, one, ["lung"], one, one, one).pin_memory()
     assert pinned.phrases == ["lung"]
     assert [float(part) for name, part in vars(pinned).items() if name != "phrases"] == [1.0] * 5
