@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import logging
-from collections import defaultdict
+import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import lightning
-import numpy as np
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch import Tensor
 from torch.nn import functional
@@ -21,48 +20,23 @@ from torch.utils.data import DataLoader
 
 from tips_med.card import ModelCard
 from tips_med.encoders.compact import CompactConfig, CompactImageTower, CompactNet
-from tips_med.encoders.compact_text import CompactTextConfig, CompactTextTower
+from tips_med.encoders.compact_text import CompactTextConfig, CompactTextNet, CompactTextTower
 from tips_med.errors import ConfigError
 from tips_med.model import GroundingModel, load_model
 from tips_med.model_files import save_model
 from tips_med.query import Lexicon
-from tips_med.readers import read_scan
 from tips_med.slabs import SlabSpec
-from tips_med.synthesis.anatomy import Anatomy, make_anatomy
-from tips_med.synthesis.phantom import make_phantom
 from tips_med.synthesis.scene import SceneSpec
-from tips_med.training.fitting import precision_of
+from tips_med.training.cases import TrainingCase, prepare_cases, prepare_phantom, read_spheres
+from tips_med.training.fitting import CHECKPOINT, AveragedWeights, precision_of, step_of
 from tips_med.training.optimizer import OptimizerConfig
-from tips_med.training.outlines import outline_lungs
+from tips_med.training.pace import PaceLogger, StopInTime
 from tips_med.training.painted import PaintedScenes
 from tips_med.training.questions import STRUCTURES
 from tips_med.training.task import AlignmentTask
+from tips_med.training.towers.compact import with_words
 
 log = logging.getLogger(__name__)
-
-Sphere = tuple[float, float, float, float]
-"""Centre x, y, z in LPS mm, and radius in mm."""
-
-
-@dataclass(frozen=True)
-class TrainingCase:
-    """One scan to paint into.
-
-    Attributes:
-        name: Name of the anatomy.
-        scan: Path of the scan, relative to the root of the data.
-        lungs: Path of a label map (1 right, 2 left); None where there is none.
-        votes: Path of a map of how many readers outlined a lesion.
-        outlined_from: Minimum number of votes of a lesion voxel; from 1 to below this it is disputed.
-        disputed: Sphere (x, y, z in LPS mm, radius in mm) around a lesion that nobody outlined.
-    """
-
-    name: str
-    scan: str
-    lungs: str | None = None
-    votes: str | None = None
-    outlined_from: int = 2
-    disputed: Sphere | None = None
 
 
 def pretrain(
@@ -88,11 +62,14 @@ def pretrain(
     margin: int = 0,
     words: int | None = None,
     seen_by_reader: str | None = None,
+    accelerator: str = "auto",
+    precision: str = "auto",
+    max_minutes: float = 0.0,
 ) -> Path:
     """Trains, or goes on where it stopped, and writes ``model.safetensors`` into ``out``.
 
     Args:
-        data: Root folder of the cases' paths.
+        data: Root folder of the cases' paths; or a pack of them, of ``python -m benchmarks.training_pack``.
         out: Folder for prepared anatomies, checkpoints, logs and the model.
         cases: Scans to paint into.
         card: Card of the model; calibrate it afterwards.
@@ -106,7 +83,7 @@ def pretrain(
         seed: Random seed (integer, 0 or more).
         threads: Number of threads of the training process.
         every: Number of steps between checkpoints.
-        start: Weights of the same sizes and words to start from; they also outline the lungs of cases where nobody did.
+        start: Weights of the same sizes to start from; they also outline the lungs of cases where nobody did.
         ema: Decay of the average of the weights, which is saved.
         question_weights: Relative frequency of queries for each finding; 1 for findings that are not named.
         phantoms: Number of procedural torsos to paint into as well.
@@ -114,28 +91,35 @@ def pretrain(
         margin: Number of slabs painted beyond either end of a scene, to be its neighbours.
         words: Number of queries a scene with one word as a query of its own; all if left out.
         seen_by_reader: Table of what a reader reported in the scans (presence.csv), relative to the data's root: real
-            findings that nobody outlined are not trained on as healthy lung.
+            findings that nobody outlined are not trained on as healthy lung. Not read beside a pack, which knows it.
+        accelerator: Accelerator: ``auto``, ``cpu`` or ``gpu``, of which one is used.
+        precision: Precision: ``32-true``, ``bf16-mixed`` or ``16-mixed``; ``auto`` is the second where the machine is
+            quick at it.
+        max_minutes: Minutes from the start after which training stops with a checkpoint, and with the model as it is
+            then; 0 for no limit. The same command goes on.
 
     Returns:
         The path of the model.
     """
+    begun = time.monotonic()
     image, scenes, optimizer = image or CompactConfig(), scenes or SceneSpec(), optimizer or OptimizerConfig()
     unknown = set(held_out) - {case.name for case in cases}
     if unknown:
         raise ConfigError(f"held out, but not among the cases: {', '.join(sorted(unknown))}")
     earlier = load_model(start) if start is not None else None
-    spheres = read_spheres(data / seen_by_reader) if seen_by_reader else {}
-    anatomies = [prepare(case, data, out / "anatomies", image, earlier, spheres.get(case.name, ())) for case in cases]
+    spheres = read_spheres(data / seen_by_reader) if seen_by_reader and data.is_dir() else {}
+    anatomies = prepare_cases(cases, data, out / "anatomies", image, earlier, spheres, may_lack=held_out)
     trained = [anatomy for anatomy in anatomies if anatomy.name not in held_out]
-    torsos = [_phantom(number, out / "anatomies", image) for number in range(phantoms)]
+    torsos = [prepare_phantom(number, out / "anatomies", image) for number in range(phantoms)]
+    with ThreadPoolExecutor() as pool:  # found here once, and not by every worker again
+        list(pool.map(lambda anatomy: anatomy.middle_yx, (*trained, *torsos)))
     lexicon = Lexicon.load(card.lexicon)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
     task = AlignmentTask(image, CompactTextConfig(lexicon.vocabulary), optimizer)
     if earlier is not None:
         begin_with(task, earlier)
-    checkpoint = out / "last.ckpt"
-    done = _step_of(checkpoint) if checkpoint.exists() else 0
+    checkpoint, done = out / CHECKPOINT, step_of(out)
     scenes_without_end = PaintedScenes(
         trained,
         scenes,
@@ -154,25 +138,33 @@ def pretrain(
         structures=[structure for structure in card.structures if structure in STRUCTURES],
     )
     loader = DataLoader(
-        scenes_without_end, batch_size=None, num_workers=workers, prefetch_factor=4 if workers else None
+        scenes_without_end,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=4 if workers else None,
+        pin_memory=accelerator != "cpu" and torch.cuda.is_available(),
     )
     trainer = lightning.Trainer(
-        accelerator="auto",
-        precision=precision_of("auto", "auto"),  # pyright: ignore[reportArgumentType]
+        accelerator=accelerator,
+        devices=1,  # every other one would learn from the same scenes
+        precision=precision_of(precision, accelerator),  # pyright: ignore[reportArgumentType]
         max_steps=optimizer.steps,
         gradient_clip_val=1.0,
-        logger=CSVLogger(out, name="log", version=0),
+        logger=CSVLogger(out, name="log", version=f"from-step-{done}"),  # it would delete those of an earlier run
         log_every_n_steps=20,
         callbacks=[
-            EMAWeightAveraging(decay=ema),
+            AveragedWeights(decay=ema),
+            PaceLogger(batch),
+            StopInTime(max_minutes, checkpoint, begun),
             ModelCheckpoint(out, filename="last", every_n_train_steps=every, enable_version_counter=False),
         ],
         enable_model_summary=False,
+        enable_progress_bar=sys.stderr.isatty(),  # the log tells enough, and no step waits for a bar
     )
     trainer.fit(task, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     digest = hashlib.sha256(b"".join(anatomy.volume_hu.tobytes() for anatomy in trained)).hexdigest()
     used = [anatomy.name for anatomy in (*trained, *torsos)]
-    facts = {"steps": optimizer.steps, "seed": seed, "data_sha256": digest, "anatomies": used}
+    facts = {"steps": trainer.global_step, "seed": seed, "data_sha256": digest, "anatomies": used}
     if earlier is not None:
         facts["start"] = {"weights_sha256": earlier.sha256, **earlier.card.trained}
     model = out / "model.safetensors"
@@ -184,9 +176,11 @@ def begin_with(task: AlignmentTask, model: GroundingModel) -> None:
     """Copies a model's weights into a task; what is new in it changes nothing at first.
 
     That is: neighbours that the model did not have yet count for nothing, and blocks that it did not have add nothing.
+    Words keep what was learned of them, wherever they stand in either vocabulary; those that are new begin untaught. Of
+    a model with adapters only what lies under them is taken.
 
     Raises:
-        ConfigError: The model has other sizes or other words.
+        ConfigError: The model has other sizes.
     """
     if not isinstance(model.image, CompactImageTower) or not isinstance(model.text, CompactTextTower):
         raise ConfigError("only compact models can be started from")
@@ -195,10 +189,18 @@ def begin_with(task: AlignmentTask, model: GroundingModel) -> None:
     state = _deepened(state, task.image)
     try:
         task.image.load_state_dict(state)
-        task.text.load_state_dict(model.text.net.state_dict())
+        task.text.load_state_dict(_reworded(model.text.net, task.text))
         task.head.load_state_dict(model.head.state_dict())
     except RuntimeError as error:
-        raise ConfigError(f"the weights to start from have other sizes or words ({error})") from error
+        raise ConfigError(f"the weights to start from have other sizes ({error})") from error
+
+
+def _reworded(before: CompactTextNet, wanted: CompactTextNet) -> dict[str, Tensor]:
+    """Weights of a text tower, with its words in the order of another vocabulary."""
+    words = with_words(before, wanted.config.vocabulary)
+    state = words.state_dict()
+    rows = [0, *(words.index[word] for word in wanted.config.vocabulary)]
+    return {**state, "embedding.weight": state["embedding.weight"][rows]}
 
 
 def _widened(weight: Tensor, seen: SlabSpec, wanted: SlabSpec) -> Tensor:
@@ -218,78 +220,3 @@ def _deepened(state: dict[str, Tensor], net: CompactNet) -> dict[str, Tensor]:
         if name not in state
     }
     return {**state, **new}
-
-
-def prepare(
-    case: TrainingCase,
-    data: Path,
-    folder: Path,
-    image: CompactConfig,
-    outliner: GroundingModel | None = None,
-    spheres: Sequence[Sphere] = (),
-) -> Anatomy:
-    """Brings one case onto the working grid, once.
-
-    A model outlines lungs that nobody has. What lies in the spheres and is not outlined is disputed.
-    """
-    file = folder / f"{case.name}.safetensors"
-    if file.exists():
-        return Anatomy.load(file)
-    folder.mkdir(parents=True, exist_ok=True)
-    scan = read_scan(data / case.scan)
-    lungs = _labels(data / case.lungs) if case.lungs else None
-    votes = _labels(data / case.votes) if case.votes else np.zeros(scan.shape, np.uint8)
-    disputed = (votes > 0) & (votes < case.outlined_from)
-    if case.disputed is not None:
-        disputed |= _sphere(scan.shape, scan.lps_from_kji, case.disputed)
-    for sphere in spheres:
-        disputed |= _sphere(scan.shape, scan.lps_from_kji, sphere)
-    anatomy = make_anatomy(case.name, scan, image.slabs, lungs, votes >= case.outlined_from, disputed)
-    if lungs is None and outliner is not None:
-        anatomy = replace(anatomy, lungs=outline_lungs(anatomy, outliner))
-    anatomy.save(file)
-    return anatomy
-
-
-def read_spheres(path: Path) -> dict[str, list[Sphere]]:
-    """Places where a reader reported something, or was not sure, by case.
-
-    Args:
-        path: CSV with the columns case, finding, state, approx_centre_lps_mm ("x y z") and approx_size_mm (a length, or
-            several with x between them).
-
-    Returns:
-        Spheres of half the largest length and 8 mm more; rows without a centre and diffuse emphysema are left out.
-    """
-    found: dict[str, list[Sphere]] = defaultdict(list)
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            centre = row["approx_centre_lps_mm"].split()
-            if row["state"] == "absent" or len(centre) != 3 or row["finding"] == "emphysema":
-                continue
-            sizes = [float(size) for size in row["approx_size_mm"].split("x") if size.strip()] or [15.0]
-            x, y, z = (float(c) for c in centre)
-            found[row["case"]].append((x, y, z, min(max(sizes) / 2, 40.0) + 8.0))
-    return found
-
-
-def _phantom(seed: int, folder: Path, image: CompactConfig) -> Anatomy:
-    """One procedural torso, made once; ``paint`` makes its own of other seeds."""
-    file = folder / f"phantom-{seed}.safetensors"
-    if not file.exists():
-        make_phantom(seed, image.slabs.spacing_mm).save(file)
-    return Anatomy.load(file)
-
-
-def _labels(path: Path) -> np.ndarray:
-    return np.nan_to_num(read_scan(path).voxels).round().astype(np.uint8)
-
-
-def _sphere(shape: tuple[int, int, int], lps_from_kji: np.ndarray, sphere: Sphere) -> np.ndarray:
-    k, j, i = np.indices(shape, dtype=np.float32)
-    place = np.stack([k, j, i], axis=-1) @ lps_from_kji[:3, :3].T.astype(np.float32) + lps_from_kji[:3, 3]
-    return np.linalg.norm(place - np.asarray(sphere[:3]), axis=-1) <= sphere[3]
-
-
-def _step_of(checkpoint: Path) -> int:
-    return int(torch.load(checkpoint, weights_only=True, map_location="cpu")["global_step"])

@@ -18,7 +18,9 @@ from tips_med.errors import ConfigError
 from tips_med.geometry import ras_affine_ijk
 from tips_med.model import load_model
 from tips_med.slabs import SlabSpec, stack_channels
-from tips_med.synthesis.scene import SceneSpec
+from tips_med.synthesis.anatomy import Anatomy
+from tips_med.synthesis.pack import read_packed, write_pack
+from tips_med.synthesis.scene import SceneSpec, make_scene
 from tips_med.training.optimizer import OptimizerConfig
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -40,10 +42,10 @@ def data(tmp_path):
     return tmp_path
 
 
-def train(data, steps: int, out: str = "run", image=COARSE, start=None, **more):
+def train(data, steps: int, out: str = "run", image=COARSE, start=None, scans=None, **more):
     cases = [pretraining.TrainingCase(name, f"{name}.nii.gz", lungs=f"{name}-lungs.nii.gz") for name in ("one", "two")]
     return pretraining.pretrain(
-        data,
+        scans or data,
         data / out,
         cases,
         CARD,
@@ -69,11 +71,54 @@ def test_training_gives_a_model_that_says_what_it_was_trained_on(data):
 
 
 def test_training_goes_on_where_it_stopped(data):
-    train(data, 2)
-    first = load_model(data / "run" / "model.safetensors").sha256
+    first = load_model(train(data, 2))
+    assert same_weights(load_model(train(data, 2)), first)  # it had ended: nothing is left to do
     model = load_model(train(data, 4))
     assert model.card.trained["steps"] == 4
-    assert model.sha256 != first
+    assert not torch.equal(model.image.net.stem.weight, first.image.net.stem.weight)
+
+
+def test_a_training_that_is_stopped_in_time_ends_as_if_it_had_never_been(data, caplog):
+    whole = load_model(train(data, 3, "whole"))
+    with caplog.at_level("INFO"):
+        for done in (1, 2, 3):
+            model = load_model(train(data, 3, max_minutes=1e-6))
+            assert model.card.trained["steps"] == done
+    assert same_weights(model, whole)
+    assert "stopped in time, after step 1 of 3" in caplog.text
+    assert "scenes a second, waiting for scenes" in caplog.text
+    logs = sorted(file.parent.name for file in data.glob("run/log/*/metrics.csv"))
+    assert logs[:2] == ["from-step-0", "from-step-1"]  # none takes the place of an earlier one
+
+
+def test_a_pack_takes_the_place_of_the_scans(data):
+    first = load_model(train(data, 2))
+    prepared = [Anatomy.load(data / "run" / "anatomies" / f"{name}.safetensors") for name in ("one", "two")]
+    write_pack(data / "both.zip", prepared)
+    write_pack(data / "trained.zip", prepared[:1])
+    for pack in ("both", "trained"):  # of what is held out, a pack may have nothing
+        again = load_model(train(data, 2, f"of-{pack}", scans=data / f"{pack}.zip", seen_by_reader="nowhere.csv"))
+        assert same_weights(again, first)
+    write_pack(data / "held-out.zip", prepared[1:])
+    with pytest.raises(ConfigError, match="the pack lacks one"):
+        train(data, 2, "lacking", scans=data / "held-out.zip")
+    other = dataclasses.replace(COARSE, slabs=SlabSpec())
+    with pytest.raises(ConfigError, match=r"grid of \(8.0, 5.0, 5.0\) mm"):
+        train(data, 2, "other-grid", scans=data / "both.zip", image=other)
+
+
+def test_scenes_of_a_rounded_pack_are_nearly_those_of_the_scans(data):
+    train(data, 1)
+    body = Anatomy.load(data / "run" / "anatomies" / "one.safetensors")
+    write_pack(data / "pack.zip", [body], rounded_hu=4)
+    for seed in range(4):
+        rounded, exact = (
+            make_scene(one, SceneSpec(shape=(3, 48, 64)), np.random.default_rng(seed))
+            for one in (read_packed(data / "pack.zip", "one"), body)
+        )
+        assert np.abs(rounded.volume_hu - exact.volume_hu).max() <= 4
+        assert [one.finding for one in rounded.findings] == [one.finding for one in exact.findings]
+        assert all(np.array_equal(one.mask, other.mask) for one, other in zip(rounded.findings, exact.findings))
 
 
 def test_phantoms_are_painted_into_as_well(data):
@@ -87,8 +132,30 @@ def test_training_starts_from_earlier_weights_of_the_same_sizes(data):
     assert model.card.trained["start"]["weights_sha256"] == load_model(first).sha256
     assert model.card.trained["start"]["steps"] == 2
     wider = dataclasses.replace(COARSE, patch_width=16)
-    with pytest.raises(ConfigError, match="other sizes or words"):
+    with pytest.raises(ConfigError, match="other sizes"):
         train(data, 1, "wider", image=wider, start=first)
+
+
+def test_words_keep_what_was_learned_of_them_in_another_vocabulary(data):
+    first = load_model(train(data, 1))
+    words = first.text.net.config.vocabulary
+    other = dataclasses.replace(first.text.net.config, vocabulary=("newword", *reversed(words[5:])))
+    task = pretraining.AlignmentTask(COARSE, other, OptimizerConfig())
+    pretraining.begin_with(task, first)
+    task.eval()
+    with torch.no_grad():
+        for phrase in (words[7], f"{words[9]} {words[-1]}"):
+            before, after = (net(net.indices([phrase])) for net in (first.text.net, task.text))
+            assert all(torch.equal(one, two) for one, two in zip(before, after))
+    assert torch.isfinite(task.text(task.text.indices(["newword"]))[1]).all()
+
+
+def same_weights(one, other) -> bool:
+    """Not by the files' hashes: safetensors writes what is said of the weights in any order."""
+    first, second = ((m.image.net.state_dict() | m.head.state_dict(), m.text.net.state_dict()) for m in (one, other))
+    return all(torch.equal(a[key], b[key]) for a, b in zip(first, second) for key in a) and (
+        one.card.trained == other.card.trained
+    )
 
 
 def test_what_earlier_weights_did_not_have_changes_nothing_at_first(data):

@@ -13,6 +13,7 @@ from benchmarks.curves import curve_part
 from benchmarks.marked import between_marks, write_between_marks
 from benchmarks.organs.__main__ import table as organs_table
 from benchmarks.side_by_side import table as side_by_side
+from benchmarks.training_cost import markdown as cost_table
 from benchmarks.weak_signals import MARKS, markdown
 from tips_med.benchmarking import CURVES
 from tips_med.benchmarking.markdown import stages_markdown
@@ -47,6 +48,11 @@ def test_the_tables_of_curves_are_what_was_measured(name: str):
 def test_the_networks_side_by_side_are_what_was_measured():
     result = json.loads((DOCS / "measurements" / "side_by_side.json").read_text("utf-8"))
     assert between_marks(DOCS / "performance.md", "side by side") == side_by_side(result)
+
+
+def test_the_table_of_a_training_step_is_what_was_measured():
+    measured, told = DOCS / "measurements" / "training_cost.json", between_marks(DOCS / "training.md", "training cost")
+    assert told == (cost_table(json.loads(measured.read_text("utf-8"))) if measured.exists() else "Not measured yet.")
 
 
 def test_a_page_without_the_marks_is_left_as_it_is(tmp_path: Path):

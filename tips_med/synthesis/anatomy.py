@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from scipy import ndimage
 
 from tips_med.body import find_body
+from tips_med.folders import whole_file
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.resampling import resample
 from tips_med.scan import Scan
@@ -50,8 +52,8 @@ class Anatomy:
         y_mm, x_mm = find_body(self.volume_hu, np.ones(self.volume_hu.shape, bool), self.spacing_mm).middle_mm
         return y_mm / self.spacing_mm[1], x_mm / self.spacing_mm[2]
 
-    def save(self, path: Path) -> None:
-        """Writes everything as one safetensors file."""
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Everything but the name, as arrays for a safetensors file."""
         arrays = {"volume_hu": self.volume_hu, "lesions": self.lesions, "ignored": self.ignored.astype(np.uint8)}
         arrays["spacing_mm"] = np.array(self.spacing_mm)
         arrays["lesion_mm"] = np.array(self.lesion_mm, np.float64)
@@ -59,15 +61,14 @@ class Anatomy:
             arrays["lungs"] = self.lungs
         if self.organs is not None:
             arrays["organs"] = self.organs
-        save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, path, {"name": self.name})
+        return {key: np.ascontiguousarray(value) for key, value in arrays.items()}
 
     @classmethod
-    def load(cls, path: Path) -> Anatomy:
-        """Reads what ``save`` wrote."""
-        arrays = load_file(path)
+    def from_arrays(cls, name: str, arrays: Mapping[str, np.ndarray]) -> Anatomy:
+        """Takes what ``to_arrays`` gave."""
         row, column, depth = (float(s) for s in arrays["spacing_mm"])
         return cls(
-            path.stem,
+            name,
             arrays["volume_hu"],
             arrays.get("lungs"),
             arrays["lesions"],
@@ -76,6 +77,16 @@ class Anatomy:
             (row, column, depth),
             arrays.get("organs"),
         )
+
+    def save(self, path: Path) -> None:
+        """Writes everything as one safetensors file."""
+        with whole_file(path) as partial:
+            save_file(self.to_arrays(), partial, {"name": self.name})
+
+    @classmethod
+    def load(cls, path: Path) -> Anatomy:
+        """Reads what ``save`` wrote."""
+        return cls.from_arrays(path.stem, load_file(path))
 
 
 def make_anatomy(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -76,6 +77,16 @@ def describe(slots: PhraseSlots, rng: np.random.Generator, lexicon: Lexicon, *, 
         QueryError: If the slots contradict themselves or name nothing, so that no phrase can have them.
         ConfigError: If the lexicon has no term of an id.
     """
+    return describe_as_query(slots, rng, lexicon, held_out=held_out).text
+
+
+def describe_as_query(
+    slots: PhraseSlots, rng: np.random.Generator, lexicon: Lexicon, *, held_out: bool = False
+) -> Query:
+    """Writes a phrase as ``describe`` does, and gives what the lexicon understands of it: it was read once already.
+
+    Arguments and errors are those of ``describe``; ``text`` of the query is what was written.
+    """
     size_mm = None if slots.size_mm is None else round(float(slots.size_mm), 1)
     wanted = PhraseSlots(
         slots.finding,
@@ -91,18 +102,24 @@ def describe(slots: PhraseSlots, rng: np.random.Generator, lexicon: Lexicon, *, 
     for _ in range(_TRIES):
         text = _Writer(rng, lexicon, held_out).write(wanted)
         try:
-            query = lexicon.parse(text)
+            query = _read(lexicon, text)
         except QueryError as error:
             problem = error
             continue
         if slots_of(query) == wanted and not query.unknown_words:
-            return text
+            return query
     raise QueryError(
         f"no phrase has {slots}",
         expected="slots that agree with each other",
         remedy=str(problem) if problem else "name a finding or a structure that the rest can belong to",
         code="unspeakable",
     ) from problem
+
+
+@lru_cache(maxsize=50_000)
+def _read(lexicon: Lexicon, text: str) -> Query:
+    """Phrases come up again in a long training."""
+    return lexicon.parse(text)
 
 
 class _Writer:

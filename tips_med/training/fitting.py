@@ -88,6 +88,28 @@ def step_of(out: Path) -> int:
         ) from error
 
 
+class AveragedWeights(EMAWeightAveraging):
+    """The average of the weights, on their device, which takes their place at the end.
+
+    Lightning's own stays on the processor, where the weights are when it is made: a GPU then waits in every step until
+    they are copied. And of a run that had ended before it trains nothing, and leaves the last weights.
+    """
+
+    def setup(  # noqa: D102
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, stage: str
+    ) -> None:
+        self._device = trainer.strategy.root_device
+        super().setup(trainer, pl_module, stage)
+
+    @property
+    def state_key(self) -> str:
+        """Lightning's own, under which checkpoints have it."""
+        return EMAWeightAveraging.__qualname__
+
+    def on_fit_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:  # noqa: D102
+        self.on_train_end(trainer, pl_module)
+
+
 class ProgressLogger(Callback):
     """Tells how far training is, and how long it will take.
 
@@ -252,7 +274,7 @@ def _callbacks(out: Path, spec: TrainerSpec, validates: bool) -> list[Callback]:
         )
     ]
     if spec.ema:
-        found.insert(0, EMAWeightAveraging(decay=spec.ema))
+        found.insert(0, AveragedWeights(decay=spec.ema))
     if spec.patience and validates:
         found.append(
             EarlyStopping("val_dice", mode="max", patience=spec.patience, check_on_train_epoch_end=False, strict=False)

@@ -38,6 +38,11 @@ class PaintedBatch:
     known: Tensor
     word: Tensor
 
+    def pin_memory(self) -> PaintedBatch:
+        """The batch in memory that a GPU reads while it computes; torch's loader calls it."""
+        parts = {name: value.pin_memory() for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **parts)
+
 
 class PaintedScenes(IterableDataset[PaintedBatch]):
     """Batches of painted scenes, deterministic from a seed for a given number of workers.

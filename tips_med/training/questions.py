@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from tips_med.geometry import LEFT, RIGHT
-from tips_med.query import Lexicon, Query, Side
+from tips_med.query import Lexicon, Side
 from tips_med.synthesis.findings import known_findings
-from tips_med.synthesis.language import PhraseSlots, describe
+from tips_med.synthesis.language import PhraseSlots, describe_as_query
 from tips_med.synthesis.scene import Scene, names
 
 SIDES = {"left": LEFT, "right": RIGHT}
@@ -124,13 +123,8 @@ def _finding_slots(finding: str, side: Side | None, attribute: str | None, rng: 
     )
 
 
-@lru_cache(maxsize=50_000)
-def _parse(lexicon: Lexicon, text: str) -> Query:
-    return lexicon.parse(text)
-
-
 def _question(scene: Scene, slots: PhraseSlots, lexicon: Lexicon, rng: np.random.Generator) -> Question:
-    query = _parse(lexicon, describe(slots, rng, lexicon))
+    query = describe_as_query(slots, rng, lexicon)
     target, unknown = answer_mask(scene, slots)
     word = int(rng.integers(len(query.words)))
     span = query.spans[query.words[word].span]
