@@ -77,10 +77,7 @@ def best_cuts(lungs: Sequence[FissuredLung], side: int) -> list[float]:
         which = np.minimum((height * BINS).astype(int), BINS - 1)
         of_lobe = [np.bincount(which[lung.lobes[own] == LOBES[side, lobe]], minlength=BINS) for lobe in lobes]
         counts.append(np.cumsum(np.pad(of_lobe, ((0, 0), (1, 0))), axis=1))  # [lobe bound]
-    tried = [
-        (0, *inner, BINS)
-        for inner in ([(n,) for n in range(1, BINS)] if len(lobes) == 2 else _pairs())
-    ]
+    tried = [(0, *inner, BINS) for inner in ([(n,) for n in range(1, BINS)] if len(lobes) == 2 else _pairs())]
 
     def fits(bounds: tuple[int, ...]) -> float:
         dice = []
@@ -129,10 +126,8 @@ def closing(lungs: Sequence[FissuredLung]) -> str:
     lines.append("|---|---|---|---|")
     for side, sheet in ((RIGHT, "oblique"), (RIGHT, "horizontal"), (LEFT, "oblique")):
         shares = ", ".join(f"{lung.closed[side, sheet]:.0%}" for lung in lungs)
-        off = np.array([lung.off_mm[side, sheet] for lung in lungs])
-        lines.append(
-            f"| {NAMES[side]} {sheet} | {shares} | {off[:, 0].max():.1f} mm at most | {off[:, 1].max():.1f} mm at most |"
-        )
+        median, most = np.array([lung.off_mm[side, sheet] for lung in lungs]).max(axis=0)
+        lines.append(f"| {NAMES[side]} {sheet} | {shares} | {median:.1f} mm at most | {most:.1f} mm at most |")
     return "\n".join(lines)
 
 

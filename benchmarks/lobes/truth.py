@@ -203,9 +203,7 @@ class _Surface:
         slope = float(np.linalg.lstsq(design, points_mm[:, 0], rcond=None)[0][1]) if steep else 0.0
         angle = np.arctan(slope)
         # Turned about the patient's left-right axis, so that the fissure is about flat: height, along, across.
-        self._turn = np.array(
-            [[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]]
-        )
+        self._turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1.0]])
         flat = points_mm @ self._turn.T
         self._low = flat[:, 1:].min(axis=0) - 80
         self._cell = 5.0

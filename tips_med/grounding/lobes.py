@@ -1,9 +1,9 @@
 """Lobes by mean fissures: where the fissures of five lungs lie on average, in a lung that is measured by itself.
 
-The network outlines no lobes and sees no fissures. This is an estimate from the shape of the lung alone: the coordinates of
-a place are its height (0 base, 1 apex), its depth (0 front, 1 back) and its distance from the mediastinum (0 medial, 1
-lateral) within the lung, and a fissure is a plane in these. The planes are in ``lobes.json``, fitted by
-``python -m benchmarks.lobes`` to the fissures of five lungs (Med-MPD, derived from LIDC-IDRI, CC BY 3.0).
+The network outlines no lobes and sees no fissures. This is an estimate from the shape of the lung alone: the
+coordinates of a place are its height (0 base, 1 apex), its depth (0 front, 1 back) and its distance from the
+mediastinum (0 medial, 1 lateral) within the lung, and a fissure is a plane in these. The planes are in ``lobes.json``,
+fitted by ``python -m benchmarks.lobes`` to the fissures of five lungs (Med-MPD, derived from LIDC-IDRI, CC BY 3.0).
 """
 
 from __future__ import annotations
@@ -105,9 +105,7 @@ def _ends(area: np.ndarray) -> tuple[float, float]:
 def beyond_mm(plane: np.ndarray, frame: LungFrame) -> np.ndarray:
     """How far each place lies beyond a plane, in mm, float32 [slab y x]; negative on its other side."""
     weights = plane[1:] / np.linalg.norm(plane[1:] * frame.per_mm)
-    up, depth, lateral = (
-        (weight * (axis - 0.5)).astype(np.float32) for weight, axis in zip(weights, frame.along)
-    )
+    up, depth, lateral = ((weight * (axis - 0.5)).astype(np.float32) for weight, axis in zip(weights, frame.along))
     constant = np.float32(plane[0] / np.linalg.norm(plane[1:] * frame.per_mm))
     return constant + up[:, None, None] + depth[:, None] + lateral
 

@@ -131,7 +131,9 @@ def find_thorax(
     height = _heights(spans, len(chest))
     side = np.where(body.inside, _nearest(chest, step), 0).astype(np.uint8)
     sides_known = _sides_agree(chest, lps_from_fine, body, ml)
-    return Thorax(lungs, side, height, (parts[0], parts[1]), sides_known, (float(step[0]), float(step[1]), float(step[2])))
+    return Thorax(
+        lungs, side, height, (parts[0], parts[1]), sides_known, (float(step[0]), float(step[1]), float(step[2]))
+    )
 
 
 def arrays_of_thorax(thorax: Thorax) -> dict[str, np.ndarray]:
@@ -147,7 +149,7 @@ def arrays_of_thorax(thorax: Thorax) -> dict[str, np.ndarray]:
 
 
 def thorax_of_arrays(arrays: Mapping[str, np.ndarray]) -> Thorax | None:
-    """The chest that ``arrays_of_thorax`` stored; None where none is stored, or one without its spacing, of before 2026-12."""
+    """The chest that ``arrays_of_thorax`` stored; None where none, or one without its spacing, is stored."""
     if "thorax_labels" not in arrays or "thorax_step_mm" not in arrays:
         return None
     labels = arrays["thorax_labels"]
