@@ -141,7 +141,7 @@ def main() -> None:
     chosen = parser.parse_args()
     lesions = read_lesions(chosen.scans / "presence.csv")
     lines = [
-        "| scan | lesion, as a reader named it | estimated lobe | depth in that named | lobes by height | searched |",
+        "| scan | lesion, as a reader named it | estimated lobe | depth in the named one | lobes by height | searched |",
         "|---|---|---|---|---|---|",
     ]
     for case in dict.fromkeys(lesion.case for lesion in lesions):

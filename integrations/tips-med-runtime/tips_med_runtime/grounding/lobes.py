@@ -98,8 +98,9 @@ def frame_of_lung(lung: np.ndarray, label: int, step_mm: np.ndarray, height: np.
 
 def _ends(area: np.ndarray) -> tuple[float, float]:
     """Where a lung begins and ends along an axis, in cells."""
-    share = np.cumsum(area) / area.sum() * 100
-    first, last = (float(np.interp(end, share, np.arange(len(area)))) for end in ENDS)
+    # A cell reaches from half a cell before its index to half a cell beyond.
+    share = np.cumsum([0, *area]) / area.sum() * 100
+    first, last = (float(np.interp(end, share, np.arange(len(area) + 1) - 0.5)) for end in ENDS)
     return first, max(last, first + 1)
 
 
