@@ -1,6 +1,6 @@
 """Whether the estimated lobe of a real scan holds a lesion whose lobe a reader named, and a picture of such lobes.
 
-    python -m benchmarks.lobes.lesions SCANS [--write]
+    python -m benchmarks.lobes.lesions SCANS [--cases CASE ...] [--write]
 
 SCANS holds one folder a scan and ``presence.csv``: its rows that say where the centre of a nodule or a mass is, and in
 which lobe, are asked. The picture is of the bundled scan. ``--write`` puts the table into docs/lobes.md and the picture
@@ -137,9 +137,11 @@ def main() -> None:
     """Runs it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scans", type=Path)
+    parser.add_argument("--cases", nargs="*", help="folders to ask; all that have such a row when left out")
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
     lesions = read_lesions(chosen.scans / "presence.csv")
+    lesions = [lesion for lesion in lesions if not chosen.cases or lesion.case in chosen.cases]
     lines = [
         "| scan | lesion, as a reader named it | estimated lobe | depth in the named one | lobes by height | searched |",
         "|---|---|---|---|---|---|",
