@@ -143,7 +143,7 @@ def main() -> None:
     lesions = read_lesions(chosen.scans / "presence.csv")
     lesions = [lesion for lesion in lesions if not chosen.cases or lesion.case in chosen.cases]
     lines = [
-        "| scan | lesion, as a reader named it | estimated lobe | depth in the named one | lobes by height | searched |",
+        "| scan | lesion and lobe by a reader | estimated lobe | depth in the named one | lobes by height | searched |",
         "|---|---|---|---|---|---|",
     ]
     for case in dict.fromkeys(lesion.case for lesion in lesions):
