@@ -31,6 +31,8 @@ COPIES: dict[str, tuple[str, tuple[str, ...]]] = {
         "grounding/decision.py",
         "grounding/evidence.py",
         "grounding/instances.py",
+        "grounding/lobes.json",
+        "grounding/lobes.py",
         "grounding/organs.py",
         "grounding/thorax.py",
         "scan.py",
@@ -65,6 +67,8 @@ def copied(name: str) -> str:
     """The text of a copy."""
     source, names = COPIES[name]
     text = (SOURCE / source).read_text("utf-8")
+    if name.endswith(".json"):
+        return text
     if names:
         text = _only(text, names)
     if name == "sampling.py":

@@ -14,7 +14,7 @@ from tips_med.archive.places import HEIGHTS, SIDES
 from tips_med.archive.vectors import MAX_VECTORS, region_means, region_vector
 from tips_med.errors import QueryError, WeightsError
 from tips_med.geometry import transform_points
-from tips_med.grounding.coverage import THIRDS
+from tips_med.grounding.coverage import LOBES, THIRDS
 from tips_med.grounding.ground import assess
 
 OBLIQUE = axial_affine((3.5, 2.5, 3.0), turned_deg=12.0)
@@ -39,7 +39,7 @@ def test_stored_evidence_is_what_asking_the_study_gives(affine, make_study, mode
                 locations = () if place is None else (model.lexicon.term(place),)
                 query = replace(plain, side=None if side == "any" else side, locations=locations)
                 found = assess(study, query, model)
-                h = HEIGHTS.index(bounds)
+                h = HEIGHTS.index(LOBES.get(place or "", bounds))
                 coverage = found.regions["searched"].coverage
                 assert record.evidence[term][s, h] == pytest.approx(found.logit, abs=1e-4), (term, side, place)
                 assert record.known[s, h] == (coverage.side_known and coverage.height_known)

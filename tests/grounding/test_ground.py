@@ -261,7 +261,7 @@ def test_a_region_wider_than_what_was_taught_is_never_called_free(study):
     [
         ("mass in the left lung", ()),
         ("possible mass in the left lung", ("hedge-ignored",)),
-        ("mass in the left lower lobe", ("height-by-estimate",)),
+        ("mass in the left lower lobe", ("lobe-by-estimate",)),
         ("calcified mass", ("attribute-unchecked",)),
         ("mass in the left hilum", ("location-unchecked",)),
     ],
@@ -379,7 +379,9 @@ def test_the_lungs_that_were_found_travel_with_the_study(study, tmp_path):
     np.testing.assert_array_equal(again.lungs, found.lungs)
     np.testing.assert_array_equal(again.side, found.side)
     np.testing.assert_array_equal(again.height, found.height)
-    assert (again.parts, again.sides_known) == (found.parts, found.sides_known)
+    assert (again.parts, again.sides_known, again.step_mm) == (found.parts, found.sides_known, found.step_mm)
+    without = {name: array for name, array in loaded.kept.items() if name != "thorax_step_mm"}
+    assert thorax_of_arrays(without) is None, "one of an earlier version is found again"
 
 
 def test_a_study_of_an_earlier_version_is_named_as_one(tmp_path):

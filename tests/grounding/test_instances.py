@@ -158,7 +158,7 @@ def thorax(sides_known: bool = True) -> Thorax:
     side[:, 28:] = 0
     height = np.tile((np.arange(12) + 0.5) / 12, (2, 1))
     part = Hemithorax(1000.0, 1.0, False, False, True)
-    return Thorax(side, side, height, (part, part), sides_known)
+    return Thorax(side, side, height, (part, part), sides_known, (1.0, 1.0, 1.0))
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,29 @@ def test_answers_about_a_part_agree_with_those_about_the_whole(finding):
     assert negated.holds is {"present": False, "absent": True, "unsure": None}[plain.state]
 
 
+@pytest.mark.parametrize(("side", "lobes"), [("right", ("upper", "middle", "lower")), ("left", ("upper", "lower"))])
+def test_the_lobes_that_are_outlined_add_up_to_the_lung(side, lobes):
+    lung = ask("whole", f"{side} lung")
+    parts = [ask("whole", f"{side} {lobe} lobe") for lobe in lobes]
+    assert all("lobe-by-estimate" in part.presence.reasons for part in parts)
+    outlined = np.sum([part.mask for part in parts], axis=0)
+    volumes = [sum(one.volume_ml for one in part.instances) for part in parts]
+    # The scan's own grid is finer than the one that lobes are estimated on: voxels between two of them may be in both.
+    assert sum(volumes) == pytest.approx(sum(one.volume_ml for one in lung.instances), rel=0.05)
+    assert (outlined > 1).sum() < 0.02 * lung.mask.sum()
+    assert min(volumes) > 0.05 * sum(volumes)
+
+
+def test_a_lobe_is_estimated_where_its_lung_is_whole_and_taken_by_height_where_it_is_cut():
+    index = transform_points(np.linalg.inv(whole().lps_from_kji), MASS_LPS)[0]
+    at = tuple(np.rint(index).astype(int))
+    assert ask("whole", "left lower lobe").mask[at]
+    assert not ask("whole", "left upper lobe").mask[at]
+    reasons = ask("upper half", "mass in the left lower lobe").presence.reasons
+    assert "height-by-estimate" in reasons
+    assert "lobe-by-estimate" not in reasons
+
+
 def test_a_mass_is_a_lesion():
     for side in ("left", "right"):
         kinds = [probability(f"{kind} in the {side} lung") for kind in ("mass", "nodule")]

@@ -139,6 +139,22 @@ def unsure(*reasons: Reason, probability: float | None = 0.5, seen: float = 1.0)
             "in the lung, not by its fissures.",
         ),
         (
+            "mass in the left upper lobe",
+            replace(PRESENT, reasons=("lobe-by-estimate",)),
+            [],
+            "Mass in the left upper lobe: present (probability 0.91), not outlined. The upper lobe was estimated from "
+            "the lung's shape (mean fissures of five lungs), not from its own fissures.",
+        ),
+        (
+            "mass in the upper and lower lobes",
+            replace(PRESENT, reasons=("lobe-by-estimate", "height-by-estimate")),
+            [],
+            "Mass in the upper lobe and lower lobe: present (probability 0.91), not outlined. The upper lobe and lower "
+            "lobe were estimated from the lung's shape (mean fissures of five lungs), not from its own fissures. In a "
+            "lung that the scan does not show whole, the upper lobe and lower lobe were taken by height in the lung, "
+            "not by its fissures.",
+        ),
+        (
             "calcified mass in the right hilum",
             PRESENT,
             [],

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from tips_med.archive.keys import key_of
-from tips_med.archive.places import HEIGHTS, LABELS, SIDES, highest_by_place
+from tips_med.archive.places import HEIGHTS, LABELS, SIDES, highest_by_place, lobes_of
 from tips_med.archive.record import About, StoredInstance, StudyRecord
 from tips_med.archive.vectors import pool_blocks, select_vectors
 from tips_med.encoders.study import EncodedStudy
@@ -54,6 +54,7 @@ def describe(study: EncodedStudy, model: GroundingModel, about: About, secret: b
     make_features(study, finding_adapters(model), model)
     thorax = study_thorax(study, model) if "lung" in model.card.structures else None
     known, whole = _shown(study, thorax)
+    lobes = {} if thorax is None else lobes_of(thorax, study.body)
     evidence: dict[str, np.ndarray] = {}
     instances: list[StoredInstance] = []
     maps: list[np.ndarray] = []
@@ -62,7 +63,7 @@ def describe(study: EncodedStudy, model: GroundingModel, about: About, secret: b
         if thorax is not None and query.finding is not None and in_chest(query, model):
             logits = _evidence(study, query, model)
             maps.append(logits)
-            evidence[term] = highest_by_place(logits, thorax, study.body.inside)[0]
+            evidence[term] = highest_by_place(logits, thorax, study.body.inside, lobes)[0]
         else:
             evidence[term] = _asked(study, query, model)
     for term in model.card.findings:
@@ -105,8 +106,8 @@ def _shown(study: EncodedStudy, thorax: Thorax | None) -> tuple[np.ndarray, np.n
         known[1:, 0] = study.body.midline.known
         return known, whole
     for s, side in enumerate(SIDES):
-        for h, bounds in enumerate(HEIGHTS):
-            coverage = search_region(thorax, study.body, LABELS[side], () if bounds is None else (bounds,)).coverage
+        for h, place in enumerate(HEIGHTS):
+            coverage = search_region(thorax, study.body, LABELS[side], () if place is None else (place,)).coverage
             known[s, h] = coverage.side_known and coverage.height_known
             whole[s, h] = coverage.whole
     return known, whole

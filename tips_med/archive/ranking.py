@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tips_med.archive.conditions import Condition
-from tips_med.archive.places import HEIGHTS, SIDES, heights_of
+from tips_med.archive.places import HEIGHTS, SIDES, bounds_of, heights_of
 from tips_med.archive.record import About, StoredInstance, StudyRecord
 from tips_med.archive.store import Store
 from tips_med.card import Calibration
@@ -126,7 +126,7 @@ def indexed_terms(query: Query, about: About, model: GroundingModel) -> tuple[st
 
 def instances_of(record: StudyRecord, query: Query, terms: Sequence[str]) -> list[StoredInstance]:
     """Stored instances that fit a query's finding, side, heights and size, the surest first."""
-    bounds = [HEIGHTS[n] for n in heights_of(query)]
+    bounds = [bounds_of(HEIGHTS[n]) for n in heights_of(query)]
     fitting = [
         one
         for one in record.instances

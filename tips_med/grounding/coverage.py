@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from tips_med.body import Body
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.grounding.answer import Coverage, Reason
+from tips_med.grounding.lobes import Lobe, LungFrame, depth_in_lobe_mm, frame_of_side, mean_fissures
 from tips_med.grounding.thorax import SIDES, Thorax
 from tips_med.query import Query
 
@@ -25,13 +27,24 @@ THIRDS = {
     "lower_third": (0.0, 1 / 3),
     "lower_zone": (0.0, 1 / 3),
     "base": (0.0, 1 / 3),
-    # Lobes overlap in height, since the fissures are steep, and this model does not outline them.
+    # Lobes overlap in height, since the fissures are steep: these serve where a lung's shape is not shown whole.
     "upper_lobe": (0.35, 1.0),
     "middle_lobe": (0.1, 0.6),
     "lingula": (0.1, 0.6),
     "lower_lobe": (0.0, 0.7),
 }
-LOBES = ("upper_lobe", "middle_lobe", "lingula", "lower_lobe")
+LOBES: dict[str, Lobe] = {
+    "upper_lobe": "upper",
+    "middle_lobe": "middle",
+    "lingula": "middle",
+    "lower_lobe": "lower",
+}
+"""Locations that are lobes; the lingula lies where the middle lobe lies on the other side."""
+
+HEIGHTS_OF_LOBE: dict[Lobe, tuple[float, float]] = {lobe: THIRDS[place] for place, lobe in LOBES.items()}
+
+Place = tuple[float, float] | Lobe
+"""A part of a lung: bounds on height, or a lobe."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,21 +52,24 @@ class Region:
     """The searched region, and how much of it was seen.
 
     Attributes:
-        where: Mask of the region, bool [slab y x].
+        mask: Mask of the region, bool [slab y x].
         coverage: How much of the region the scan shows.
+        notes: How lobes were taken: ``lobe-by-estimate``, ``height-by-estimate``, or both.
     """
 
     mask: np.ndarray
     coverage: Coverage
+    notes: tuple[Reason, ...] = ()
 
 
-def requested_heights(query: Query) -> tuple[tuple[float, float], ...]:
-    """Bounds on height that the query's locations set; several places are united, so any of them will do."""
-    return tuple(THIRDS[location.id] for location in query.locations if location.id in THIRDS)
+def requested_places(query: Query) -> tuple[Place, ...]:
+    """Parts of a lung that the query's locations name; several places are united, so any of them will do."""
+    found = [location.id for location in query.locations if location.id in THIRDS]
+    return tuple(LOBES[one] if one in LOBES else THIRDS[one] for one in found)
 
 
 def search_region(
-    thorax: Thorax, body: Body, labels: tuple[int, ...], heights: tuple[tuple[float, float], ...]
+    thorax: Thorax, body: Body, labels: tuple[int, ...], places: tuple[Place, ...], *, outline: bool = False
 ) -> Region:
     """The searched part of the chest, and how much of it was seen.
 
@@ -61,7 +77,9 @@ def search_region(
         thorax: Chest of the scan.
         body: Body of the scan.
         labels: Searched sides: 1 right, 2 left, or both.
-        heights: Bounds from ``requested_heights``; the whole height when empty.
+        places: Parts from ``requested_places``; the whole lung when empty.
+        outline: Whether a lobe itself is asked for. Else it is searched with a margin, so that a finding near a fissure
+            isn't lost; see ``tips_med.grounding.lobes``.
     """
     reasons: list[Reason] = []
     if not thorax.seen:
@@ -73,6 +91,8 @@ def search_region(
     where = np.isin(thorax.side, wanted)
     fractions = []
     height_known = True
+    notes: list[Reason] = []
+    lobes = any(isinstance(place, str) for place in places)
     for label in wanted:
         part = thorax.parts[label - 1]
         fraction = part.assessed_fraction
@@ -85,12 +105,19 @@ def search_region(
             if not part.aerated:
                 reasons.append("not-aerated")
                 fraction = min(fraction, 0.5)
-            if heights and np.isnan(height).all():
+            frame = frame_of_side(thorax, label) if lobes else None
+            if places and np.isnan(height).all():
                 height_known = False
-            elif heights:
-                inside = np.any([(height >= low) & (height <= high) for low, high in heights], axis=0)
-                where &= ~(thorax.side == label) | inside[:, None, None]
+            elif frame is not None:
+                # Shown whole, so that what was seen of the lung was seen of its lobes.
+                notes.append("lobe-by-estimate")
+                where &= ~(thorax.side == label) | _in_places(frame, height, places, outline)
+            elif places:
+                heights = tuple(HEIGHTS_OF_LOBE[one] if isinstance(one, str) else one for one in places)
+                where &= ~(thorax.side == label) | _in_heights(height, heights)[:, None, None]
                 fraction = _of_heights(fraction, part.gap, height, heights)
+            if lobes and frame is None:
+                notes.append("height-by-estimate")
             if part.cut and fraction < MIN_ASSESSED_FRACTION:
                 reasons.append("outside-field-of-view")
         fractions.append(fraction)
@@ -103,7 +130,28 @@ def search_region(
     # Where the sides are unknown, so is whether both of them are in the scan.
     whole = bool(min(fractions) >= MIN_ASSESSED_FRACTION and thorax.sides_known)
     coverage = Coverage(float(np.mean(fractions)), whole, side_known, height_known, tuple(dict.fromkeys(reasons)))
-    return Region(where, coverage)
+    if lobes and not notes:
+        notes.append("height-by-estimate")
+    return Region(where, coverage, tuple(dict.fromkeys(notes)))
+
+
+def _in_heights(height: np.ndarray, heights: Iterable[tuple[float, float]]) -> np.ndarray:
+    """Slabs within any of some bounds, bool [slab]."""
+    return np.any([(height >= low) & (height <= high) for low, high in heights], axis=0)
+
+
+def _in_places(frame: LungFrame, height: np.ndarray, places: tuple[Place, ...], outline: bool) -> np.ndarray:
+    """Places of a lung within any of some lobes and bounds on height, bool [slab y x]."""
+    margin_mm = 0.0 if outline else mean_fissures().margin_mm
+    # As with heights, nothing above and below the lung is a part of it.
+    within = np.isfinite(height)[:, None, None]
+    found = [
+        (depth_in_lobe_mm(frame, one) >= -margin_mm) & within
+        if isinstance(one, str)
+        else _in_heights(height, (one,))[:, None, None]
+        for one in places
+    ]
+    return np.logical_or.reduce(np.broadcast_arrays(*found))
 
 
 def _of_heights(fraction: float, gap: bool, height: np.ndarray, heights: tuple[tuple[float, float], ...]) -> float:

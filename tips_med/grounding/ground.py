@@ -14,7 +14,7 @@ from tips_med.encoders.study import EncodedStudy
 from tips_med.errors import QueryError
 from tips_med.geometry import LEFT, RIGHT, box_around, transform_points
 from tips_med.grounding.answer import Coverage, Decision, Grounding, Instance, Reason
-from tips_med.grounding.coverage import LOBES, THIRDS, Region, requested_heights, search_region
+from tips_med.grounding.coverage import THIRDS, Region, requested_places, search_region
 from tips_med.grounding.decision import combine_sides, decide_presence, mark_unsure
 from tips_med.grounding.encoding import Adapters, check_study, cut_slabs, encode_slabs
 from tips_med.grounding.evidence import evidence_map, peak_logit
@@ -206,7 +206,7 @@ def assess(study: EncodedStudy, query: Query, model: GroundingModel) -> Assessme
     searched = regions["searched"]
     # Evidence is an average over neighbours: those of the region are all within this box.
     near = box_around(searched.mask, margin=1) or (slice(0, 1),) * 3
-    notes = _notes(query)
+    notes = (*searched.notes, *_notes(query))
     candidates = []
     for term, heat in finding_maps(study, query, model):
         in_body = _only(study.body.inside[near], heat[near], study.all_seen)
@@ -255,13 +255,14 @@ def search_regions(study: EncodedStudy, query: Query, model: GroundingModel) -> 
     if not in_chest(query, model):
         return {"searched": _half_of_body(study, query)}
     thorax = study_thorax(study, model)
-    heights = requested_heights(query)
+    places, outline = requested_places(query), query.finding is None
     found: dict[object, Region] = study.cache.setdefault("regions", {})
 
     def part(*labels: int) -> Region:
-        if (labels, heights) not in found:
-            found[labels, heights] = search_region(thorax, study.body, labels, heights)
-        return found[labels, heights]
+        asked = (labels, places, outline)
+        if asked not in found:
+            found[asked] = search_region(thorax, study.body, labels, places, outline=outline)
+        return found[asked]
 
     labels = {"right": (RIGHT,), "left": (LEFT,)}.get(query.side or "", (RIGHT, LEFT))
     regions = {"searched": part(*labels)}
@@ -293,7 +294,8 @@ def _half_of_body(study: EncodedStudy, query: Query) -> Region:
             where = where & on_side[:, None, :]
         else:
             reasons = ("side-unknown", *reasons)
-    return Region(where, Coverage(0.0, False, side_known, True, reasons))
+    notes: tuple[Reason, ...] = ("location-unchecked",) if requested_places(query) else ()
+    return Region(where, Coverage(0.0, False, side_known, True, reasons), notes)
 
 
 def _notes(query: Query) -> tuple[Reason, ...]:
@@ -303,8 +305,6 @@ def _notes(query: Query) -> tuple[Reason, ...]:
         notes.append("hedge-ignored")
     if query.unchecked:
         notes.append("wording-unchecked")
-    if any(location.id in LOBES for location in query.locations):
-        notes.append("height-by-estimate")
     if any(location.id not in THIRDS for location in query.locations):
         notes.append("location-unchecked")
     if any(attribute.id not in CHECKED for attribute in query.attributes):

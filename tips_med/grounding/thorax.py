@@ -72,6 +72,7 @@ class Thorax:
             its ends, and everywhere where the height is not known.
         parts: How much was seen of the right and the left side.
         sides_known: Whether the network's sides agree with the body's midline; False also where there is none.
+        step_mm: Spacing of the grid, (slab, y, x).
     """
 
     lungs: np.ndarray
@@ -79,6 +80,7 @@ class Thorax:
     height: np.ndarray
     parts: tuple[Hemithorax, Hemithorax]
     sides_known: bool
+    step_mm: tuple[float, float, float]
 
     @property
     def seen(self) -> bool:
@@ -128,7 +130,10 @@ def find_thorax(
     ]
     height = _heights(spans, len(chest))
     side = np.where(body.inside, _nearest(chest, step), 0).astype(np.uint8)
-    return Thorax(lungs, side, height, (parts[0], parts[1]), _sides_agree(chest, lps_from_fine, body, ml))
+    sides_known = _sides_agree(chest, lps_from_fine, body, ml)
+    return Thorax(
+        lungs, side, height, (parts[0], parts[1]), sides_known, (float(step[0]), float(step[1]), float(step[2]))
+    )
 
 
 def arrays_of_thorax(thorax: Thorax) -> dict[str, np.ndarray]:
@@ -139,12 +144,13 @@ def arrays_of_thorax(thorax: Thorax) -> dict[str, np.ndarray]:
         "thorax_height": thorax.height,
         "thorax_parts": np.array(parts),
         "thorax_sides_known": np.array([thorax.sides_known]),
+        "thorax_step_mm": np.array(thorax.step_mm),
     }
 
 
 def thorax_of_arrays(arrays: Mapping[str, np.ndarray]) -> Thorax | None:
-    """The chest that ``arrays_of_thorax`` stored; None where none is stored."""
-    if "thorax_labels" not in arrays:
+    """The chest that ``arrays_of_thorax`` stored; None where none, or one without its spacing, is stored."""
+    if "thorax_labels" not in arrays or "thorax_step_mm" not in arrays:
         return None
     labels = arrays["thorax_labels"]
     right, left = (
@@ -152,7 +158,8 @@ def thorax_of_arrays(arrays: Mapping[str, np.ndarray]) -> Thorax | None:
         for volume, share, *flags in arrays["thorax_parts"]
     )
     known = bool(arrays["thorax_sides_known"][0])
-    return Thorax(labels & 3, labels >> 2, arrays["thorax_height"], (right, left), known)
+    slab_mm, y_mm, x_mm = (float(mm) for mm in arrays["thorax_step_mm"])
+    return Thorax(labels & 3, labels >> 2, arrays["thorax_height"], (right, left), known, (slab_mm, y_mm, x_mm))
 
 
 def _shown_widths(body: Body, seen: np.ndarray, lps_from_fine: Affine, slabs: np.ndarray) -> tuple[float, float]:

@@ -22,6 +22,8 @@ REASONS: dict[Reason, str] = {
     "between-thresholds": "the evidence is weak either way",
     "size-mismatch": "nothing of the requested size",
     "one-side-only": "it is on one side only",
+    "lobe-by-estimate": "the lobe was estimated from the lung's shape (mean fissures of five lungs), not from its own "
+    "fissures",
     "height-by-estimate": "the lobe was taken by height in the lung, not by its fissures",
     "location-unchecked": "part of the requested place was not checked",
     "attribute-unchecked": "part of the description was not checked",
@@ -34,6 +36,7 @@ REASONS: dict[Reason, str] = {
 NOTES: tuple[Reason, ...] = (
     "painted-only",
     "hedge-ignored",
+    "lobe-by-estimate",
     "height-by-estimate",
     "location-unchecked",
     "attribute-unchecked",
@@ -83,7 +86,15 @@ def _unanswered(query: Query, decision: Decision) -> list[str]:
     parts = []
     lobes = [location.name for location in query.locations if location.id in LOBES]
     if lobes and "no-lung-seen" not in decision.reasons:
-        parts.append(f"The {_list(lobes)} was taken by height in the lung, not by its fissures.")
+        were = "were" if len(lobes) > 1 else "was"
+        if "lobe-by-estimate" in decision.reasons:
+            parts.append(
+                f"The {_list(lobes)} {were} estimated from the lung's shape (mean fissures of five lungs), not from "
+                "its own fissures."
+            )
+        if "height-by-estimate" in decision.reasons:
+            both = "In a lung that the scan does not show whole, " if "lobe-by-estimate" in decision.reasons else ""
+            parts.append(_capital(f"{both}the {_list(lobes)} {were} taken by height in the lung, not by its fissures."))
     # What a finding lies beside is no part of what was searched: an answer must not sound as if it were.
     near = [place.name for place in query.locations if place.kind == "structure"]
     if near:

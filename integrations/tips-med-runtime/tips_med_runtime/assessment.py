@@ -10,7 +10,7 @@ import numpy as np
 from tips_med_runtime.card import Calibration, ModelCard
 from tips_med_runtime.errors import QueryError
 from tips_med_runtime.grounding.answer import Coverage, Decision, Reason
-from tips_med_runtime.grounding.coverage import Region, requested_heights, search_region
+from tips_med_runtime.grounding.coverage import Region, requested_places, search_region
 from tips_med_runtime.grounding.decision import combine_sides, decide_presence
 from tips_med_runtime.grounding.evidence import evidence_within, peak_logit
 from tips_med_runtime.grounding.thorax import LEFT, RIGHT, SIDES, Thorax
@@ -108,7 +108,7 @@ def assess(
     thorax = thorax_of(study) if _in_chest(query, card) else None
     regions = _regions(study, query, thorax)
     searched = regions["searched"]
-    notes: tuple[Reason, ...] = ("height-by-estimate",) if any(one.by_estimate for one in query.locations) else ()
+    notes = searched.notes
     candidates = []
     for term, phrases in _sought(query, card, language):
         maps = [map_of(phrase) for phrase in phrases]
@@ -148,11 +148,13 @@ def _in_chest(query: Query, card: ModelCard) -> bool:
 def _regions(study: Study, query: Query, thorax: Thorax | None) -> dict[str, Region]:
     if thorax is None:
         return {"searched": _half_of_body(study, query)}
-    heights = requested_heights(query)
+    places, outline = requested_places(query), query.finding is None
     labels = {"right": (RIGHT,), "left": (LEFT,)}.get(query.side or "", (RIGHT, LEFT))
-    regions = {"searched": search_region(thorax, study.body, labels, heights)}
+    regions = {"searched": search_region(thorax, study.body, labels, places, outline=outline)}
     if query.side == "both":
-        regions |= {name: search_region(thorax, study.body, (label,), heights) for label, name in SIDES.items()}
+        regions |= {
+            name: search_region(thorax, study.body, (label,), places, outline=outline) for label, name in SIDES.items()
+        }
     return regions
 
 
@@ -171,4 +173,5 @@ def _half_of_body(study: Study, query: Query) -> Region:
             where = where & on_side[:, None, :]
         else:
             reasons = ("side-unknown", *reasons)
-    return Region(where, Coverage(0.0, False, side_known, True, reasons))
+    notes: tuple[Reason, ...] = ("location-unchecked",) if requested_places(query) else ()
+    return Region(where, Coverage(0.0, False, side_known, True, reasons), notes)

@@ -21,7 +21,7 @@ class Term:
         paired: Whether the body has a left and a right one.
         whole: Whether it is in one piece, or each of a pair is.
         side: The only side that has it.
-        by_estimate: Whether it is taken by height in the lung, as lobes are.
+        by_estimate: Whether it is estimated from the lung's shape, or taken by height in it, as lobes are.
     """
 
     id: str

@@ -25,6 +25,7 @@ Reason = Literal[
     "between-thresholds",
     "size-mismatch",
     "one-side-only",
+    "lobe-by-estimate",
     "height-by-estimate",
     "location-unchecked",
     "attribute-unchecked",

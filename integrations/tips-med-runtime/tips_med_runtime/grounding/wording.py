@@ -19,6 +19,8 @@ REASONS: dict[Reason, str] = {
     "between-thresholds": "the evidence is weak either way",
     "size-mismatch": "nothing of the requested size",
     "one-side-only": "it is on one side only",
+    "lobe-by-estimate": "the lobe was estimated from the lung's shape (mean fissures of five lungs), not from its own "
+    "fissures",
     "height-by-estimate": "the lobe was taken by height in the lung, not by its fissures",
     "location-unchecked": "part of the requested place was not checked",
     "attribute-unchecked": "part of the description was not checked",
