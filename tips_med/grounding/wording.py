@@ -129,13 +129,18 @@ def _why(reason: Reason, decision: Decision) -> str:
 def subject_of(query: Query) -> str:
     """The queried term in the lexicon's own words: ``ground-glass opacity in the left lung``."""
     side, structure = query.side, query.structure
-    if query.finding is None:
-        name = structure.name if structure else query.text
-        return f"{side} {name}" if side in ("left", "right") else name
-    attributes = [span.text.lower() for span in query.spans if span.role == "attribute"]
-    name = " ".join([*attributes, query.finding.name])
     # A place that was not searched alone must not be named as if it had been.
     inside = [place.name for place in query.locations if place.id in THIRDS]
+    if query.finding is None:
+        name = structure.name if structure else query.text
+        sided = f"{side} {name}" if side in ("left", "right") else name
+        if not inside:
+            return sided
+        if any(place.id not in LOBES for place in query.locations if place.id in THIRDS):
+            return f"{_list(inside)} of the {sided}"
+        return " ".join([*([side] if side else []), _list(inside)]) + ("s" if side == "both" else "")
+    attributes = [span.text.lower() for span in query.spans if span.role == "attribute"]
+    name = " ".join([*attributes, query.finding.name])
     if inside:
         where = f"in the {' '.join([*([side] if side else []), _list(inside)])}"
     elif structure and side == "both":
