@@ -64,7 +64,7 @@ def main() -> None:
             axis.imshow((crops[n].volume_hu[MIDDLE] + 1000.0) / 1400, cmap="gray", vmin=0, vmax=1)
             axis.set_xticks([])
             axis.set_yticks([])
-        column[0].contour(crops[n].target[s], [0.5], colors="lime", linewidths=0.8)
+        column[0].contour(crops[n].target[s], [0.5], colors="lime", linewidths=1.3)
         column[0].set_title("\n".join(_lines(crops[n].sentences[s].words)), fontsize=7)
     _label(axes[0][0], "truth")
     for row, name in zip(axes[1:], names):
@@ -83,7 +83,7 @@ def main() -> None:
     picture = given.picture or given.out / "maps.png"
     figure.savefig(picture, dpi=80, bbox_inches="tight")
     with Image.open(picture) as drawn:
-        smaller = drawn.convert("RGB").quantize(192)
+        smaller = drawn.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE)
     smaller.save(picture, optimize=True)
     print(picture)
 
