@@ -94,6 +94,13 @@ def test_what_is_no_pack_is_refused(tmp_path: Path) -> None:
         read_packed(file, "one")
 
 
+def test_a_pack_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pack(tmp_path / "pack.zip", [anatomy()])
+    monkeypatch.setattr("tips_med.synthesis.pack.MAX_ANATOMY_BYTES", 1000)
+    with pytest.raises(ReadError, match="more than"):
+        read_packed(tmp_path / "pack.zip", "one")
+
+
 def test_what_cannot_be_one_pack_is_refused(tmp_path: Path) -> None:
     coarse = replace(anatomy("coarse"), spacing_mm=(8.0, 5.0, 5.0))
     for bodies, told in (([], "0 grids"), ([anatomy(), coarse], "2 grids"), ([anatomy(), anatomy()], "two anatomies")):

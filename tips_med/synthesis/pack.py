@@ -28,6 +28,9 @@ MIB = 1 << 20
 MAX_BYTES = 64 * MIB
 """What may be carried."""
 
+MAX_ANATOMY_BYTES = 1 << 30
+"""What one anatomy may take when it is unpacked; a whole body on the working grid takes a tenth of it."""
+
 ROUNDED_HU = (1, 2, 4, 8)
 """Steps that values may be rounded to; each divides -1024, which stands where nothing was measured."""
 
@@ -111,7 +114,7 @@ def read_pack_index(path: Path) -> PackIndex:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            content: dict[str, Any] = json.loads(archive.read(INDEX))
+            content: dict[str, Any] = json.loads(_read(archive, INDEX))
         if content.pop("format", None) != FORMAT:
             raise ValueError("of another format")
         slab, y, x = (float(mm) for mm in content["spacing_mm"])
@@ -130,7 +133,7 @@ def read_packed(path: Path, name: str) -> Anatomy:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays = load(archive.read(_member(name)))
+            arrays = load(_read(archive, _member(name)))
         return _unpacked(name, arrays)
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, EOFError, SafetensorError) as error:
         raise _no_pack(path, error) from error
@@ -158,6 +161,14 @@ def _unpacked(name: str, arrays: dict[str, np.ndarray]) -> Anatomy:
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     # Of what zip has, bzip2 packs these volumes smallest.
     archive.writestr(zipfile.ZipInfo(name, _EARLIEST), content, zipfile.ZIP_BZIP2, 9)
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> bytes:
+    """A member, unless it would fill the memory; zipfile reads no more than the size that is stated here."""
+    size = archive.getinfo(name).file_size
+    if size > MAX_ANATOMY_BYTES:
+        raise ValueError(f"{name} takes {size / MIB:.0f} MiB, more than {MAX_ANATOMY_BYTES / MIB:.0f}")
+    return archive.read(name)
 
 
 def _member(name: str) -> str:
