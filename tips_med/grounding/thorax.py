@@ -16,9 +16,8 @@ from tips_med.body import Body
 from tips_med.geometry import LEFT, RIGHT, box_around, spacing_mm, voxel_volume_mm3
 from tips_med.shapes import Affine
 
-"""Labels of the sides."""
-
 SIDES: dict[int, Literal["right", "left"]] = {RIGHT: "right", LEFT: "left"}
+"""Sides by their labels."""
 
 MIN_LUNGS_ML = 30.0
 """Minimum volume of lung for anything to be known of a chest."""
@@ -192,7 +191,7 @@ def _labelled(right: np.ndarray, left: np.ndarray, body: Body, ml: float) -> np.
 
 
 def _largest(mask: np.ndarray, min_voxels: float) -> np.ndarray:
-    """Components of at least ``min_cover`` voxels and of a tenth of the largest, holes filled slab by slab."""
+    """Components of at least ``min_voxels`` and of a tenth of the largest, holes filled slab by slab."""
     labels, count = cast("tuple[np.ndarray, int]", ndimage.label(mask))
     if not count:
         return mask
