@@ -18,7 +18,7 @@ from tests.integrations.viewer_site import EXTENSION, ask, ohif_app, opened, sit
 from tests.server.browser import chromium
 from tests.server.running import TOKEN, running
 from tests.serving.loopback import free_port, only_loopback
-from tests.serving.orthanc import DICOMWEB, PYTHON, orthanc_running
+from tests.serving.orthanc import DICOMWEB, FRESH, PYTHON, orthanc_running
 from tips_med.loading import open_model
 from tips_med.readers import read_scan
 from tips_med.sample import sample_path
@@ -57,7 +57,7 @@ def main() -> None:
             with (
                 orthanc_running(folder / "orthanc", [DICOMWEB, PYTHON], settings),
                 site(app, config, f"{root}/dicom-web", server.url, TOKEN, free_port()) as url,
-                httpx.Client(base_url=root, timeout=60, trust_env=False) as archive,
+                httpx.Client(base_url=root, timeout=60, trust_env=False, limits=FRESH) as archive,
                 chromium() as browser,
             ):
                 for file in sorted(series.iterdir()):

@@ -21,7 +21,7 @@ from tests.server.browser import CHROMIUM, chromium
 from tests.server.running import TOKEN, running
 from tests.serving.conftest import loopback as loopback
 from tests.serving.loopback import free_port
-from tests.serving.orthanc import DICOMWEB, orthanc_running
+from tests.serving.orthanc import DICOMWEB, FRESH, orthanc_running
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
 QUERY = "mass in the left lung"
@@ -95,7 +95,7 @@ def hospital(app: Path, loopback: None, tmp_path_factory: pytest.TempPathFactory
         ) as server,
         site(app, config, f"{root}/dicom-web", server.url, TOKEN, near) as url,
         site(app, config.replace('"/tips-med"', f'"{server.url}"'), f"{root}/dicom-web", server.url, "", far) as apart,
-        httpx.Client(base_url=root, timeout=60, trust_env=False) as archive,
+        httpx.Client(base_url=root, timeout=60, trust_env=False, limits=FRESH) as archive,
     ):
         yield Hospital(url, apart, archive)
 

@@ -27,7 +27,7 @@ from tests.server.browser import CHROMIUM, chromium
 from tests.server.running import TOKEN, Running, running
 from tests.serving.conftest import loopback as loopback
 from tests.serving.loopback import free_port
-from tests.serving.orthanc import DICOMWEB, PYTHON, orthanc_running
+from tests.serving.orthanc import DICOMWEB, FRESH, PYTHON, orthanc_running
 
 PLUGIN = Path(__file__).parents[2] / "integrations" / "orthanc" / "tips_med_plugin.py"
 QUERY, ABSENT = "mass in the left lung", "ground-glass opacity"
@@ -117,7 +117,7 @@ def archive_with(
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "TIPS_MED"))}
     with (
         orthanc_running(folder / "orthanc", [PYTHON, DICOMWEB], settings, environment),
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as client,
+        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False, limits=FRESH) as client,
     ):
         yield Archive(client, folder / "orthanc" / "log")
 

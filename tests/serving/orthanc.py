@@ -12,7 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
+
+FRESH = httpx.Limits(max_keepalive_connections=0)
+"""A connection for each request: Orthanc ends one that was idle for a second, just when the next request may go out."""
 
 PLUGINS = Path("/usr/share/orthanc/plugins")
 DICOMWEB, PYTHON = "libOrthancDicomWeb.so", "libOrthancPython.so"
