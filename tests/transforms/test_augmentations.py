@@ -25,6 +25,8 @@ from tips_med.transforms import (
     MakeSlabsd,
     RandCropAroundFindingd,
     RandFlipSidesd,
+    RandScaleEnhancement,
+    RandScaleEnhancementd,
     RandShiftHounsfield,
     RandShiftHounsfieldd,
     RandSwapTermd,
@@ -267,6 +269,23 @@ def test_values_are_shifted_together_and_what_was_not_measured_is_not() -> None:
     assert np.std(shifts) == pytest.approx(15.0, rel=0.15)
     never = RandShiftHounsfield(15.0, prob=0.0)
     assert torch.equal(never(image).nan_to_num(), image.nan_to_num())
+
+
+def test_enhancement_changes_what_is_brighter_than_tissue_and_nothing_else() -> None:
+    image = torch.tensor([[[[torch.nan, -800.0, 40.0, 150.0, 900.0]]]])
+    step = RandScaleEnhancementd(("a", "b"), knee_hu=50.0, factors=(0.5, 2.0), prob=0.7).set_random_state(3)
+    factors = []
+    for _ in range(300):
+        made = step({"a": image, "b": image})
+        assert torch.equal(made["a"].nan_to_num(), made["b"].nan_to_num())
+        nothing, air, tissue, blood, bone = made["a"].flatten().tolist()
+        assert np.isnan(nothing) and (air, tissue) == (-800.0, 40.0)
+        factors.append((blood - 50) / 100)
+        assert bone - 50 == pytest.approx(850 * factors[-1], rel=1e-5)
+    assert np.mean(np.array(factors) == 1) == pytest.approx(0.3, abs=0.1)
+    assert 0.5 <= min(factors) < 0.6 and 1.8 < max(factors) <= 2.0
+    with pytest.raises(ValueError, match="above 0"):
+        RandScaleEnhancement(factors=(0.0, 1.0))
 
 
 def test_a_swapped_phrase_counts_only_where_the_true_one_is() -> None:

@@ -34,6 +34,7 @@ from tips_med.transforms.dictionary import (
     StackSlabsd,
     ToSlabGridd,
 )
+from tips_med.transforms.enhancement import RandScaleEnhancement, RandScaleEnhancementd
 from tips_med.transforms.phrases import mirrored_phrase, swapped_phrases
 from tips_med.transforms.random import (
     CropAroundFindingd,
@@ -71,6 +72,8 @@ __all__ = [
     "MakeSlabsd",
     "RandCropAroundFindingd",
     "RandFlipSidesd",
+    "RandScaleEnhancement",
+    "RandScaleEnhancementd",
     "RandShiftHounsfield",
     "RandShiftHounsfieldd",
     "RandSwapTermd",
