@@ -66,6 +66,7 @@ def test_the_tools_over_stdio(folder: Path) -> None:
     direct = ground(encode(read_scan(folder / "a.nii.gz"), rule_model()), "mass in the left lung", rule_model())
     assert content["ask"]["answers"][0]["sentence"] == direct.sentence
     (measured,) = content["measure"]["answers"][0]["instances"]
+    assert measured["lobes"] == list(direct.instances[0].lobes)
     assert measured["side"] == "left" and measured["volume_ml"] == pytest.approx(direct.instances[0].volume_ml)
     assert all("not a medical device" in content[name]["notice"] for name in ("findings", "ask", "measure"))
     for name, code in (("outside", "no-such-path"), ("unknown", "not-trained")):

@@ -91,7 +91,7 @@ class Assistant:
             if "declined" in entry:
                 rows.append(entry)
                 continue
-            names = ("side", "region", "volume_ml", "long_axis_mm", "slices", "mean_hu", "score", "peak_lps")
+            names = ("side", "place", "lobes", "volume_ml", "long_axis_mm", "slices", "mean_hu", "score", "peak_lps")
             found = [{name: one[name] for name in names} for one in entry["instances"]]
             rows.append(
                 {name: entry[name] for name in ("query", "presence", "probability", "sentence")}

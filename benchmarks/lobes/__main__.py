@@ -15,7 +15,7 @@ import json
 from pathlib import Path
 
 from benchmarks.lobes.fit import fit
-from benchmarks.lobes.measure import closing, measured, table
+from benchmarks.lobes.measure import closing, measured, naming, table
 from benchmarks.lobes.truth import read_fissured_lung
 from benchmarks.marked import DOCS, write_between_marks
 from tips_med.geometry import LEFT, RIGHT
@@ -38,8 +38,8 @@ def main() -> None:
         raise SystemExit(f"{chosen.data} holds {len(folders)} folders with fissures.nii.gz; at least two are needed")
     lungs = [read_fissured_lung(folder) for folder in folders]
     rows, margin_mm = measured(lungs)
-    gaps, lobes = closing(lungs), table(rows, margin_mm)
-    print(gaps, lobes, f"Margin of what is searched: {margin_mm} mm", sep="\n\n")
+    gaps, lobes, names = closing(lungs), table(rows, margin_mm), naming(lungs, margin_mm)
+    print(gaps, lobes, names, f"Margin of what is searched: {margin_mm} mm", sep="\n\n")
     if not chosen.write:
         return
     fissures = fit(lungs, margin_mm)
@@ -47,6 +47,7 @@ def main() -> None:
     (DOCS / "measurements" / "lobes.json").write_text(json.dumps(rounded(rows, margin_mm), indent=1) + "\n", "utf-8")
     write_between_marks(DOCS / "lobes.md", "closing", gaps)
     write_between_marks(DOCS / "lobes.md", "lobes", lobes)
+    write_between_marks(DOCS / "lobes.md", "naming", names)
     write_between_marks(DOCS / "lobes.md", "margin", f"The margin is {margin_mm} mm.")
 
 

@@ -20,11 +20,11 @@ from matplotlib.figure import Figure
 
 from benchmarks.marked import DOCS, write_between_marks
 from tips_med.encoders.study import EncodedStudy
-from tips_med.geometry import RIGHT, transform_points
+from tips_med.geometry import transform_points
 from tips_med.grounding import encode
 from tips_med.grounding.coverage import THIRDS
 from tips_med.grounding.ground import default_model, parse_query, search_regions
-from tips_med.grounding.lobes import Lobe, depth_in_lobe_mm, frame_of_side
+from tips_med.grounding.lobes import LOBES_OF_LUNG, depth_in_lobe_mm, frame_of_side, lobes_of_cells
 from tips_med.grounding.maps import study_thorax
 from tips_med.grounding.thorax import SIDES
 from tips_med.readers import read_scan
@@ -72,21 +72,22 @@ def measured(study: EncodedStudy, lesion: Lesion) -> str:
     assert affine is not None
     at = np.rint(transform_points(np.linalg.inv(affine), np.array(lesion.centre_lps))[0]).astype(int)
     place = tuple(int(n) for n in np.clip(at, 0, np.array(thorax.side.shape) - 1))
-    side, which = lesion.lobe.split()[:2]
+    side, lobe, _ = lesion.lobe.split()
     label = {name: label for label, name in SIDES.items()}[side]  # pyright: ignore[reportArgumentType]
-    lobe: Lobe = which  # pyright: ignore[reportAssignmentType]
     region = search_regions(study, parse_query(f"{lesion.finding} in the {lesion.lobe}", model), model)["searched"]
     height = float(thorax.height[label - 1, place[0]])
-    lobes: tuple[Lobe, ...] = ("upper", "middle", "lower") if label == RIGHT else ("upper", "lower")
+    lobes = LOBES_OF_LUNG[label]
     bands = {one: THIRDS[f"{one}_lobe"] for one in lobes}
     by_height = ", ".join(one for one, (low, high) in bands.items() if low <= height <= high) or "unknown"
     frame = frame_of_side(thorax, label)
     held = "yes" if region.mask[place] else "no"
     if frame is None:
-        return f"| {lesion.case} | {lesion.finding}, {lesion.lobe} | none, by height | - | {by_height} | {held} |"
+        return f"| {lesion.case} | {lesion.finding}, {lesion.lobe} | none, by height | - | - | {by_height} | {held} |"
+    named = ", ".join(one.removeprefix(f"{side} ").removesuffix(" lobe") for one in lobes_of_cells(at[None], thorax))
     depth = {one: float(depth_in_lobe_mm(frame, one)[place]) for one in lobes}
     best = max(depth, key=lambda one: depth[one])
-    return f"| {lesion.case} | {lesion.finding}, {lesion.lobe} | {best} | {depth[lobe]:.0f} mm | {by_height} | {held} |"
+    cells = [f"{lesion.finding}, {lesion.lobe}", best, f"{depth[lobe]:.0f} mm", named, by_height, held]
+    return f"| {lesion.case} | {' | '.join(cells)} |"
 
 
 def picture(study: EncodedStudy, file: Path) -> None:
@@ -117,7 +118,7 @@ def picture(study: EncodedStudy, file: Path) -> None:
             if frame is None:
                 continue
             own = np.take(thorax.lungs == label, at, axis=axis)
-            for lobe in ("upper", "middle", "lower") if label == RIGHT else ("upper", "lower"):
+            for lobe in LOBES_OF_LUNG[label]:
                 depth = np.take(depth_in_lobe_mm(frame, lobe), at, axis=axis)
                 inside = (own & (depth >= 0)).astype(float)
                 if inside.any():
@@ -143,8 +144,8 @@ def main() -> None:
     lesions = read_lesions(chosen.scans / "presence.csv")
     lesions = [lesion for lesion in lesions if not chosen.cases or lesion.case in chosen.cases]
     lines = [
-        "| scan | lesion and lobe by a reader | estimated lobe | depth in the named one | lobes by height | searched |",
-        "|---|---|---|---|---|---|",
+        "| scan | lesion and lobe by a reader | estimated lobe | depth in it | named | lobes by height | searched |",
+        "|---|---|---|---|---|---|---|",
     ]
     for case in dict.fromkeys(lesion.case for lesion in lesions):
         folder = chosen.scans / case

@@ -63,6 +63,38 @@ def measured(lungs: Sequence[FissuredLung]) -> tuple[list[dict[str, Any]], int]:
     return rows, int(np.argmax(least >= COVERED))
 
 
+def naming(lungs: Sequence[FissuredLung], margin_mm: float) -> str:
+    """How a place in a lung is named, each lung by the fissures of the others.
+
+    Args:
+        lungs: Lungs with fissures.
+        margin_mm: Distance from an estimated fissure within which the lobes on both sides of it are named, in mm.
+
+    Returns:
+        A table: the share of the places of each lung with one, two and three names, and how often names are right.
+    """
+    lines = [
+        "| lung | one lobe named | it is that one | two | three | true lobe among the names |",
+        "|---|---|---|---|---|---|",
+    ]
+    for side, lobes in OF_SIDE.items():
+        found: dict[str, list[float]] = {name: [] for name in ("one", "right", "two", "three", "among")}
+        for lung in lungs:
+            fissures = fit([one for one in lungs if one is not lung])
+            frame, own = frame_of(lung, side), lung.lungs == side
+            named = np.array([depth_in_lobe_mm(frame, lobe, fissures)[own] >= -margin_mm for lobe in lobes])
+            true = np.array([lung.lobes[own] == LOBES[side, lobe] for lobe in lobes])
+            count, among = named.sum(axis=0), (named & true).any(axis=0)
+            for name, share in zip(("one", "two", "three"), ((count == n).mean() for n in (1, 2, 3))):
+                found[name].append(float(share))
+            found["right"].append(float(np.mean(among[count == 1])))
+            found["among"].append(float(among.mean()))
+        cells = [_percent(found["one"]), _percent(found["right"])]
+        cells += [f"{np.mean(found[name]):.0%}" for name in ("two", "three")] + [_percent(found["among"])]
+        lines.append(f"| {NAMES[side]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def best_cuts(lungs: Sequence[FissuredLung], side: int) -> list[float]:
     """The heights that part a lung into bands most like its lobes: the highest mean Dice over some lungs.
 

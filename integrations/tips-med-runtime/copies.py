@@ -40,7 +40,7 @@ COPIES: dict[str, tuple[str, tuple[str, ...]]] = {
 } | {
     "grounding/answer.py": ("grounding/answer.py", ("State", "Reason", "Coverage", "Decision", "Instance")),
     "grounding/modality.py": ("grounding/modality.py", ("looks_like_hounsfield",)),
-    "grounding/wording.py": ("grounding/wording.py", ("REASONS",)),
+    "grounding/wording.py": ("grounding/wording.py", ("REASONS", "place_in_words", "lobes_in_words", "_list")),
     "grid.py": (
         "slabs.py",
         ("MAX_CELLS", "MAX_BRIDGE_MM", "BODY_MARGIN", "SlabSpec", "working_grid", "bridge_gaps", "body_crop"),

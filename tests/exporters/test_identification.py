@@ -15,8 +15,8 @@ def found() -> Identification:
     mass, nodule, lung = (ask(text) for text in ("mass", "nodule", "lung"))
     assert mass.finding and nodule.finding and lung.structure
     return Identification(
-        (1.0, 2.0, 3.0), "left lung", "left", float("nan"), 0.5, (Fit(mass.finding, "likely", 0.9, 0.8, 0.75),),
-        (Fit(lung.structure, "uncalibrated", None, 0.4, 0.0),), (nodule.finding,), ("outside-chest",),
+        (1.0, 2.0, 3.0), "left lung", ("left lower lobe",), "left", float("nan"), 0.5,
+        (Fit(mass.finding, "likely", 0.9, 0.8, 0.75),), (Fit(lung.structure, "uncalibrated", None, 0.4, 0.0),), (nodule.finding,), ("outside-chest",),
         (nodule.finding,), "Here: mass.", "rule (0)",
     )  # fmt: skip
 
@@ -25,6 +25,7 @@ def test_json_is_plain_and_whole() -> None:
     entry = identification_entry(found())
     assert json.loads(json.dumps(entry, allow_nan=False)) == entry
     assert entry["mean_hu"] is None
+    assert entry["lobes"] == ["left lower lobe"]
     assert entry["findings"][0] | {"code": None} == {
         "id": "mass", "name": "mass", "code": None, "state": "likely", "probability": 0.9, "score": 0.8,
         "marked_fraction": 0.75,

@@ -10,10 +10,16 @@ import pytest
 
 from tests.grounding.test_coverage import AFFINE, SHAPE, SPAN, asked, body, chest, lung_maps
 from tips_med.geometry import LEFT, RIGHT
-from tips_med.grounding.lobes import FILE, beyond_mm, depth_in_lobe_mm, frame_of_side, mean_fissures
+from tips_med.grounding.lobes import (
+    FILE,
+    LOBES_OF_LUNG,
+    beyond_mm,
+    depth_in_lobe_mm,
+    frame_of_side,
+    lobes_of_cells,
+    mean_fissures,
+)
 from tips_med.grounding.thorax import find_thorax
-
-LOBES = {RIGHT: ("upper", "middle", "lower"), LEFT: ("upper", "lower")}
 
 
 def test_the_file_names_its_source():
@@ -27,7 +33,7 @@ def test_the_lobes_of_a_lung_are_all_of_it_and_none_of_each_other(side):
     thorax = chest()
     frame = frame_of_side(thorax, side)
     assert frame is not None
-    inside = np.stack([depth_in_lobe_mm(frame, lobe) > 0 for lobe in LOBES[side]])
+    inside = np.stack([depth_in_lobe_mm(frame, lobe) > 0 for lobe in LOBES_OF_LUNG[side]])
     own = thorax.lungs == side
     np.testing.assert_array_equal(inside[:, own].sum(axis=0), 1)
     assert (inside[:, own].mean(axis=1) > 0.1).all(), "each of them is there"
@@ -141,3 +147,50 @@ def test_without_a_lobe_nothing_is_estimated():
     thorax = chest()
     for query in ("mass", "mass in the left lung", "mass in the left upper third", "right lung"):
         assert asked(thorax, query).notes == ()
+
+
+def test_one_lobe_is_named_far_from_fissures_and_several_near_one():
+    thorax, margin = chest(), mean_fissures().margin_mm
+    for side, word in ((RIGHT, "right"), (LEFT, "left")):
+        frame = frame_of_side(thorax, side)
+        assert frame is not None
+        cells = np.argwhere(thorax.lungs == side)[::37]
+        depth = {lobe: depth_in_lobe_mm(frame, lobe, cells=cells) for lobe in LOBES_OF_LUNG[side]}
+        counts = set()
+        for n, cell in enumerate(cells):
+            named = lobes_of_cells(cell[None], thorax)
+            assert named == tuple(f"{word} {lobe} lobe" for lobe, mm in depth.items() if mm[n] >= -margin)
+            counts.add(len(named))
+        assert {1, 2} <= counts
+
+
+def test_cells_have_the_depth_that_the_grid_has_there():
+    thorax = chest()
+    frame = frame_of_side(thorax, RIGHT)
+    assert frame is not None
+    cells = np.argwhere(thorax.lungs == RIGHT)[::51]
+    for lobe in LOBES_OF_LUNG[RIGHT]:
+        np.testing.assert_array_equal(
+            depth_in_lobe_mm(frame, lobe, cells=cells), depth_in_lobe_mm(frame, lobe)[tuple(cells.T)]
+        )
+
+
+def test_a_finding_throughout_a_lung_has_all_of_its_lobes():
+    """By its middle alone a pneumonia of a whole lung would be in one lobe."""
+    thorax = chest()
+    left = np.argwhere(thorax.lungs == LEFT)
+    assert lobes_of_cells(left, thorax) == ("left upper lobe", "left lower lobe")
+    both = np.argwhere(thorax.lungs > 0)
+    assert lobes_of_cells(both, thorax)[0].startswith("right") and lobes_of_cells(both, thorax)[-1] == "left lower lobe"
+    apex = left[left[:, 0] > 44]
+    assert lobes_of_cells(apex, thorax) == ("left upper lobe",)
+    crossing = np.concatenate([apex, np.argwhere(thorax.lungs == RIGHT)[: len(apex) // 10]])
+    assert lobes_of_cells(crossing, thorax) == ("left upper lobe",), "a tenth of it on the other side is no matter"
+
+
+def test_no_lobe_is_named_where_a_lung_is_not_shown_whole_or_where_there_is_none():
+    cut = chest(slabs=slice(0, 50))
+    assert lobes_of_cells(np.argwhere(cut.lungs == LEFT), cut) == ()
+    turned = chest(of=body(x_mm=20.0))
+    assert lobes_of_cells(np.argwhere(turned.lungs == LEFT), turned) == ()
+    assert lobes_of_cells(np.argwhere(chest().side == 0)[:5], chest()) == ()

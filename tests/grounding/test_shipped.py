@@ -147,6 +147,19 @@ def test_a_scan_that_ends_within_the_lungs_names_no_third():
     assert "height-unknown" in ask("upper half", "mass in the left lower third").presence.reasons
 
 
+@pytest.mark.parametrize("name", ["whole", "prone", "feet first", "couch"])
+def test_a_finding_has_the_lobe_in_which_it_lies(name):
+    """The haze of the right apex is far from any fissure; the mass is near one, so that both lobes are named."""
+    (haze,) = ask(name, "ground-glass opacity in the right lung").instances[:1]
+    assert (haze.lobes, haze.side) == (("right upper lobe",), "right")
+    assert ask(name, "mass").instances[0].lobes == ("left upper lobe", "left lower lobe")
+
+
+def test_where_a_lung_is_cut_no_lobe_is_named():
+    assert ask("upper half", "mass").instances[0].lobes == ()
+    assert ask("whole", "left lung").instances[0].lobes == ()
+
+
 def test_nothing_under_the_table_is_an_answer():
     """The air in a couch was once taken for three litres of lung."""
     for side in ("left", "right"):

@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from tips_med.grounding import Decision, Instance, Reason
-from tips_med.grounding.wording import REASONS, subject_of, write_sentence
+from tips_med.grounding.wording import REASONS, place_in_words, subject_of, write_sentence
 from tips_med.query import Lexicon
 
 LEXICON = Lexicon.load("chest_ct")
@@ -36,6 +36,23 @@ def instance(label: int, volume_ml: float, long_axis_mm: float = 12.4, region: s
     return Instance(label, "left", region, volume_ml, long_axis_mm, (3, 7), (), -300.0, 0.9, place, place)
 
 
+@pytest.mark.parametrize(
+    ("lobes", "words"),
+    [
+        ((), "lower third of the left lung"),
+        (("left lower lobe",), "lower third of the left lung (left lower lobe by estimate)"),
+        (("left upper lobe", "left lower lobe"), "lower third of the left lung"),
+        (("right upper lobe", "right middle lobe"), "lower third of the left lung (right upper or middle lobe by "
+         "estimate)"),
+        (("right lower lobe", "left lower lobe"), "lower third of the left lung (right lower lobe and left lower lobe "
+         "by estimate)"),
+        (("right lower lobe", "left upper lobe", "left lower lobe"), "lower third of the left lung"),
+    ],
+)  # fmt: skip
+def test_a_lobe_is_named_where_it_says_more_than_the_side(lobes, words):
+    assert place_in_words(replace(instance(1, 1.0), lobes=lobes)) == words
+
+
 def said(query: str, decision: Decision, *instances: Instance, others: tuple[Instance, ...] = ()) -> str:
     return write_sentence(LEXICON.parse(query), decision, instances, others)
 
@@ -56,6 +73,13 @@ def unsure(*reasons: Reason, probability: float | None = 0.5, seen: float = 1.0)
             [instance(1, 1.23)],
             "Mass in the left lung: present (probability 0.91) in the lower third of the left lung, 1.2 ml, long axis "
             "12 mm, slices 3 to 7.",
+        ),
+        (
+            "mass",
+            PRESENT,
+            [replace(instance(1, 1.23), lobes=("left lower lobe",))],
+            "Mass: present (probability 0.91) in the lower third of the left lung (left lower lobe by estimate), 1.2 "
+            "ml, long axis 12 mm, slices 3 to 7.",
         ),
         (
             "mass",

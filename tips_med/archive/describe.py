@@ -140,6 +140,7 @@ def _marked(
             score=one.score,
             peak_lps=one.peak_lps,
             centroid_lps=one.centroid_lps,
+            lobes=one.lobes,
         )
         for one in ground(study, model.lexicon.parse(finding.name), model).instances
     ]

@@ -206,6 +206,7 @@ def table_schema(about: About) -> pa.Schema:
             ("score", pa.float32()),
             ("peak_lps", place),
             ("centroid_lps", place),
+            ("lobes", pa.list_(pa.string())),
         ]
     )
     fields = [
@@ -250,10 +251,8 @@ def _row(record: StudyRecord) -> dict[str, Any]:
 
 def _record(row: dict[str, Any], about: About) -> StudyRecord:
     shape = (len(SIDES), len(HEIGHTS))
-    instances = [
-        StoredInstance(**one | {"peak_lps": tuple(one["peak_lps"]), "centroid_lps": tuple(one["centroid_lps"])})
-        for one in row["instances"]
-    ]
+    lists = ("peak_lps", "centroid_lps", "lobes")
+    instances = [StoredInstance(**one | {name: tuple(one[name]) for name in lists}) for one in row["instances"]]
     known, whole = (
         np.unpackbits(np.array(row[name], np.uint8), count=shape[0] * shape[1]).reshape(shape) > 0
         for name in ("known", "whole")

@@ -14,6 +14,7 @@ from tips_med.archive.record import About, StoredInstance, StudyRecord
 from tips_med.archive.store import Store
 from tips_med.card import Calibration
 from tips_med.errors import QueryError, WeightsError
+from tips_med.grounding.coverage import Place
 from tips_med.grounding.encoding import finding_adapters
 from tips_med.grounding.ground import in_chest
 from tips_med.grounding.instances import same_size
@@ -126,16 +127,25 @@ def indexed_terms(query: Query, about: About, model: GroundingModel) -> tuple[st
 
 def instances_of(record: StudyRecord, query: Query, terms: Sequence[str]) -> list[StoredInstance]:
     """Stored instances that fit a query's finding, side, heights and size, the surest first."""
-    bounds = [bounds_of(HEIGHTS[n]) for n in heights_of(query)]
+    places: list[Place | None] = [HEIGHTS[n] for n in heights_of(query)]
     fitting = [
         one
         for one in record.instances
         if one.term in terms
         and (query.side in (None, "both") or one.side in (query.side, "both"))
         and (query.measurement_mm is None or same_size(one.long_axis_mm, query.measurement_mm))
-        and any(_third_of(one.region, limits) for limits in bounds)
+        and any(_may_lie_in(one, place) for place in places)
     ]
     return sorted(fitting, key=lambda one: -one.score)
+
+
+def _may_lie_in(one: StoredInstance, place: Place | None) -> bool:
+    """Whether an instance may lie in a part of a lung: by its estimated lobes where it has some, else by height."""
+    if not isinstance(place, str) or not one.lobes:
+        return _third_of(one.region, bounds_of(place))
+    if place == "middle" and one.side == "left":  # the lingula, the lower part of the left upper lobe
+        return "left upper lobe" in one.lobes and _third_of(one.region, bounds_of(place))
+    return any(lobe.split()[1] == place for lobe in one.lobes)
 
 
 def _third_of(region: str, limits: tuple[float, float] | None) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FORMAT = "tips_med-archive-2"
+FORMAT = "tips_med-archive-3"
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class StoredInstance:
         score: Calibrated probability of this component by itself, 0 to 1.
         peak_lps: Position of its strongest evidence, LPS in mm.
         centroid_lps: Position of its centroid, LPS in mm.
+        lobes: Lobes in which it may lie by estimate, ``left lower lobe``; empty where nothing can be said.
     """
 
     term: str
@@ -55,6 +56,7 @@ class StoredInstance:
     score: float
     peak_lps: tuple[float, float, float]
     centroid_lps: tuple[float, float, float]
+    lobes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

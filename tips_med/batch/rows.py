@@ -24,6 +24,7 @@ COLUMNS: Mapping[str, type] = {
     "side": str,
     "third": str,
     "region": str,
+    "lobes": str,
     "peak_x_mm": float,
     "peak_y_mm": float,
     "peak_z_mm": float,
@@ -48,9 +49,9 @@ def answer_rows(key: str, answers: Sequence[Grounding], seconds: Mapping[str, fl
         seconds: Seconds of each step: ``answer N`` of each answer, from 1.
 
     Returns:
-        A dictionary with the keys of ``COLUMNS`` for each answer: ``side``, ``third`` and ``region`` are those of the
-        instance with the highest score, ``peak_x_mm`` to ``peak_z_mm`` are LPS in mm, ``peak_slice`` counts from 0, and
-        ``peak_instance_number`` is the DICOM Instance Number (0020,0013) of that slice.
+        A dictionary with the keys of ``COLUMNS`` for each answer: ``side``, ``third``, ``region`` and ``lobes`` are
+        those of the instance with the highest score, ``peak_x_mm`` to ``peak_z_mm`` are LPS in mm, ``peak_slice``
+        counts from 0, and ``peak_instance_number`` is the DICOM Instance Number (0020,0013) of that slice.
     """
     whole = round(sum(seconds.values()), 3)
     return [_row(key, one, seconds.get(f"answer {n}"), whole) for n, one in enumerate(answers, start=1)]
@@ -76,6 +77,7 @@ def _row(key: str, answer: Grounding, seconds: float | None, study_seconds: floa
         "side": (first.side if first is not None else None) or "",
         "third": third if third in _THIRDS else "",
         "region": first.region if first is not None else "",
+        "lobes": ";".join(first.lobes) if first is not None else "",
         "peak_x_mm": _rounded(x),
         "peak_y_mm": _rounded(y),
         "peak_z_mm": _rounded(z),

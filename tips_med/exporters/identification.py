@@ -25,6 +25,7 @@ def identification_entry(found: Identification) -> dict[str, Any]:
             "research_use_only": True,
             "at_lps": point_entry(found.at_lps),
             "region": found.region,
+            "lobes": list(found.lobes),
             "side": found.side,
             "mean_hu": found.mean_hu,
             "measured_fraction": found.measured_fraction,

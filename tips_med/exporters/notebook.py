@@ -27,7 +27,7 @@ from tips_med.exporters.label_colours import colour_of
 from tips_med.exporters.nifti import volume_bytes
 from tips_med.geometry import box_around, index_from_block, index_from_crop, nearest_body_axes, transform_points
 from tips_med.grounding import Grounding
-from tips_med.grounding.wording import REASONS
+from tips_med.grounding.wording import REASONS, place_in_words
 from tips_med.scan import Provenance, Scan
 from tips_med.shapes import Affine, Heat, Mask
 
@@ -120,7 +120,9 @@ class AnswerView(widgets.VBox):
                 widgets.HTML(_words(grounding)),
                 _row([*self.switches.values(), self.opacity]),
                 self.picture,
-                _row([_place(n, self, one.peak_lps, one.region) for n, one in enumerate(grounding.instances, 1)]),
+                _row(
+                    [_place(n, self, one.peak_lps, place_in_words(one)) for n, one in enumerate(grounding.instances, 1)]
+                ),
                 widgets.HTML(f"<small>{NOTICE}. Model: {html.escape(grounding.model)}</small>"),
             ]
         )

@@ -15,7 +15,7 @@ import numpy as np
 from tips_med.errors import OutputError
 from tips_med.folders import whole_file
 from tips_med.grounding import Decision, Declined, Grounding, Instance
-from tips_med.grounding.wording import REASONS
+from tips_med.grounding.wording import REASONS, place_in_words
 from tips_med.query import Term
 from tips_med.scan import Scan
 
@@ -179,6 +179,7 @@ def instance_entry(instance: Instance) -> dict[str, Any]:
     """One instance with its measurements."""
     values = {field.name: getattr(instance, field.name) for field in fields(instance)}
     return values | {
+        "place": place_in_words(instance),
         "laterality": laterality_entry(instance.side),
         "peak_lps": point_entry(instance.peak_lps),
         "centroid_lps": point_entry(instance.centroid_lps),

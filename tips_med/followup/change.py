@@ -10,6 +10,7 @@ from tips_med.followup.noise import REPEAT_NOISE, VolumeChange, VolumeNoise, vol
 from tips_med.followup.quality import MIN_LOCAL_CORRELATION
 from tips_med.followup.surroundings import MIN_SEEN, Surroundings
 from tips_med.grounding import Grounding, Instance
+from tips_med.grounding.wording import place_in_words
 
 Status = Literal["new", "gone", "grown", "shrunk", "stable", "unsure"]
 
@@ -85,6 +86,11 @@ class Change:
     def region(self) -> str:
         """Region in words, of the current scan where it is there, else of the prior one."""
         return (self.current or self.prior)[0].region
+
+    @property
+    def place(self) -> str:
+        """Region in words with the estimated lobe, of the current scan where it is there, else of the prior one."""
+        return place_in_words((self.current or self.prior)[0])
 
     @property
     def prior_ml(self) -> float:

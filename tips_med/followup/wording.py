@@ -54,7 +54,7 @@ def number(ml: float) -> str:
 
 
 def _told(change: Change) -> str:
-    where = f" in the {change.region}" if change.region else ""
+    where = f" in the {change.place}" if change.region else ""
     why = f": {REASONS[change.reasons[0]]}" if change.reasons else ""
     return f"{change.number}: {change.status}{where}, {amount(change)}{why}."
 

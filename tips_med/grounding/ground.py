@@ -121,7 +121,14 @@ def ground(study: EncodedStudy | Scan, query: str | Query, model: GroundingModel
         # Beside a finding that is there a component must be more likely than not; where all is unsure, so are they.
         min_score = 0.5 if decision.state == "present" else calibration.absent_below if found.calibration else 0.0
         labels, instances = find_instances(
-            heat, found.lps_from_heat, study.scan, found.thorax, calibration, MIN_VOLUME_ML, min_score
+            heat,
+            found.lps_from_heat,
+            study.scan,
+            found.thorax,
+            calibration,
+            MIN_VOLUME_ML,
+            min_score,
+            lobar=understood.finding is not None and (understood.finding.within or "lung") == "lung",
         )
         labels, instances = _as_organ(understood, labels, instances, study, found)
         if understood.measurement_mm is not None and understood.finding is not None and instances:

@@ -22,6 +22,7 @@ from tips_med.geometry import (
 )
 from tips_med.grounding.answer import Instance
 from tips_med.grounding.evidence import evidence_map, mean_filter
+from tips_med.grounding.lobes import lobes_of_cells
 from tips_med.grounding.thorax import Thorax, anatomical_label
 from tips_med.resampling import resample, smoothing_mm
 from tips_med.scan import Scan
@@ -101,6 +102,7 @@ def find_instances(
     calibration: Calibration,
     min_volume_ml: float,
     min_score: float,
+    lobar: bool = False,
 ) -> tuple[Labels, tuple[Instance, ...]]:
     """Labels and measures the components of a map.
 
@@ -113,6 +115,7 @@ def find_instances(
             beside a stronger component.
         min_volume_ml: Minimum volume of a component in ml; smaller ones are dropped.
         min_score: Minimum probability of a component, 0 to 1; others are dropped.
+        lobar: Whether its components lie in lobes, to be named by estimate.
 
     Returns:
         The labels on the scan's grid, [k j i], and the components, in the order of their labels.
@@ -157,7 +160,9 @@ def find_instances(
     found = []
     for label, (evidence, inside, fine, peak) in enumerate(candidates[:MAX_INSTANCES], start=1):
         labels[tuple(inside.T)] = label
-        found.append(_measure(label, calibration.probability(evidence), inside, fine, peak, scan, thorax))
+        one = _measure(label, calibration.probability(evidence), inside, fine, peak, scan, thorax)
+        in_lobes = lobes_of_cells(fine, thorax) if lobar and thorax is not None and thorax.seen else ()
+        found.append(replace(one, lobes=in_lobes))
     return labels, tuple(found)
 
 

@@ -18,8 +18,10 @@ from tips_med.grounding.encoding import make_features
 from tips_med.grounding.evidence import evidence_map
 from tips_med.grounding.ground import default_model, ensure_same_weights
 from tips_med.grounding.instances import place_of_cells
+from tips_med.grounding.lobes import lobes_of_cells
 from tips_med.grounding.maps import CHEST_STRUCTURES, probability_map, structure_phrases, study_thorax
 from tips_med.grounding.thorax import Thorax
+from tips_med.grounding.wording import lobes_in_words
 from tips_med.model import GroundingModel
 from tips_med.query import Term
 from tips_med.shapes import Affine, Heat, Mask
@@ -73,6 +75,7 @@ class Identification:
     Attributes:
         at_lps: Place, or centre of the region, LPS in mm.
         region: Place in words: ``lower third of the left lung``; empty where it is not known.
+        lobes: Lobes in which it may lie by estimate, ``left lower lobe``; empty where nothing can be said.
         side: Side of the patient; None where it has none, or it is not known.
         mean_hu: Mean of the scan's voxels there, in its unit; NaN where none was measured.
         measured_fraction: Share of the region that the scan measured and the model looked at, 0 to 1.
@@ -87,6 +90,7 @@ class Identification:
 
     at_lps: tuple[float, float, float]
     region: str
+    lobes: tuple[str, ...]
     side: Literal["left", "right", "both"] | None
     mean_hu: float
     measured_fraction: float
@@ -134,6 +138,7 @@ def what(
         reasons.append("not-measured" if share == 0 and not np.isfinite(values).any() else "outside-body")
     thorax = study_thorax(study, model) if "lung" in card.structures else None
     side, region = place_of_cells(cells, thorax) if thorax is not None and thorax.seen and len(cells) else (None, "")
+    lobes = lobes_of_cells(cells, thorax) if thorax is not None and region and not region.startswith("outside") else ()
     chest = _in_chest(cells, thorax)
     compared, omitted = [], []
     for term in (lexicon.term(one) for one in card.findings):
@@ -150,6 +155,7 @@ def what(
         at_lps=at_lps,
         region=region,
         side=side,
+        lobes=lobes,
         mean_hu=mean_hu,
         measured_fraction=share,
         findings=ordered,
@@ -157,7 +163,7 @@ def what(
         omitted=tuple(omitted),
         reasons=tuple(reasons),
         unknown=unknown,
-        sentence=_sentence(ordered, omitted, reasons, _where(region, structures, mean_hu, study.scan.unit)),
+        sentence=_sentence(ordered, omitted, reasons, _where(region, lobes, structures, mean_hu, study.scan.unit)),
         model=model.identity,
     )
 
@@ -270,7 +276,7 @@ def _rank(fit: Fit) -> tuple[bool, float, float]:
     return fit.probability is None, -best * (0.5 + 0.5 * fit.marked_fraction), -fit.score
 
 
-def _where(region: str, structures: Sequence[Fit], mean_hu: float, unit: str) -> str:
+def _where(region: str, lobes: Sequence[str], structures: Sequence[Fit], mean_hu: float, unit: str) -> str:
     """The place in words, with its mean value."""
     where = "Here"
     if region.startswith(("outside", "one", "both")):
@@ -278,7 +284,9 @@ def _where(region: str, structures: Sequence[Fit], mean_hu: float, unit: str) ->
     elif region:
         # Nearest is not in: a vertebra is beside a lung.
         where = f"{'In' if any(fit.state == 'likely' for fit in structures) else 'Near'} the {region}"
-    return f"{where} (mean {f'{mean_hu:.0f} {unit}'.strip()})" if np.isfinite(mean_hu) else where
+    about = [f"{named} by estimate"] if (named := lobes_in_words(lobes)) and where.startswith("In ") else []
+    about += [f"mean {f'{mean_hu:.0f} {unit}'.strip()}"] if np.isfinite(mean_hu) else []
+    return f"{where} ({', '.join(about)})" if about else where
 
 
 def _sentence(findings: Sequence[Fit], omitted: Sequence[Term], reasons: Sequence[Omission], where: str) -> str:

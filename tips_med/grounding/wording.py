@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from tips_med.grounding.answer import Decision, Instance, Reason
 from tips_med.grounding.coverage import LOBES, THIRDS
+from tips_med.grounding.lobes import LOBES_OF_LUNG
+from tips_med.grounding.thorax import SIDES
 from tips_med.query import Query
 
 REASONS: dict[Reason, str] = {
@@ -176,7 +178,7 @@ def _finding(query: Query, decision: Decision, instances: Sequence[Instance]) ->
     best = instances[0]
     total = sum(i.volume_ml for i in instances)
     size = f"{_number(best.volume_ml)} ml, long axis {best.long_axis_mm:.0f} mm"
-    where = f" in the {best.region}" if best.region else ""
+    where = f" in the {place_in_words(best)}" if best.region else ""
     place = f"slices {best.slices[0]} to {best.slices[1]}"
     if not query.finding:
         sides = {one.side for one in instances}
@@ -187,6 +189,27 @@ def _finding(query: Query, decision: Decision, instances: Sequence[Instance]) ->
     if len(instances) == 1:
         return f"{head}{where}, {size}, {place}."
     return f"{head}, {len(instances)} places, {_number(total)} ml in all; surest{where}, {size}, {place}."
+
+
+def place_in_words(instance: Instance) -> str:
+    """Where a component is: ``lower third of the left lung (left lower lobe by estimate)``; empty where not known."""
+    lobes = lobes_in_words(instance.lobes)
+    return f"{instance.region} ({lobes} by estimate)" if lobes else instance.region
+
+
+def lobes_in_words(lobes: Sequence[str]) -> str:
+    """Lobes of a component in words, ``right upper or middle lobe``; empty where they say no more than the lung does.
+
+    Args:
+        lobes: Lobes as ``Instance.lobes`` has them.
+    """
+    named: dict[str, list[str]] = {}
+    for lobe in lobes:
+        side, _, name = lobe.partition(" ")
+        named.setdefault(side, []).append(name.removesuffix(" lobe"))
+    whole = {SIDES[label]: len(lobes) for label, lobes in LOBES_OF_LUNG.items()}
+    told = [f"{side} {' or '.join(names)} lobe" for side, names in named.items() if len(names) < whole[side]]
+    return _list(told) if told and len(told) == len(named) else ""
 
 
 def _slices(instances: Sequence[Instance]) -> str:

@@ -166,8 +166,9 @@ def rows_of(answer: Answer, scan: Volume) -> list[Row]:
     rows = [Row((answer.query, answer.presence, probability, assessed, "; ".join(limits)), peak, answer.sentence)]
     for one in answer.instances:
         size = f"{one['volume_ml']:.1f} ml, {one['long_axis_mm']:.0f} mm"
-        texts = (f"  {one['label']}: {one['region']}", size, f"{one['score']:.2f}", "", f"{one['mean_hu']:.0f} HU")
-        rows.append(Row(texts, sliders_at(scan, tuple(one["peak_lps"])), f"{one['region']}, {size}"))
+        place = one.get("place", one["region"])  # an older server gives the region alone
+        texts = (f"  {one['label']}: {place}", size, f"{one['score']:.2f}", "", f"{one['mean_hu']:.0f} HU")
+        rows.append(Row(texts, sliders_at(scan, tuple(one["peak_lps"])), f"{place}, {size}"))
     return rows
 
 

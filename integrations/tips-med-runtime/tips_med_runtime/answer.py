@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tips_med_runtime.grounding.answer import Decision, Instance, State
-from tips_med_runtime.grounding.wording import REASONS
+from tips_med_runtime.grounding.wording import REASONS, place_in_words
 from tips_med_runtime.query import Query
 from tips_med_runtime.resampling import resample
 from tips_med_runtime.scan import Scan
@@ -62,6 +62,7 @@ class Answer:
         parts = [f"{self.query.text}: {decision.state} ({sure})"]
         if self.instances:
             one = self.instances[0]
-            parts.append(f"{one.region or 'at its peak'}, {one.volume_ml:.2g} ml, long axis {one.long_axis_mm:.0f} mm")
+            where = place_in_words(one) or "at its peak"
+            parts.append(f"{where}, {one.volume_ml:.2g} ml, long axis {one.long_axis_mm:.0f} mm")
         parts += [REASONS[reason] for reason in decision.reasons]
         return "; ".join(parts)

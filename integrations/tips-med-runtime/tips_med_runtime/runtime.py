@@ -140,7 +140,14 @@ class Runtime:
             # Beside a finding that is there a component must be more likely than not; where all is unsure, so are they.
             min_score = 0.5 if decision.state == "present" else calibration.absent_below if found.calibration else 0.0
             labels, instances = find_instances(
-                heat, study.lps_from_cell, study.scan, found.thorax, calibration, MIN_VOLUME_ML, min_score
+                heat,
+                study.lps_from_cell,
+                study.scan,
+                found.thorax,
+                calibration,
+                MIN_VOLUME_ML,
+                min_score,
+                lobar=query.finding is not None and (query.finding.within or "lung") == "lung",
             )
             organ = query.structure
             if query.finding is None and organ is not None and found.thorax is None:

@@ -15,6 +15,7 @@ from tips_med.exporters.dicom.equipment import DESCRIPTION, NOTICE, Equipment, S
 from tips_med.exporters.dicom.source import SourceImages
 from tips_med.exporters.label_colours import colour_of
 from tips_med.grounding import Grounding, Instance
+from tips_med.grounding.wording import place_in_words
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def _describe(grounding: Grounding, tracked: Tracked, equipment: Equipment) -> S
         anatomic_regions=[region] if region is not None else None,
         display_color=CIELabColor.from_rgb(*colour_of(tracked.number)),
     )
-    made.SegmentDescription = f"{tracked.instance.region}. {NOTICE}."[:1024]
+    made.SegmentDescription = f"{place_in_words(tracked.instance)}. {NOTICE}."[:1024]
     if laterality is not None:
         _modify(made, laterality)
     return made

@@ -17,6 +17,7 @@ from tips_med.exporters.dicom.equipment import DESCRIPTION, MANUFACTURER, NOTICE
 from tips_med.exporters.dicom.seg import Tracked
 from tips_med.exporters.dicom.source import SourceImages
 from tips_med.grounding import Grounding
+from tips_med.grounding.wording import place_in_words
 
 
 def make_report(
@@ -148,7 +149,7 @@ def _instance(
         ),
     )
     place = phrasing.place(grounding, source, *instance.slices)
-    _comment(group, ". ".join(filter(None, [instance.region, place[:1].upper() + place[1:], NOTICE])) + ".")
+    _comment(group, ". ".join(filter(None, [place_in_words(instance), place[:1].upper() + place[1:], NOTICE])) + ".")
     return group
 
 

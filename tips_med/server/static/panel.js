@@ -96,7 +96,7 @@ function places(report, act) {
   const rows = instances.slice(0, SHOWN).map((one) =>
     make("tr", {},
       make("td", {}, make("button", { type: "button", class: "small", click: () => act.go(one.peak_lps) },
-        `${one.label}. ${one.region || one.side || "here"}`)),
+        `${one.label}. ${one.place || one.side || "here"}`)),
       make("td", {}, number(one.volume_ml, one.volume_ml < 10 ? 2 : 0)),
       make("td", {}, number(one.long_axis_mm, 0)),
       make("td", {}, number(one.mean_hu, 0)),

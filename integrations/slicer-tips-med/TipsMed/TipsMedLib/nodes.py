@@ -158,9 +158,8 @@ def rows_of(answer: Answer) -> list[tuple[str, ...]]:
     rows = [(answer.query, answer.presence, probability, assessed, "", "", "", "; ".join(notes), peak)]
     for n, one in enumerate(answer.instances, 1):
         measured = (f"{one['volume_ml']:.1f}", f"{one['long_axis_mm']:.0f}", f"{one['mean_hu']:.0f}")
-        rows.append(
-            (name_of(answer, n), "", f"{one['score']:.2f}", "", *measured, one["region"], _ras_text(one["peak_lps"]))
-        )
+        place = one.get("place", one["region"])  # an older server gives the region alone
+        rows.append((name_of(answer, n), "", f"{one['score']:.2f}", "", *measured, place, _ras_text(one["peak_lps"])))
     return rows
 
 

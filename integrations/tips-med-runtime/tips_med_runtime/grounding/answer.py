@@ -108,6 +108,9 @@ class Instance:
         score: Calibrated probability of this component by itself, 0 to 1; the model's score where it is not calibrated.
         peak_lps: Position of its strongest evidence, LPS in mm.
         centroid_lps: Position of its centroid, LPS in mm.
+        lobes: Lobes in which it may lie by estimate, ``left lower lobe``: one where it is far from the estimated
+            fissures, several near one; empty where nothing can be said (see ``lobes.lobes_of_cells``), for pleural
+            findings and for structures.
     """
 
     label: int
@@ -121,3 +124,4 @@ class Instance:
     score: float
     peak_lps: tuple[float, float, float]
     centroid_lps: tuple[float, float, float]
+    lobes: tuple[str, ...] = ()

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from tips_med_runtime.geometry import LEFT, RIGHT
-from tips_med_runtime.grounding.thorax import Thorax
+from tips_med_runtime.grounding.thorax import SIDES, Thorax
 
 Lobe = Literal["upper", "middle", "lower"]
 """Lobes of a lung. The left ``middle`` one is the lingula, and belongs to the upper lobe, too."""
@@ -28,6 +29,15 @@ ENDS = (1.0, 99.0)
 
 MIN_LUNG_FRACTION = 0.5
 """Minimum share of its half of the chest that a lung must fill for its own shape to tell where its lobes are."""
+
+LOBES_OF_LUNG: dict[int, tuple[Lobe, ...]] = {RIGHT: ("upper", "middle", "lower"), LEFT: ("upper", "lower")}
+"""The lobes of each lung by its label (1 right, 2 left), from apex to base."""
+
+MIN_SHARE = 0.2
+"""Minimum share of a component in a lobe, beyond the margin, for it to be named beside that of its middle."""
+
+MAX_CELLS = 20_000
+"""About how many cells of a component are looked at."""
 
 FILE = Path(__file__).with_name("lobes.json")
 
@@ -104,16 +114,29 @@ def _ends(area: np.ndarray) -> tuple[float, float]:
     return first, max(last, first + 1)
 
 
-def beyond_mm(plane: np.ndarray, frame: LungFrame) -> np.ndarray:
-    """How far each place lies beyond a plane, in mm, float32 [slab y x]; negative on its other side."""
+def beyond_mm(plane: np.ndarray, frame: LungFrame, cells: np.ndarray | None = None) -> np.ndarray:
+    """How far each place lies beyond a plane, in mm; negative on its other side.
+
+    Args:
+        plane: Plane, see ``MeanFissures``.
+        frame: Coordinates of the lung.
+        cells: Cells to look at, [n 3]; all of the grid when None.
+
+    Returns:
+        float32 [slab y x], or [n] of ``cells``.
+    """
     weights = plane[1:] / np.linalg.norm(plane[1:] * frame.per_mm)
     up, depth, lateral = ((weight * (axis - 0.5)).astype(np.float32) for weight, axis in zip(weights, frame.along))
     constant = np.float32(plane[0] / np.linalg.norm(plane[1:] * frame.per_mm))
+    if cells is not None:
+        return constant + up[cells[:, 0]] + depth[cells[:, 1]] + lateral[cells[:, 2]]
     return constant + up[:, None, None] + depth[:, None] + lateral
 
 
-def depth_in_lobe_mm(frame: LungFrame, lobe: Lobe, fissures: MeanFissures | None = None) -> np.ndarray:
-    """About how deep in an estimated lobe each place lies, in mm, float32 [slab y x]; negative outside of it.
+def depth_in_lobe_mm(
+    frame: LungFrame, lobe: Lobe, fissures: MeanFissures | None = None, cells: np.ndarray | None = None
+) -> np.ndarray:
+    """About how deep in an estimated lobe each place lies, in mm; negative outside of it.
 
     Only fissures count, not the surface of the lung: a place beyond it has the lobe that is next to it.
 
@@ -122,14 +145,18 @@ def depth_in_lobe_mm(frame: LungFrame, lobe: Lobe, fissures: MeanFissures | None
         lobe: Lobe. The lingula, the left ``middle``, is what lies below the mirror image of the right horizontal
             fissure, as an accessory left one does: nothing else bounds it.
         fissures: The shipped ones when None.
+        cells: Cells to look at, [n 3]; all of the grid when None.
+
+    Returns:
+        float32 [slab y x], or [n] of ``cells``.
     """
     fissures = fissures or mean_fissures()
-    lower = beyond_mm(fissures.oblique[frame.label], frame)
+    lower = beyond_mm(fissures.oblique[frame.label], frame, cells)
     if lobe == "lower":
         return lower
     if lobe == "upper" and frame.label == LEFT:
         return -lower
-    above = beyond_mm(fissures.horizontal, frame)
+    above = beyond_mm(fissures.horizontal, frame, cells)
     return np.minimum(-lower, above if lobe == "upper" else -above)
 
 
@@ -140,6 +167,17 @@ def frame_of_side(thorax: Thorax, label: int) -> LungFrame | None:
         thorax: Chest of the scan.
         label: 1 right, 2 left.
     """
+    frames = _FRAMES.setdefault(thorax, {})
+    if label not in frames:
+        frames[label] = _frame_of_side(thorax, label)
+    return frames[label]
+
+
+_FRAMES: WeakKeyDictionary[Thorax, dict[int, LungFrame | None]] = WeakKeyDictionary()
+"""Coordinates of the lungs of each chest: each finding of each question needs them."""
+
+
+def _frame_of_side(thorax: Thorax, label: int) -> LungFrame | None:
     part, height = thorax.parts[label - 1], thorax.height[label - 1]
     if part.cut or not part.aerated or not thorax.sides_known or np.isnan(height).all():
         return None
@@ -148,3 +186,40 @@ def frame_of_side(thorax: Thorax, label: int) -> LungFrame | None:
     if not lung.any() or lung.sum() * cell_ml < MIN_LUNG_FRACTION * part.volume_ml:
         return None
     return frame_of_lung(lung, label, np.asarray(thorax.step_mm), height)
+
+
+def lobes_of_cells(cells: np.ndarray, thorax: Thorax, fissures: MeanFissures | None = None) -> tuple[str, ...]:
+    """The lobes in which a component may lie, by estimate.
+
+    A lobe is named when the middle of the component is in it, or as near to it as the margin of ``fissures``, within
+    which one cannot tell; and when a fifth of the component is in it for certain. One name means that the component is
+    in that lobe as far as the shape of a lung can tell.
+
+    Args:
+        cells: Cells of the component on the fine grid, [n 3].
+        thorax: Chest of the scan.
+        fissures: The shipped ones when None.
+
+    Returns:
+        Names such as ``left lower lobe``, right before left and from apex to base; empty where a lung is not shown
+        whole, where sides are not known, and outside of the lungs.
+    """
+    fissures = fissures or mean_fissures()
+    cells = cells[:: max(1, len(cells) // MAX_CELLS)]
+    sides = thorax.side[tuple(cells.T)]
+    total = np.count_nonzero(sides)
+    found: list[str] = []
+    for label, lobes in LOBES_OF_LUNG.items():
+        own = cells[sides == label]
+        if not total or len(own) < MIN_SHARE * total:
+            continue
+        frame = frame_of_side(thorax, label)
+        if frame is None:
+            return ()
+        middle = np.median(own, axis=0).astype(int)[None]
+        for lobe in lobes:
+            near = depth_in_lobe_mm(frame, lobe, fissures, middle)[0] >= -fissures.margin_mm
+            share = (depth_in_lobe_mm(frame, lobe, fissures, own) > fissures.margin_mm).mean()
+            if near or share >= MIN_SHARE:
+                found.append(f"{SIDES[label]} {lobe} lobe")
+    return tuple(found)

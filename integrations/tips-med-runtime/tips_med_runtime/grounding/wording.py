@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
-from tips_med_runtime.grounding.answer import Reason
+from collections.abc import Sequence
+
+from tips_med_runtime.grounding.answer import Instance, Reason
+from tips_med_runtime.grounding.lobes import LOBES_OF_LUNG
+from tips_med_runtime.grounding.thorax import SIDES
 
 REASONS: dict[Reason, str] = {
     "outside-field-of-view": "part of the searched region lies outside the scan",
@@ -29,3 +33,28 @@ REASONS: dict[Reason, str] = {
     "size-of-all": "the size was not compared",
 }
 """What the codes of ``Decision.reasons`` mean, in words."""
+
+
+def place_in_words(instance: Instance) -> str:
+    """Where a component is: ``lower third of the left lung (left lower lobe by estimate)``; empty where not known."""
+    lobes = lobes_in_words(instance.lobes)
+    return f"{instance.region} ({lobes} by estimate)" if lobes else instance.region
+
+
+def lobes_in_words(lobes: Sequence[str]) -> str:
+    """Lobes of a component in words, ``right upper or middle lobe``; empty where they say no more than the lung does.
+
+    Args:
+        lobes: Lobes as ``Instance.lobes`` has them.
+    """
+    named: dict[str, list[str]] = {}
+    for lobe in lobes:
+        side, _, name = lobe.partition(" ")
+        named.setdefault(side, []).append(name.removesuffix(" lobe"))
+    whole = {SIDES[label]: len(lobes) for label, lobes in LOBES_OF_LUNG.items()}
+    told = [f"{side} {' or '.join(names)} lobe" for side, names in named.items() if len(names) < whole[side]]
+    return _list(told) if told and len(told) == len(named) else ""
+
+
+def _list(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
