@@ -16,8 +16,8 @@ def found() -> Identification:
     assert mass.finding and nodule.finding and lung.structure
     return Identification(
         (1.0, 2.0, 3.0), "left lung", ("left lower lobe",), "left", float("nan"), 0.5,
-        (Fit(mass.finding, "likely", 0.9, 0.8, 0.75),), (Fit(lung.structure, "uncalibrated", None, 0.4, 0.0),), (nodule.finding,), ("outside-chest",),
-        (nodule.finding,), "Here: mass.", "rule (0)",
+        (Fit(mass.finding, "likely", 0.9, 0.8, 0.75),), (Fit(lung.structure, "uncalibrated", None, 0.4, 0.0),),
+        (nodule.finding,), ("outside-chest",), (nodule.finding,), "Here: mass.", "rule (0)",
     )  # fmt: skip
 
 
