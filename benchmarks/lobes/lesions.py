@@ -83,7 +83,9 @@ def measured(study: EncodedStudy, lesion: Lesion) -> str:
     held = "yes" if region.mask[place] else "no"
     if frame is None:
         return f"| {lesion.case} | {lesion.finding}, {lesion.lobe} | none, by height | - | - | {by_height} | {held} |"
-    named = ", ".join(one.removeprefix(f"{side} ").removesuffix(" lobe") for one in lobes_of_cells(at[None], thorax))
+    named = ", ".join(
+        one.removeprefix(f"{side} ").removesuffix(" lobe") for one in lobes_of_cells(np.array([place]), thorax)
+    )
     depth = {one: float(depth_in_lobe_mm(frame, one)[place]) for one in lobes}
     best = max(depth, key=lambda one: depth[one])
     cells = [f"{lesion.finding}, {lesion.lobe}", best, f"{depth[lobe]:.0f} mm", named, by_height, held]

@@ -12,7 +12,7 @@ from benchmarks.lobes.fit import fit, frame_of
 from benchmarks.lobes.truth import LOBES, FissuredLung
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.grounding.coverage import THIRDS
-from tips_med.grounding.lobes import Lobe, depth_in_lobe_mm
+from tips_med.grounding.lobes import LOBES_OF_LUNG, depth_in_lobe_mm
 
 COVERED = 0.95
 """The margin is the smallest one in whole mm with which this share of each true lobe lies in its searched region."""
@@ -21,7 +21,6 @@ MAX_MARGIN_MM = 40
 BINS = 50
 """Heights at which a lung may be cut into bands."""
 
-OF_SIDE: dict[int, tuple[Lobe, ...]] = {RIGHT: ("upper", "middle", "lower"), LEFT: ("upper", "lower")}
 NAMES = {RIGHT: "right", LEFT: "left"}
 
 
@@ -31,7 +30,7 @@ def measured(lungs: Sequence[FissuredLung]) -> tuple[list[dict[str, Any]], int]:
     for lung in lungs:
         others = [one for one in lungs if one is not lung]
         fissures = fit(others)
-        for side, lobes in OF_SIDE.items():
+        for side, lobes in LOBES_OF_LUNG.items():
             frame, own = frame_of(lung, side), lung.lungs == side
             height = np.broadcast_to(frame.along[0][:, None, None], own.shape)[own]
             truth = lung.lobes[own]
@@ -77,7 +76,7 @@ def naming(lungs: Sequence[FissuredLung], margin_mm: float) -> str:
         "| lung | one lobe named | it is that one | two | three | true lobe among the names |",
         "|---|---|---|---|---|---|",
     ]
-    for side, lobes in OF_SIDE.items():
+    for side, lobes in LOBES_OF_LUNG.items():
         found: dict[str, list[float]] = {name: [] for name in ("one", "right", "two", "three", "among")}
         for lung in lungs:
             fissures = fit([one for one in lungs if one is not lung])
@@ -87,7 +86,7 @@ def naming(lungs: Sequence[FissuredLung], margin_mm: float) -> str:
             count, among = named.sum(axis=0), (named & true).any(axis=0)
             for name, share in zip(("one", "two", "three"), ((count == n).mean() for n in (1, 2, 3))):
                 found[name].append(float(share))
-            found["right"].append(float(np.mean(among[count == 1])))
+            found["right"].append(float(np.mean(among, where=count == 1)))
             found["among"].append(float(among.mean()))
         cells = [_percent(found["one"]), _percent(found["right"])]
         cells += [f"{np.mean(found[name]):.0%}" for name in ("two", "three")] + [_percent(found["among"])]
@@ -101,7 +100,7 @@ def best_cuts(lungs: Sequence[FissuredLung], side: int) -> list[float]:
     Returns:
         Bounds from below the lung to above it, one more than there are lobes.
     """
-    lobes = OF_SIDE[side][::-1]
+    lobes = LOBES_OF_LUNG[side][::-1]
     counts = []
     for lung in lungs:
         frame, own = frame_of(lung, side), lung.lungs == side

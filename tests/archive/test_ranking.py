@@ -36,13 +36,13 @@ def test_organs_of_an_adapter_cost_an_archive_nothing_and_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("query", "fits"),
     [
-        ("mass", {"deep", "near a fissure", "by height", "lingula or upper"}),
+        ("mass", {"deep", "near a fissure", "by height", "lingula or upper", "on both sides"}),
         ("mass in the right upper lobe", {"near a fissure", "by height"}),
         ("mass in the right middle lobe", {"near a fissure", "by height"}),
-        ("mass in the right lower lobe", {"deep", "by height"}),
-        ("mass in the left upper lobe", {"lingula or upper"}),
+        ("mass in the right lower lobe", {"deep", "by height", "on both sides"}),
+        ("mass in the left upper lobe", {"lingula or upper", "on both sides"}),
         ("mass in the left lower lobe", set()),
-        ("mass in the lingula", {"lingula or upper"}),
+        ("mass in the lingula", {"lingula or upper", "on both sides"}),
         ("mass in the upper third of the right lung", set()),
     ],
 )
@@ -58,6 +58,7 @@ def test_a_stored_instance_is_in_a_lobe_by_estimate_and_by_height_where_there_is
         "near a fissure": stored("right", 31.0, ("right upper lobe", "right middle lobe")),
         "by height": stored("right", 32.0, ()),
         "lingula or upper": stored("left", 33.0, ("left upper lobe",)),
+        "on both sides": stored("both", 34.0, ("right lower lobe", "left upper lobe")),
     }
     shape = (len(SIDES), len(HEIGHTS))
     nothing = Vectors(*(np.empty(size, np.float32) for size in ((0, 4), 0, (0, 3), 0, 0)))

@@ -33,7 +33,10 @@ def records(folder: BatchFolder) -> list[dict]:
 
 def test_rows_have_the_place_of_the_surest_component_and_its_slice():
     answer = make_grounding()
+    near_a_fissure = replace(answer.instances[0], lobes=("left upper lobe", "left lower lobe"))
+    answer = replace(answer, instances=(near_a_fissure, *answer.instances[1:]))
     (row,) = answer_rows("s", [answer], {"read": 1.0, "answer 1": 0.5})
+    assert row["lobes"] == "left upper lobe;left lower lobe"
     assert list(row) == list(COLUMNS)
     assert (row["answer"], row["side"], row["third"]) == ("present", "left", "middle")
     assert (row["peak_x_mm"], row["peak_y_mm"], row["peak_z_mm"]) == answer.instances[0].peak_lps

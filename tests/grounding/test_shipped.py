@@ -153,6 +153,9 @@ def test_a_finding_has_the_lobe_in_which_it_lies(name):
     (haze,) = ask(name, "ground-glass opacity in the right lung").instances[:1]
     assert (haze.lobes, haze.side) == (("right upper lobe",), "right")
     assert ask(name, "mass").instances[0].lobes == ("left upper lobe", "left lower lobe")
+    assert "(right upper lobe by estimate)" in ask(name, "ground-glass opacity in the right lung").sentence
+    here = what(study(name), haze.peak_lps)
+    assert here.lobes == ("right upper lobe",) and "right upper lobe by estimate" in here.sentence
 
 
 def test_where_a_lung_is_cut_no_lobe_is_named():

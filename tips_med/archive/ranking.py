@@ -134,18 +134,20 @@ def instances_of(record: StudyRecord, query: Query, terms: Sequence[str]) -> lis
         if one.term in terms
         and (query.side in (None, "both") or one.side in (query.side, "both"))
         and (query.measurement_mm is None or same_size(one.long_axis_mm, query.measurement_mm))
-        and any(_may_lie_in(one, place) for place in places)
+        and any(_may_lie_in(one, place, query.side) for place in places)
     ]
     return sorted(fitting, key=lambda one: -one.score)
 
 
-def _may_lie_in(one: StoredInstance, place: Place | None) -> bool:
+def _may_lie_in(one: StoredInstance, place: Place | None, side: str | None) -> bool:
     """Whether an instance may lie in a part of a lung: by its estimated lobes where it has some, else by height."""
+    by_height = _third_of(one.region, bounds_of(place))
     if not isinstance(place, str) or not one.lobes:
-        return _third_of(one.region, bounds_of(place))
-    if place == "middle" and one.side == "left":  # the lingula, the lower part of the left upper lobe
-        return "left upper lobe" in one.lobes and _third_of(one.region, bounds_of(place))
-    return any(lobe.split()[1] == place for lobe in one.lobes)
+        return by_height
+    asked = {f"{own} {place} lobe" for own in (("right", "left") if side in (None, "both") else (side,))}
+    # The lingula is the lower part of the left upper lobe.
+    lingula = "left middle lobe" in asked and "left upper lobe" in one.lobes and by_height
+    return bool(asked & set(one.lobes)) or lingula
 
 
 def _third_of(region: str, limits: tuple[float, float] | None) -> bool:

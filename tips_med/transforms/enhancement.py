@@ -24,6 +24,9 @@ class RandScaleEnhancement(RandomizableTransform):
         knee_hu: Value of unenhanced tissue; what is below it stays as it is.
         factors: Smallest and largest factor, above 0; factors between them are drawn evenly on a logarithmic scale.
         prob: Probability of a change, 0 to 1.
+
+    Raises:
+        ValueError: The factors are not above 0, or the larger one comes first.
     """
 
     def __init__(self, knee_hu: float = 50.0, factors: tuple[float, float] = (0.5, 2.0), prob: float = 0.5) -> None:
