@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+from dataclasses import replace
 
 from tests.batch.archive import answering, read_rows
 from tests.exporters.patient import make_grounding, make_scan
