@@ -53,6 +53,8 @@ def f1_of(observation: Observation, components: Sequence[Component]) -> float:
 def fit_threshold(observations: Sequence[Observation]) -> tuple[float, float | None]:
     """Threshold of maps, and which components to keep: the best mean of Dice and F1, where something is there.
 
+    An outlined real scan weighs as much as ``REAL_WEIGHT`` painted ones, as in ``fit_calibration``.
+
     Returns:
         ``threshold`` and ``min_logit`` of a ``Calibration``; its defaults when there is too little data.
     """
@@ -61,7 +63,9 @@ def fit_threshold(observations: Sequence[Observation]) -> tuple[float, float | N
         return Calibration.threshold, Calibration.min_secondary_logit
 
     def good(choice: tuple[float, float | None]) -> float:
-        return sum(dice_of(o, kept_components(o, *choice)) + f1_of(o, kept_components(o, *choice)) for o in there)
+        kept = [kept_components(o, *choice) for o in there]
+        weights = (REAL_WEIGHT if o.patient else 1.0 for o in there)
+        return sum(weight * (dice_of(o, one) + f1_of(o, one)) for weight, o, one in zip(weights, there, kept))
 
     return max(((threshold, logit) for threshold in THRESHOLDS for logit in SECONDARY_LOGITS), key=good)
 

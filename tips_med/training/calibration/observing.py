@@ -41,7 +41,7 @@ from tips_med.training.questions import answer_mask
 
 log = logging.getLogger(__name__)
 
-THRESHOLDS = (0.5, 0.65, 0.8)
+THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8)
 """Where a map may be cut."""
 
 
