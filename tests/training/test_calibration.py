@@ -144,7 +144,8 @@ def test_a_map_is_measured_piece_by_piece_at_every_threshold():
     seen = measure(0, "mass", None, heat, truth, np.zeros_like(truth), 0.01)
     assert (seen.hit, seen.truth_components) == (True, 1)
     assert [(p.threshold, round(p.ml, 2), round(p.in_truth_ml, 2)) for p in seen.components] == [
-        (0.5, 3.84, 2.56), (0.5, 1.28, 0.0), (0.65, 2.56, 2.56), (0.65, 1.28, 0.0), (0.8, 2.56, 2.56)
+        *((threshold, *piece) for threshold in (0.2, 0.3, 0.4, 0.5) for piece in ((3.84, 2.56), (1.28, 0.0))),
+        (0.65, 2.56, 2.56), (0.65, 1.28, 0.0), (0.8, 2.56, 2.56),
     ]  # fmt: skip
     nothing = measure(0, "mass", None, heat, truth & False, np.zeros_like(truth), 0.01)
     assert nothing.components == ()
@@ -231,6 +232,15 @@ def test_maps_are_cut_by_what_is_outlined_and_there():
             0.8 if left_out.components == () else Calibration.threshold
         )
     assert fit_threshold([replace(good, components=())] * 6) == (Calibration.threshold, Calibration.min_secondary_logit)
+
+
+def test_a_real_outline_weighs_as_much_as_ten_painted_ones():
+    """Ten painted scans are best cut at 0.8, and the real one at 0.3."""
+    painted = seen_with((0.3, 6.0, 2.3, 2.0), (0.8, 6.0, 2.0, 2.0), truth_components=1)
+    real = seen_with((0.3, 6.0, 2.0, 2.0), (0.8, 6.0, 0.5, 0.5), truth_components=1, patient="p1")
+    assert fit_threshold([painted] * 10)[0] == 0.8
+    assert fit_threshold([*[painted] * 10, real])[0] == 0.3
+    assert fit_threshold([*[painted] * 10, replace(real, patient="")])[0] == 0.8
 
 
 def test_thresholds_leave_one_in_twenty_and_three_in_twenty_on_the_wrong_side(rng):
