@@ -238,18 +238,18 @@ def rows_of(data: Path, case: str, out: Path, hearts: Path | None) -> Iterator[R
             yield Row(path, phrase, label="absent", patient=patient, split=split)
 
 
-def arguments(description: str | None) -> argparse.Namespace:
-    """``data``, ``out`` and ``hearts`` of the command line."""
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """``data``, ``out`` and ``hearts`` of a command line."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--hearts", type=Path, default=None)
-    return parser.parse_args()
+    return parser
 
 
 def main() -> None:
     """Runs it."""
-    chosen = arguments(__doc__)
+    chosen = argument_parser(__doc__).parse_args()
     rows = []
     for case in cases_of(chosen.data, chosen.hearts):
         own = list(rows_of(chosen.data, case, chosen.out, chosen.hearts))

@@ -1,16 +1,18 @@
 """Fields of view that hold an organ and ones that do not, cut from public scans: what organs are calibrated on.
 
-    python -m benchmarks.organs.presence DATA --out OUT [--hearts HEARTS]
+    python -m benchmarks.organs.presence DATA --out OUT [--hearts HEARTS] [--outlines MANIFEST]
     tips-med calibrate --model MODEL --manifest OUT/presence.csv --out CALIBRATED.safetensors
 
 Every case is asked whole for what is outlined in it, and as two parts: what lies above the fork of the trachea, which
 holds no abdominal organ and no heart, and what lies well below it, which holds no trachea. A part is only taken where
-it is high enough to be a field of view. DATA and HEARTS are those of ``benchmarks.organs.manifest``.
+it is high enough to be a field of view. DATA and HEARTS are those of ``benchmarks.organs.manifest``, and MANIFEST is
+what that wrote: with it, ``calibrate`` also finds where the map of each organ is cut best, on the whole scans.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,7 @@ from benchmarks.organs.manifest import (
     ABDOMINAL,
     TEST,
     UPPER_CHEST,
-    arguments,
+    argument_parser,
     axis_mm,
     cases_of,
     organs_of,
@@ -27,7 +29,7 @@ from benchmarks.organs.manifest import (
     write_nifti,
 )
 from benchmarks.teach import scan_of
-from tips_med.manifest import Row, write_manifest
+from tips_med.manifest import Row, read_manifest, write_manifest
 from tips_med.readers import read_scan
 from tips_med.scan import Scan
 
@@ -79,15 +81,36 @@ def _part(scan: Scan, slices: np.ndarray, path: Path) -> Path | None:
     return write_nifti(path, np.rint(voxels).astype(np.int16), affine)
 
 
+def with_outlines(rows: Sequence[Row], outlined: Sequence[Row]) -> list[Row]:
+    """Rows about presence with the masks of a manifest of outlines, and a row for each outline that is always there.
+
+    Args:
+        rows: Rows of ``rows_of``.
+        outlined: Rows of ``benchmarks.organs.manifest``.
+    """
+    masks = {(row.scan, row.phrase): row for row in outlined if row.mask is not None}
+
+    def outline_of(row: Row) -> Row:
+        found = masks.get((row.scan, row.phrase)) if row.label == "present" else None
+        return row if found is None else replace(row, mask=found.mask, ignore=found.ignore)
+
+    always = [replace(row, label="present") for (_, phrase), row in masks.items() if phrase in ALWAYS_THERE]
+    return [*map(outline_of, rows), *always]
+
+
 def main() -> None:
     """Runs it."""
-    chosen = arguments(__doc__)
+    parser = argument_parser(__doc__)
+    parser.add_argument("--outlines", type=Path, default=None)
+    chosen = parser.parse_args()
     rows = []
     for case in cases_of(chosen.data, chosen.hearts):
         own = list(rows_of(chosen.data, case, chosen.out, chosen.hearts))
         absent = [row.phrase for row in own if row.label == "absent"]
         print(f"{case}: {len(own) - len(absent)} there, {len(absent)} not there", flush=True)
         rows += own
+    if chosen.outlines is not None:
+        rows = with_outlines(rows, read_manifest(chosen.outlines))
     print(write_manifest(rows, chosen.out / "presence.csv"))
 
 

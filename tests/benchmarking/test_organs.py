@@ -122,6 +122,18 @@ def test_what_lies_above_the_fork_holds_no_abdomen(data, tmp_path):
     assert not present & set(presence.ALWAYS_THERE)
 
 
+def test_rows_about_presence_take_the_outlines_of_whole_scans(data, tmp_path):
+    outlined = list(rows_of(data, "case", tmp_path / "masks", None))
+    asked = list(presence.rows_of(data, "case", tmp_path / "parts", None))
+    rows = presence.with_outlines(asked, outlined)
+    liver = {row.label: row for row in rows if row.phrase == "liver"}
+    assert (liver["absent"].mask, liver["absent"].ignore) == (None, None)
+    source = next(row for row in outlined if row.phrase == "liver")
+    assert (liver["present"].mask, liver["present"].ignore) == (source.mask, source.ignore)
+    added = {row.phrase for row in rows} - {row.phrase for row in asked}
+    assert added == {row.phrase for row in outlined} & set(presence.ALWAYS_THERE)
+
+
 def test_the_table_has_a_line_for_each_organ():
     row = {"case": "a", "organ": "left kidney", "dice": 0.9, "state": "present", "peak_inside": True, "wrong_side": 0.0}
     lines = table([row, {**row, "case": "b", "dice": 0.7, "state": "unsure", "wrong_side": 0.031}]).splitlines()

@@ -6,6 +6,7 @@ from tips_med.training.calibration.fitting import (
     f1_of,
     fit_all,
     fit_calibration,
+    fit_outline,
     fit_threshold,
     kept_components,
 )
@@ -36,6 +37,7 @@ __all__ = [
     "f1_of",
     "fit_all",
     "fit_calibration",
+    "fit_outline",
     "fit_threshold",
     "kept_components",
     "measure",

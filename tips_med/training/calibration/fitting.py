@@ -70,6 +70,18 @@ def fit_threshold(observations: Sequence[Observation]) -> tuple[float, float | N
     return max(((threshold, logit) for threshold in THRESHOLDS for logit in SECONDARY_LOGITS), key=good)
 
 
+def fit_outline(observations: Sequence[Observation]) -> float:
+    """Threshold of a structure's map: the best mean Dice of all of it, where it is there and outlined.
+
+    Returns:
+        ``threshold`` of a ``Calibration``; its default when there is too little data.
+    """
+    dices = [o.dices for o in observations if o.there and o.outlined and o.dices]
+    if len(dices) < MIN_POSITIVES:
+        return Calibration.threshold
+    return THRESHOLDS[int(np.mean(dices, axis=0).argmax())]
+
+
 def fit_calibration(observations: Sequence[Observation], ridge: float = 0.02) -> Calibration:
     """Platt's sigmoid by maximum likelihood, with his smoothed targets and a slope that is never negative.
 
@@ -143,7 +155,10 @@ def fit_all(card: ModelCard, observations: Sequence[Observation]) -> dict[str, C
         own = [o for o in observations if o.finding == term]
         if any(o.there for o in own) and not all(o.there for o in own):
             fitted[term] = fit_calibration(own)
-    # A structure such as a lung is present whenever its map reaches 0.5.
+    # A structure such as a lung is present whenever its map reaches 0.5. Its pieces are never judged one by one.
     for structure in card.structures:
-        fitted.setdefault(structure, Calibration())
+        own = [o for o in observations if o.finding == structure]
+        fitted[structure] = replace(
+            fitted.get(structure, Calibration()), threshold=fit_outline(own), min_secondary_logit=None
+        )
     return fitted

@@ -81,6 +81,7 @@ class Observation:
             there.
         patient: Patient of a real scan; empty for a painted one.
         outlined: Whether the truth has an outline, so that masks and peaks can be judged.
+        dices: Dice of the whole map at every one of ``THRESHOLDS``; none where nothing is there.
     """
 
     scene: int
@@ -96,6 +97,7 @@ class Observation:
     components: tuple[Component, ...] = ()
     patient: str = ""
     outlined: bool = True
+    dices: tuple[float, ...] = ()
 
 
 def study_of(scene: Scene, model: GroundingModel, adapters: Adapters = "all") -> EncodedStudy:
@@ -238,7 +240,12 @@ def _measure_real(
     slab, y, x = found.heat.shape
     cover = resample(truth.astype(np.float32), scan.lps_from_kji, found.lps_from_heat, (slab, y, x))
     ml = voxel_volume_mm3(found.lps_from_heat) / 1000
-    seen = measure(row.line, term, side, found.heat, np.nan_to_num(cover) >= 0.5, np.isnan(found.heat), ml)
+    unknown = np.isnan(found.heat)
+    if row.ignore is not None:
+        ignored = read_mask(row.ignore, scan, row.ignore_part).astype(np.float32)
+        unknown |= np.nan_to_num(resample(ignored, scan.lps_from_kji, found.lps_from_heat, (slab, y, x))) >= 0.5
+    target = (np.nan_to_num(cover) >= 0.5) & ~unknown
+    seen = measure(row.line, term, side, found.heat, target, unknown, ml)
     return replace(seen, there=there, evidence=found.logit, patient=row.patient_key)
 
 
@@ -274,7 +281,12 @@ def measure(
         hit=bool(target[peak]),
         truth_components=int(ndimage.label(target, CONNECTIVITY_18)[1]) if there else 0,  # type: ignore[index]
         components=tuple(_components(heat, logits, target, ml)) if there else (),
+        dices=tuple(_dice(heat >= threshold, target) for threshold in THRESHOLDS) if there else (),
     )
+
+
+def _dice(mask: np.ndarray, target: np.ndarray) -> float:
+    return float(2 * (mask & target).sum() / (int(mask.sum()) + int(target.sum())))
 
 
 def _components(
@@ -311,7 +323,11 @@ def read_observations(path: Path) -> tuple[int, list[Observation]]:
     try:
         content = json.loads(path.read_text())
         rows = [
-            {**row, "components": tuple(Component(**one) for one in row["components"])}
+            {
+                **row,
+                "components": tuple(Component(**one) for one in row["components"]),
+                "dices": tuple(row.get("dices", ())),
+            }
             for row in content["observations"]
         ]
         return int(content["scans"]), [Observation(**row) for row in rows]
