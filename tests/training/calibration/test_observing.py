@@ -33,7 +33,7 @@ def test_a_map_is_measured_piece_by_piece_at_every_threshold():
     seen = measure(0, "mass", None, heat, truth, np.zeros_like(truth), 0.01)
     assert (seen.hit, seen.truth_components) == (True, 1)
     assert [(p.threshold, round(p.ml, 2), round(p.in_truth_ml, 2)) for p in seen.components] == [
-        *((threshold, *piece) for threshold in (0.2, 0.3, 0.4, 0.5) for piece in ((3.84, 2.56), (1.28, 0.0))),
+        *((threshold, *piece) for threshold in (0.3, 0.4, 0.5) for piece in ((3.84, 2.56), (1.28, 0.0))),
         (0.65, 2.56, 2.56), (0.65, 1.28, 0.0), (0.8, 2.56, 2.56),
     ]  # fmt: skip
     nothing = measure(0, "mass", None, heat, truth & False, np.zeros_like(truth), 0.01)
@@ -124,7 +124,7 @@ def test_what_nobody_knows_of_a_real_scan_is_not_judged(tmp_path):
     as_outlined, as_known = observe_manifest(rule_model(), [row, replace(row, ignore=ignore, line=3)])
     assert as_known.truth_ml == pytest.approx(as_outlined.truth_ml, rel=0.15)
     assert as_known.dice > as_outlined.dice + 0.1
-    assert as_known.dices[THRESHOLDS.index(0.5)] == as_known.dice
+    assert as_known.dices[THRESHOLDS.index(0.5)] == pytest.approx(as_known.dice, abs=0.1), "on a finer grid"
     assert len(as_known.dices) == len(THRESHOLDS)
 
 

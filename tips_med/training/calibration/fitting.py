@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +28,10 @@ POINTS: dict[OperatingPointName, tuple[float, float]] = {
 """For each operating point the share of findings that are there that may be called absent, and of those that are not
 there, present."""
 
+ABSENT_BELOW = 0.4
+"""Highest probability below which anything is called absent. Where a few scans have a finding and all of them are told
+apart, the share of ``POINTS`` is that of nobody; what is hardly less likely than not is then unsure, not absent."""
+
 
 def kept_components(observation: Observation, threshold: float, min_logit: float | None) -> list[Component]:
     """The components of an answer: the surest one, and those that are sure enough to stand beside it."""
@@ -51,9 +55,11 @@ def f1_of(observation: Observation, components: Sequence[Component]) -> float:
 
 
 def fit_threshold(observations: Sequence[Observation]) -> tuple[float, float | None]:
-    """Threshold of maps, and which components to keep: the best mean of Dice and F1, where something is there.
+    """Threshold of maps, and which components to keep, where something is there and outlined.
 
-    An outlined real scan weighs as much as ``REAL_WEIGHT`` painted ones, as in ``fit_calibration``.
+    At each threshold those components are kept that give the best mean of Dice and F1; of the thresholds, the one with
+    the best Dice is taken: it decides how much is marked, and hardly what is found. An outlined real scan weighs as much
+    as ``REAL_WEIGHT`` painted ones, as in ``fit_calibration``.
 
     Returns:
         ``threshold`` and ``min_logit`` of a ``Calibration``; its defaults when there is too little data.
@@ -62,12 +68,17 @@ def fit_threshold(observations: Sequence[Observation]) -> tuple[float, float | N
     if len(there) < MIN_POSITIVES or not any(o.components for o in there):
         return Calibration.threshold, Calibration.min_secondary_logit
 
-    def good(choice: tuple[float, float | None]) -> float:
-        kept = [kept_components(o, *choice) for o in there]
-        weights = (REAL_WEIGHT if o.patient else 1.0 for o in there)
-        return sum(weight * (dice_of(o, one) + f1_of(o, one)) for weight, o, one in zip(weights, there, kept))
+    weights = [REAL_WEIGHT if o.patient else 1.0 for o in there]
 
-    return max(((threshold, logit) for threshold in THRESHOLDS for logit in SECONDARY_LOGITS), key=good)
+    def mean(choice: tuple[float, float | None], *measures: Callable[..., float]) -> float:
+        kept = [kept_components(o, *choice) for o in there]
+        values = [sum(measure(o, one) for measure in measures) for o, one in zip(there, kept)]
+        return float(np.average(values, weights=weights))
+
+    def best_at(threshold: float) -> tuple[float, float | None]:
+        return max(((threshold, logit) for logit in SECONDARY_LOGITS), key=lambda one: mean(one, dice_of, f1_of))
+
+    return max(map(best_at, THRESHOLDS), key=lambda one: mean(one, dice_of))
 
 
 def fit_outline(observations: Sequence[Observation]) -> float:
@@ -125,7 +136,7 @@ def operating_points(
     for name, (missed_fraction, false_fraction) in POINTS.items():
         missed = fitted.probability(_quantile(x[there], weight[there], missed_fraction))
         false = fitted.probability(_quantile(x[~there], weight[~there], 1 - false_fraction))
-        absent_below = min(missed, 0.5)
+        absent_below = min(missed, ABSENT_BELOW)
         # Below an even chance only the sensitive point calls anything present.
         points[name] = OperatingPoint(absent_below, max(false, absent_below if name == "sensitive" else 0.5))
     return points

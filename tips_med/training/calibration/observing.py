@@ -41,8 +41,8 @@ from tips_med.training.questions import answer_mask
 
 log = logging.getLogger(__name__)
 
-THRESHOLDS = (0.2, 0.3, 0.4, 0.5, 0.65, 0.8)
-"""Where a map may be cut."""
+THRESHOLDS = (0.3, 0.4, 0.5, 0.65, 0.8)
+"""Where a map may be cut. Lower, painted findings gained a little more Dice, real ones that were outlined nothing."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,8 @@ class Observation:
             there.
         patient: Patient of a real scan; empty for a painted one.
         outlined: Whether the truth has an outline, so that masks and peaks can be judged.
-        dices: Dice of the whole map at every one of ``THRESHOLDS``; none where nothing is there.
+        dices: Dice of the whole map at every one of ``THRESHOLDS``, of a real one on the scan's own grid; none where
+            nothing is there.
     """
 
     scene: int
@@ -241,12 +242,18 @@ def _measure_real(
     cover = resample(truth.astype(np.float32), scan.lps_from_kji, found.lps_from_heat, (slab, y, x))
     ml = voxel_volume_mm3(found.lps_from_heat) / 1000
     unknown = np.isnan(found.heat)
+    ignored = np.zeros(truth.shape, bool)
     if row.ignore is not None:
-        ignored = read_mask(row.ignore, scan, row.ignore_part).astype(np.float32)
-        unknown |= np.nan_to_num(resample(ignored, scan.lps_from_kji, found.lps_from_heat, (slab, y, x))) >= 0.5
+        ignored = read_mask(row.ignore, scan, row.ignore_part)
+        beside = resample(ignored.astype(np.float32), scan.lps_from_kji, found.lps_from_heat, (slab, y, x))
+        unknown |= np.nan_to_num(beside) >= 0.5
     target = (np.nan_to_num(cover) >= 0.5) & ~unknown
     seen = measure(row.line, term, side, found.heat, target, unknown, ml)
-    return replace(seen, there=there, evidence=found.logit, patient=row.patient_key)
+    # A rib is thinner than a cell of the map: where that is cut best shows on the scan's own grid, as in an answer.
+    heat = np.nan_to_num(resample(np.nan_to_num(found.heat), found.lps_from_heat, scan.lps_from_kji, scan.shape))
+    heat[ignored], truth = 0, truth & ~ignored
+    dices = tuple(_dice(heat >= threshold, truth) for threshold in THRESHOLDS) if seen.there and truth.any() else ()
+    return replace(seen, there=there, evidence=found.logit, patient=row.patient_key, dices=dices)
 
 
 def measure(
