@@ -20,6 +20,9 @@ from tips_med.training.calibration import as_rows, calibrate_model, observe, obs
 
 log = logging.getLogger(__name__)
 
+KEPT_FROM = "calibration_kept_from"
+"""Names in a card the weights whose calibration it has."""
+
 PHANTOM_SEED = 500_000
 """Seed of the first torso: training takes seeds from 0 on, ``paint`` from a million on."""
 
@@ -104,9 +107,12 @@ def calibrate(
         raise ConfigError(f"no finding reaches an AUROC of {min_auroc}", path=Path(model), remedy="train it for longer")
     for row in (*report.rows, *report.real_rows):
         log.info("%s", json.dumps(row))
-    card = dataclasses.replace(opened.card, calibration=report.calibration, findings=report.findings)
+    trained = dict(opened.card.trained)
     if keep:  # what was measured with these weights holds for the new file
-        card = dataclasses.replace(card, trained={**card.trained, "calibration_kept_from": opened.sha256})
+        trained[KEPT_FROM] = opened.sha256
+    elif set(opened.card.findings) <= {one.finding for one in seen}:
+        trained.pop(KEPT_FROM, None)
+    card = dataclasses.replace(opened.card, calibration=report.calibration, findings=report.findings, trained=trained)
     written = save_with_card(opened, model, card, Path(out))
     content = {
         "scans": painted,

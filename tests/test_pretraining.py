@@ -181,6 +181,11 @@ def test_calibration_is_fitted_on_bodies_that_were_held_out(data):
     card = load_model(out).card
     assert set(card.calibration) <= {"mass", "ground_glass_opacity", "lung"}
     assert (data / "calibrated.json").is_file()
+    # A calibration that is kept tells whose it is, until another one is fitted.
+    kept = calibrate(str(out), data / "kept.safetensors", observations=data / "calibrated.json", keep=True)
+    assert load_model(kept).card.trained["calibration_kept_from"] == load_model(out).sha256
+    anew = calibrate(str(kept), data / "anew.safetensors", observations=data / "calibrated.json")
+    assert "calibration_kept_from" not in load_model(anew).card.trained
     # What was seen once can be decided on anew: the same, or with fewer answers.
     given = (str(weights), data / "again.safetensors")
     again = calibrate(*given, observations=data / "calibrated.json", findings=("mass",))

@@ -3,7 +3,7 @@
     python -m benchmarks.organs.ship CALIBRATED --out tips_med/weights/chest_ct.safetensors [--leave-out ID ...]
 
 Says in the card what the organs were learned from, leaves out those that are not to be answered, and makes sure that
-the calibration of everything else is what it was in the weights that are installed.
+the calibration of everything else is what it is in the weights that are installed.
 """
 
 from __future__ import annotations
@@ -30,10 +30,12 @@ def main() -> None:
     parser.add_argument("--leave-out", nargs="*", default=[], help="ids of structures that are not to be answered")
     chosen = parser.parse_args()
     taught, shipped = open_model(chosen.calibrated, "cpu"), load_model()
-    lost = [term for term, one in shipped.card.calibration.items() if taught.card.calibration.get(term) != one]
+    organs = {one for one in taught.card.structures if taught.adapter_of(taught.lexicon.term(one).name)}
+    known = {term: one for term, one in shipped.card.calibration.items() if term not in organs}
+    lost = [term for term, one in known.items() if taught.card.calibration.get(term) != one]
     if lost or taught.card.findings != shipped.card.findings:
         raise SystemExit(f"{chosen.calibrated} answers other findings, or has another calibration of {', '.join(lost)}")
-    data = [one for one in taught.card.data if not one.startswith("Fine-tuned on ")]
+    data = [one for one in taught.card.data if not one.startswith("Fine-tuned on ") and one != SOURCES]
     structures = tuple(one for one in taught.card.structures if one not in chosen.leave_out)
     calibration = {term: one for term, one in taught.card.calibration.items() if term not in chosen.leave_out}
     card = replace(taught.card, name=shipped.card.name, data=(*data, SOURCES), structures=structures,

@@ -58,8 +58,8 @@ def fit_threshold(observations: Sequence[Observation]) -> tuple[float, float | N
     """Threshold of maps, and which components to keep, where something is there and outlined.
 
     At each threshold those components are kept that give the best mean of Dice and F1; of the thresholds, the one with
-    the best Dice is taken: it decides how much is marked, and hardly what is found. An outlined real scan weighs as much
-    as ``REAL_WEIGHT`` painted ones, as in ``fit_calibration``.
+    the best Dice is taken: it decides how much is marked, and hardly what is found. An outlined real scan weighs as
+    much as ``REAL_WEIGHT`` painted ones, as in ``fit_calibration``.
 
     Returns:
         ``threshold`` and ``min_logit`` of a ``Calibration``; its defaults when there is too little data.
