@@ -85,6 +85,7 @@ class Painted:
         attributes: Terms of the lexicon that are true of it.
         size_mm: Diameter in mm, where that is meaningful.
         haze: Mask of hazy lung beside it that is not the finding, bool [slab y x]: neither ground glass nor free of it.
+            Beside emphysema: of lung that has become thinner, neither emphysema nor free of it.
         structure: Id of the term of its organ.
         more: Findings painted along with it: a cavity in a mass, the same finding on the other side.
     """
