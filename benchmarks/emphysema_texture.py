@@ -3,10 +3,10 @@
     python -m benchmarks.emphysema_texture DATA [--picture FILE.png] [--earlier] [--write]
 
 DATA is a folder of public scans with ``emphysema-patches/EmphysemaPatches.mat`` (Chest Imaging Platform; its licence
-lies beside it). Its 1,337 axial patches of 31 x 31 pixels do not say how large a pixel is: 0.78 mm is assumed here. They are
-brought to the 2 mm of the training's grid, across the slice only, so that they have the noise of one thin slice where
-a painted patch has that of 2.5 mm. Painted patches are cut from scenes of bodies in which a reader saw no emphysema,
-without anything that the scanner adds: around the middle of what was painted, by what the painter calls it.
+lies beside it). Its 1,337 axial patches of 31 x 31 pixels do not say how large a pixel is: 0.78 mm is assumed here.
+They are brought to the 2 mm of the training's grid, across the slice only, so that they have the noise of one thin
+slice where a painted patch has that of 2.5 mm. Painted patches are cut from scenes of bodies in which a reader saw no
+emphysema, without anything that the scanner adds: around places of what was painted, by what the painter calls it.
 
 ``--write`` keeps the figures in docs/measurements/emphysema_texture.json and in the table of docs/training.md;
 ``--earlier`` keeps those of the painted patches as the earlier painter's.

@@ -128,7 +128,10 @@ def thin_lung(volume_hu: np.ndarray, lungs: np.ndarray) -> np.ndarray:
     inside = lungs > 0
     thin = ndimage.uniform_filter(volume_hu, 3, axes=(1, 2)) < HOLE_HU
     # What is no lung, and vessels, count as if they were lung that is not thin.
-    thin |= ndimage.uniform_filter(np.where(inside, np.minimum(volume_hu, -700.0), -850.0), (3, 7, 7)) < THIN_HU
+    around = np.where(inside, np.minimum(volume_hu, -700.0), np.float32(-850.0))
+    for axis, width in enumerate((3, 7, 7)):
+        around = ndimage.uniform_filter1d(around, width, axis)
+    thin |= around < THIN_HU
     for side in (RIGHT, LEFT):
         lung = lungs == side
         tissue = volume_hu[lung & (volume_hu < -600)]

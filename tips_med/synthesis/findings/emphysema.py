@@ -132,8 +132,10 @@ def _fewer_vessels(canvas: Canvas, box: Box, lung: np.ndarray, share: np.ndarray
     """The box without a share of the thin vessels' density: they get fewer where lung is destroyed, thick ones stay."""
     view = canvas.volume_hu[box]
     size = [2 * int(VESSEL_MM / 2 / step) + 1 for step in canvas.spacing_mm]
-    around = ndimage.uniform_filter(np.minimum(view, -750.0), size, mode="nearest")
-    thick = np.clip((ndimage.uniform_filter((view > -500).astype(np.float32), size, mode="nearest") - 0.2) / 0.25, 0, 1)
+    around, filled = np.minimum(view, -750.0), (view > -500).astype(np.float32)
+    for axis, width in enumerate(size):
+        around, filled = (ndimage.uniform_filter1d(one, width, axis, mode="nearest") for one in (around, filled))
+    thick = np.clip((filled - 0.2) / 0.25, 0, 1)
     above = np.maximum(view - around, 0) * lung
     return view - above * share * (1 - thick)
 
