@@ -52,11 +52,8 @@ def lung_behind(canvas: Canvas, mass: Painted, mass_hu: float) -> Painted | None
     view = canvas.volume_hu[box]
     # The mass's own edge holds some air, where it is not the gas of a cavity, and so do the pixels beside the wall.
     solid = mass.mask[box] & ~np.any([one.mask[box] for one in mass.more] or [np.zeros_like(free)], axis=0)
-    wall = (canvas.lungs[box] == 0) & (view > -900) & (view < 0)
-    seam = np.maximum(
-        ndimage.grey_dilation(alpha, (1, 5, 5)) * solid,
-        ndimage.grey_dilation(alpha, (1, 3, 3)) * (wall & ~canvas.taken[box]),
-    )
+    wall = (canvas.lungs[box] == 0) & (view > -900) & (view < 0) & ~canvas.taken[box]
+    seam = ndimage.grey_dilation(alpha, (1, 5, 5)) * solid + ndimage.grey_dilation(alpha, (1, 3, 3)) * wall
     view[...] = fill_air(
         view, rng.uniform(0.94, 1.0) * np.maximum(alpha, seam), density_hu + 5 * canvas.noise(box, 8.0)
     )
