@@ -53,8 +53,10 @@ def test_lungs_lie_on_their_sides(body):
     assert -930 < np.median(body.volume_hu[body.lungs > 0]) < -740
 
 
-def test_of_a_mirrored_body_each_side_is_called_what_it_is(shape):
-    body = make_lung_phantom(shape, 1, SPACING, mirrored=True)
+def test_of_a_mirrored_body_each_side_is_called_what_it_is(shape, body):
+    plain, body = body, make_lung_phantom(shape, 1, SPACING, mirrored=True)
+    np.testing.assert_array_equal(body.volume_hu, plain.volume_hu[:, :, ::-1])
+    np.testing.assert_array_equal(body.lungs == LEFT, plain.lungs[:, :, ::-1] == RIGHT)
     right, left = body.lungs == RIGHT, body.lungs == LEFT
     assert middle(right)[2] < body.middle_yx[1] < middle(left)[2]
     assert left.sum() > 1.1 * right.sum(), "the larger lung is the left one now"

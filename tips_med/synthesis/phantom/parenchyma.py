@@ -86,11 +86,8 @@ def fill_lungs(build: Build, share: np.ndarray, shape: LungShape, placed: Placed
         np.add(hu, part * (value_hu - hu), out=hu)
 
     mix(deposit(build, placed(shape.fissures_mm), shape.fissure_mm3 * _zoom(placed)) * look.pleura, 0.0, bare)
-    volume = shape.vessels.voxel_mm3 * _zoom(placed)
-    trees += sum(
-        deposit(build, points, np.pi * radii**2 * STEP_MM, 1)
-        for points, radii in _twigs(build, placed(shape.vessels.all_mm[:: max(1, int(12 / volume))]), look, rng)
-    )
+    stems = placed(shape.vessels.all_mm[:: max(1, int(STEM_MM3 / shape.vessels.voxel_mm3))])
+    trees += deposit(build, *_twigs(build, stems, look, rng), parts=1)
     mix(trees, look.blood_hu, bare)
     airways = shape.airways
     wall = deposit(build, placed(airways.beyond_mm), airways.voxel_mm3 * _zoom(placed))
@@ -115,6 +112,12 @@ def _hila(build: Build, trees: np.ndarray, look: LungLook) -> None:
 
 STEP_MM = 1.0
 """Distance between the points of a twig."""
+
+APART_MM = 6.0
+"""Size of a place that one twig of a round leaves from."""
+
+STEM_MM3 = 4.0
+"""Volume of vessel for each place that a twig may leave from."""
 
 
 def _zoom(placed: Placed) -> float:
@@ -162,9 +165,7 @@ def _weighed(build: Build, layers: Layers, placed: Placed, wider_mm: float) -> n
     return fraction
 
 
-def _twigs(
-    build: Build, stems: np.ndarray, look: LungLook, rng: np.random.Generator
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _twigs(build: Build, stems: np.ndarray, look: LungLook, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Twigs that leave vessels, and each other, for places that no vessel reaches.
 
     Masks of vessels end where these are about a millimetre thick, well before they end in a scan.
@@ -176,12 +177,12 @@ def _twigs(
         rng: Random generator.
 
     Returns:
-        Places in cells, [point 3], and radii in voxels' terms: of area in voxels per mm of length; one pair a round.
+        Places of their pieces in cells, [point 3], and the volume of each in voxels of the grid, [point].
     """
     assert build.free_mm is not None
     spacing = np.array(build.spacing_mm, np.float32)
     voxel = float(spacing.prod())
-    made = []
+    made: list[tuple[np.ndarray, np.ndarray]] = [(np.zeros((0, 3), np.float32), np.zeros(0))]
     for side in (RIGHT, LEFT):
         inner = np.argwhere((build.lungs == side) & (build.free_mm < -4))
         own = np.rint(stems).astype(np.intp)
@@ -193,19 +194,24 @@ def _twigs(
         root = np.median(tree, axis=0)
         count = int(look.twigs * len(np.flatnonzero(build.lungs == side)) * voxel / 1e6)
         for radius, part in ((1.0, 0.25), (0.8, 0.35), (0.65, 0.4)):
-            ends = inner[rng.choice(len(inner), max(1, int(count * part)))] + rng.uniform(
-                -0.5, 0.5, (max(1, int(count * part)), 3)
-            )
+            number = max(1, int(count * part))
+            ends = inner[rng.choice(len(inner), number)] + rng.uniform(-0.5, 0.5, (number, 3))
             ends = (ends * spacing).astype(np.float32)
-            away = KDTree(tree).query(ends)[0]
-            # They leave at an acute angle: from a place nearer to the root than the nearest one.
-            back = (root - ends) / np.maximum(np.linalg.norm(root - ends, axis=1, keepdims=True), 1e-6)
-            joint = tree[KDTree(tree).query(ends + 0.6 * away[:, None] * back)[1]]
-            kept = (away > 3) & (away < 60)
-            points, radii = _lines(joint[kept], ends[kept], radius, rng)
-            made.append((points / spacing, radii / np.sqrt(voxel)))
-            tree = np.concatenate([tree, points[::2]])
-    return made
+            # The near ones first, so that the far ones leave from these, and one at a time from each place: else many
+            # would leave the tip of one vessel, and look like a nodule there.
+            for some in np.array_split(np.argsort(KDTree(tree).query(ends)[0]), 10):
+                stems_tree, end = KDTree(tree), ends[some]
+                away = stems_tree.query(end)[0]
+                # They leave at an acute angle: from a place nearer to the root than the nearest one.
+                back = (root - end) / np.maximum(np.linalg.norm(root - end, axis=1, keepdims=True), 1e-6)
+                joint = tree[stems_tree.query(end + 0.6 * away[:, None] * back)[1]]
+                first = np.zeros(len(end), bool)
+                first[np.unique(np.rint(joint / APART_MM), axis=0, return_index=True)[1]] = True
+                kept = (away > 3) & (away < 60) & first
+                points, radii = _lines(joint[kept], end[kept], radius, rng)
+                made.append((points / spacing, np.pi * radii**2 * STEP_MM / voxel))
+                tree = np.concatenate([tree, points[::2]])
+    return np.concatenate([one[0] for one in made]), np.concatenate([one[1] for one in made])
 
 
 def _lines(

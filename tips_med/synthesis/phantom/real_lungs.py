@@ -62,7 +62,8 @@ def make_lung_phantom(
     rng = np.random.default_rng(seed)
     habit = habitus or Habitus.draw(rng)
     look = LungLook.draw(rng, habit.blood_hu)
-    exchanged = rng.random() < 0.5 if mirrored is None else mirrored
+    drawn = rng.random() < 0.5  # in any case, so that all else follows from the seed
+    exchanged = drawn if mirrored is None else mirrored
     marks = find_landmarks(shape)
     zoom = np.exp(rng.uniform(np.log(0.85), np.log(1.15))) * np.exp(rng.uniform(-0.04, 0.04, 3))
     ml = float(shape.filled.sum(dtype=np.int64)) / 255 * STEP_MM**3 / 1000 * float(zoom.prod())
