@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -179,3 +180,17 @@ def test_every_finding_comes_up_in_turn_and_each_fourth_scene_is_left_to_chance(
         scene = make_scene(anatomy(), spec, np.random.default_rng(n), spec.in_turn(n))
         assert "pneumothorax" in {painted.finding for painted in scene.findings}
     assert make_scene(anatomy(), spec, np.random.default_rng(3), spec.in_turn(3)).findings == ()
+
+
+def test_emphysema_is_painted_around_what_is_there(monkeypatch):
+    """It is all over the lung: a mass that was painted later would be cut to pieces."""
+    order = []
+    for name, finding in known_findings().items():
+        painter = partial(lambda name, paint, canvas: order.append(name) or paint(canvas), name, finding.paint)
+        monkeypatch.setitem(known_findings(), name, dataclasses.replace(finding, paint=painter))
+    spec = SceneSpec(shape=(6, 96, 128), max_findings=4, weights={"emphysema": 1, "mass": 1, "pleural_effusion": 1})
+    for seed in range(6):
+        order.clear()
+        make_scene(anatomy(), spec, np.random.default_rng(seed), "emphysema")
+        turns = ["pleural_effusion", "mass", "emphysema"]
+        assert order == sorted(order, key=turns.index)

@@ -153,10 +153,10 @@ def make_scene(anatomy: Anatomy, spec: SceneSpec, rng: np.random.Generator, firs
     if lungs is not None and (first is not None or rng.random() >= spec.empty):
         taken = (crop.lesions > 0) | crop.ignored
         canvas = Canvas(volume, lungs, anatomy.spacing_mm, rng, taken, crop.organs, _gravity(rng))
-        findings = _paint(canvas, spec, rng, first, findings)
-        for shift in canvas.shifts:
-            ignored = shift.labels(ignored)
-            hemithorax, thin = (None if one is None else shift.labels(one) for one in (hemithorax, thin))
+        canvas.found = findings
+        _paint(canvas, spec, rng, first)
+        findings, ignored = canvas.found, canvas.follow(ignored)
+        hemithorax, thin = (None if one is None else canvas.follow(one) for one in (hemithorax, thin))
     volume = acquire(volume, anatomy.spacing_mm, rng, spec.strength, spec.acquisition)
     unseen = None
     if spec.acquisition is not None:
@@ -173,27 +173,17 @@ def _gravity(rng: np.random.Generator) -> tuple[float, float]:
     return (-1.0, 0.0) if chance < 0.92 else (0.0, float(rng.choice([-1.0, 1.0])))
 
 
-def _paint(
-    canvas: Canvas, spec: SceneSpec, rng: np.random.Generator, first: str | None, there: list[Painted]
-) -> list[Painted]:
-    """Paints onto a canvas; gives what was there, moved with the body, and what was painted."""
+def _paint(canvas: Canvas, spec: SceneSpec, rng: np.random.Generator, first: str | None) -> None:
+    """Paints onto a canvas: one finding for sure, and others by chance."""
     kinds = list(spec.weights)
     chance = np.array([spec.weights[kind] for kind in kinds])
     number = min(int(rng.integers(1, spec.max_findings + 1)), int(rng.integers(1, spec.max_findings + 1)))
     wanted = list(rng.choice(kinds, size=number, p=chance / chance.sum()))
     if first is not None:
         wanted[0] = first
-    # What takes the lung's place comes before what grows in it.
     known = known_findings()
-    order = sorted(wanted, key=lambda kind: not known[kind].first)
-    made = list(there)
-    for kind in order:
-        before = len(canvas.shifts)
-        painted = known[str(kind)].paint(canvas)
-        for shift in canvas.shifts[before:]:
-            made = [shift.painted(one) for one in made]
-        made += painted.everything if painted is not None else []
-    return made
+    for kind in sorted(wanted, key=lambda kind: known[kind].turn):
+        canvas.add(known[str(kind)].paint(canvas))
 
 
 def _real(anatomy: Anatomy, crop: DeformedCrop) -> list[Painted]:

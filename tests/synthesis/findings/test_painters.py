@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from tests.synthesis.findings.toy import LUNG_HU, canvas, labelled
 from tips_med.geometry import LEFT, RIGHT
@@ -31,10 +32,7 @@ def paint(finding, seed, side=None):
 
 def moved_lungs(made, seed):
     """The lungs as they were before anything took their place, moved with the body."""
-    lungs = canvas(seed).lungs
-    for shift in made.shifts:
-        lungs = shift.labels(lungs)
-    return lungs
+    return made.follow(canvas(seed).lungs)
 
 
 def part(painted: Painted, finding: str) -> Painted:
@@ -98,6 +96,22 @@ def test_atelectasis_has_no_air_and_each_kind_lies_where_it_belongs():
         if kind == "linear":
             assert depth_mm(painted.mask, made.spacing_mm).max() <= 5, "it is thin"
     assert kinds == {"dependent", "segmental", "linear", "lobar", "whole"}
+
+
+@pytest.mark.parametrize("kind", ["free", "loculated"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_fluid_leaves_no_air_at_the_chest_wall(kind, seed):
+    """The pixels around a lung hold some of it and are no lung: a dark line there would give fluid away."""
+    made = canvas(seed)
+    wall = ndimage.binary_dilation(made.lungs > 0, np.ones((1, 3, 3))) & (made.lungs == 0)
+    made.volume_hu[wall] = -400
+    painted = paint_effusion(made, side=RIGHT, kind=kind)
+    wall = made.follow(wall) & (made.follow(canvas(seed).lungs) == 0)
+    beside = wall & ndimage.binary_dilation(painted.mask, np.ones((1, 3, 3)))
+    assert beside.sum() > 20
+    assert np.mean(made.volume_hu[beside] > -150) > 0.85
+    away = wall & ~ndimage.binary_dilation(painted.mask | (painted.haze > 0), np.ones((1, 9, 9)))
+    assert not away.any() or np.median(made.volume_hu[away]) < -300
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -145,6 +145,33 @@ def test_everything_that_a_scene_knows_moves_with_the_body():
     assert changed >= 3, "few of them moved anything"
 
 
+def test_what_is_on_the_canvas_moves_and_other_labels_can_follow():
+    made = canvas(0)
+    outline = made.lungs.copy()
+    mask = np.zeros(made.lungs.shape, bool)
+    mask[8:12, 45:55, 95:105] = True
+    made.add(Painted("mass", "left", mask, more=(Painted("cavity", "left", mask),)))
+    made.add(None)
+    assert [one.finding for one in made.found] == ["mass", "cavity"]
+    np.testing.assert_array_equal(made.follow(outline), outline)
+    for shift_mm in (12.0, 6.0):
+        shift_towards(made, LEFT, shift_mm)
+    np.testing.assert_array_equal(made.follow(outline), made.lungs)
+    for one in made.found:
+        assert np.argwhere(one.mask)[:, 2].mean() > np.argwhere(mask)[:, 2].mean() + 2
+
+
+def test_a_diaphragm_that_rises_leaves_the_lowest_slab_where_it_is():
+    made, before = tall(), tall()
+    for one in (made, before):
+        for name in ("volume_hu", "lungs", "taken"):
+            setattr(one, name, getattr(one, name)[24:].copy())
+        one.volume_hu[0] = 777.0
+    assert shift_towards(made, RIGHT, 0.0, 20.0)
+    assert (made.volume_hu[0] == 777.0).all()
+    assert (made.volume_hu[2:] < 700).all(), "it is not repeated further up"
+
+
 def test_a_finding_of_many_parts_moves_as_one():
     made = canvas(0)
     mask = np.zeros(made.lungs.shape, bool)

@@ -203,5 +203,9 @@ def _entered(
 
 
 EMPHYSEMA = Finding(
-    "emphysema", paint_emphysema, mistaken_for=("pneumothorax", "cavity"), indistinct_from=("honeycombing", "cavity")
+    "emphysema",
+    paint_emphysema,
+    mistaken_for=("pneumothorax", "cavity"),
+    indistinct_from=("honeycombing", "cavity"),
+    last=True,
 )

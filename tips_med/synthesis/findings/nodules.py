@@ -71,7 +71,10 @@ def paint_mass(canvas: Canvas, side: int | None = None) -> Painted | None:
     diameter = float(np.exp(rng.uniform(np.log(30), np.log(90))))
     obstructs = diameter > OBSTRUCTS_FROM_MM and rng.random() < 0.4
     if obstructs:
-        side = side or int(rng.choice([RIGHT, LEFT]))
+        sides = [one for one in (RIGHT, LEFT) if (canvas.lungs == one).any()]
+        if not sides:
+            return None
+        side = side or int(rng.choice(sides))
         shift_towards(canvas, side, rng.uniform(0, 22), rng.uniform(0, 25))
     spiculated = bool(rng.random() < 0.45)
     made = blob(canvas, canvas.place(side), diameter, rough=rng.uniform(0.1, 0.4), spiculated=spiculated)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from scipy import ndimage
 
@@ -46,6 +48,12 @@ def lung_behind(canvas: Canvas, mass: Painted, mass_hu: float) -> Painted | None
     # As wide as the mass where it begins, and wider towards the pleura; its sides are fissures.
     width = half_mm * rng.uniform(0.6, 1.1) + np.maximum(along, 0) * rng.uniform(0.2, 1.0)
     alpha = ramp(width - aside + 6 * canvas.noise(box, 32.0), 2.5) * ramp(along + 0.3 * half_mm, 4.0) * free
+    labels, count = cast("tuple[np.ndarray, int]", ndimage.label(alpha > 0.5))
+    if not count:
+        return None
+    # What lies apart is aired by another bronchus.
+    keep = np.bincount(labels.ravel())[1:].argmax() + 1
+    alpha = alpha * ndimage.binary_dilation(labels == keep, np.ones((3, 3, 3)))
     consolidated = rng.random() < 0.3
     apart = rng.uniform(LEAST_APART_HU, MOST_APART_HU) * rng.choice([-1.0, 1.0])
     density_hu = float(np.clip(mass_hu + apart, 5, 130))

@@ -118,10 +118,10 @@ def _white_out(canvas: Canvas, side: int, box: Box, lung: np.ndarray) -> Painted
     shrunk = ramp(radius_mm + 6 * canvas.noise(EVERYWHERE, 24)[box] - away, 3) * lung
     whole = ndimage.grey_dilation(lung.astype(np.float32), (1, 3, 3)) * (canvas.volume_hu[box] < -100)
     fluid = np.maximum(lung.astype(np.float32), whole)
-    more = _airless(canvas, side, box, shrunk, fluid * (1 - shrunk))
     inside = (fluid * (1 - shrunk) > 0.5) & lung
     if inside.sum() < LEAST_CELLS:
         return None
+    more = _airless(canvas, side, box, shrunk, fluid * (1 - shrunk))
     _fill(canvas, box, fluid * (1 - shrunk))
     return Painted("pleural_effusion", SIDES[side], _instead(canvas, box, inside), structure="pleura", more=more)
 
@@ -214,8 +214,18 @@ def _fill(canvas: Canvas, box: Box, fluid: np.ndarray) -> None:
     """Water, or what is denser: pus and blood."""
     rng = canvas.rng
     density_hu = rng.uniform(0, 25) if rng.random() < 0.8 else rng.uniform(25, 60)
+    density = density_hu + 3 * canvas.noise(box, 12) + 3 * canvas.noise(box, 4)
     volume = canvas.volume_hu[box]
-    volume += fluid * (density_hu + 3 * canvas.noise(box, 12) + 3 * canvas.noise(box, 4) - volume)
+    seam = _at_the_wall(canvas, box, fluid)
+    volume += fluid * (density - volume)
+    volume[...] = fill_air(volume, seam, density)
+
+
+def _at_the_wall(canvas: Canvas, box: Box, alpha: np.ndarray) -> np.ndarray:
+    """The pixels between lung and chest wall hold some of both: what reaches the wall leaves no air there."""
+    view = canvas.volume_hu[box]
+    beyond = (canvas.lungs[box] == 0) & ~canvas.taken[box] & (view < 0) & (view > -900)
+    return ndimage.grey_dilation(alpha, (1, 3, 3)) * beyond
 
 
 def _airless(canvas: Canvas, side: int, box: Box, alpha: np.ndarray, fluid: np.ndarray) -> tuple[Painted, ...]:
@@ -225,7 +235,7 @@ def _airless(canvas: Canvas, side: int, box: Box, alpha: np.ndarray, fluid: np.n
         return ()
     view = canvas.volume_hu[box]
     # Where a voxel holds some of both, the fluid's part must not stay air.
-    filled = np.where(alpha > 0, np.minimum(alpha + fluid, 1), 0)
+    filled = np.where(alpha > 0, np.minimum(alpha + fluid, 1), _at_the_wall(canvas, box, alpha))
     view[...] = fill_air(
         view, filled * rng.uniform(0.92, 1.0), rng.uniform(35, 120) + 6 * canvas.noise(EVERYWHERE, 8)[box]
     )

@@ -115,7 +115,9 @@ def _risen(canvas: Canvas, side: int, edges: tuple[float, float], lift_mm: float
     most = MOST * min(top - dome, BELOW_MM / step)
     moved = float(np.clip(lift_mm / step, -most, most))
     z = np.arange(slabs, dtype=np.float32)
-    low = dome + moved - BELOW_MM / step
+    low = max(0.0, dome + moved - BELOW_MM / step)  # below a canvas there is nothing to take voxels from
+    if dome + moved - 10 / step <= low:
+        return None
     up = _profile(z, [(low, 0.0), (dome + moved - 10 / step, 1.0), (dome + moved, 1.0), (top, 0.0)], 0.0)
     across = _within(canvas.lungs.shape[2], sorted(edges), 25 / canvas.spacing_mm[2])
     rows = np.flatnonzero(lung.any(axis=(0, 2)))
