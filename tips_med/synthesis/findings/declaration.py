@@ -24,7 +24,7 @@ class Finding:
         indistinct_from: Terms that readers cannot reliably distinguish from it on this grid: where one of these is, it
             is unknown whether this one is there, too.
         first: Whether it is painted before others, because it takes the lung's place.
-        last: Whether it is painted after others, because it is all over the lung and would cut what came later to pieces.
+        last: Whether it is painted after others: it is all over the lung, and would cut what came later to pieces.
     """
 
     term: str
