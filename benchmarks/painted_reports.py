@@ -86,16 +86,19 @@ def _paint(folder: Path, kind: str, body: Anatomy, seed: int, rng: np.random.Gen
     canvas = Canvas(crop.volume_hu, crop.lungs, SPACING_MM, rng, crop.ignored.copy(), crop.organs)
     side = int(rng.choice([RIGHT, LEFT]))
     wanted = {"none": [], "one": [side], "two": [side] * int(rng.integers(2, 4)), "both": [RIGHT, LEFT]}[kind]
-    bullae = [one for one in (paint_bulla(canvas, where) for where in wanted) if one is not None]
-    if len(bullae) < len(wanted):
+    for where in wanted:
+        canvas.add(paint_bulla(canvas, where))
+    if len(canvas.found) < len(wanted):
         return False
-    others = _distract(canvas, rng)
+    _distract(canvas, rng)
+    bullae = [one for one in canvas.found if one.finding == "bulla"]
+    others = [one for one in canvas.found if one.finding != "bulla"]
     volume = acquire(canvas.volume_hu, SPACING_MM, rng, 0.7)
     affine = np.eye(4)
     affine[:3, :3] = np.diag(SPACING_MM)[::-1]
     affine[2, 3] = rng.uniform(-50, 50)
     affine[1, 3], affine[0, 3] = crop.offset_mm
-    write_volume(lungs, affine, folder / "lungs.nii.gz")
+    write_volume(canvas.follow(lungs), affine, folder / "lungs.nii.gz")
     if bullae:
         masks = np.any([one.mask for one in bullae], axis=0)
         write_volume(masks.astype(np.uint8), affine, folder / "bullae.nii.gz")
@@ -124,14 +127,14 @@ def paint_bulla(canvas: Canvas, side: int) -> Painted | None:
     return painted(canvas, "bulla", box, air > 0.5, [], diameter_mm)
 
 
-def _distract(canvas: Canvas, rng: np.random.Generator) -> list[Painted]:
+def _distract(canvas: Canvas, rng: np.random.Generator) -> None:
     """What is no bulla: dark lung without a wall, a hole with a thick one, nodules."""
-    made = [paint_nodule(canvas)]
-    if rng.random() < 0.6:
-        made.append(known_findings()["emphysema"].paint(canvas))
+    canvas.add(paint_nodule(canvas))
+    emphysema = rng.random() < 0.6
     if rng.random() < 0.5:
-        made.append(known_findings()["cavity"].paint(canvas))
-    return [part for one in made if one is not None for part in one.everything]
+        canvas.add(known_findings()["cavity"].paint(canvas))
+    if emphysema:
+        canvas.add(known_findings()["emphysema"].paint(canvas))
 
 
 def image_number(slab: int) -> int:

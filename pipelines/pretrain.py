@@ -27,7 +27,13 @@ from tips_med.model_files import save_model
 from tips_med.query import Lexicon
 from tips_med.slabs import SlabSpec
 from tips_med.synthesis.scene import SceneSpec
-from tips_med.training.cases import TrainingCase, prepare_cases, prepare_phantom, read_spheres
+from tips_med.training.cases import (
+    TrainingCase,
+    prepare_cases,
+    prepare_lung_bodies,
+    prepare_phantom,
+    read_spheres,
+)
 from tips_med.training.fitting import CHECKPOINT, AveragedWeights, precision_of, step_of
 from tips_med.training.optimizer import OptimizerConfig
 from tips_med.training.pace import PaceLogger, StopInTime
@@ -59,6 +65,9 @@ def pretrain(
     question_weights: dict[str, float] | None = None,
     phantoms: int = 0,
     phantom_share: float = 0.1,
+    lung_shapes: str | None = None,
+    lung_bodies: int = 10,
+    lung_share: float = 0.1,
     margin: int = 0,
     words: int | None = None,
     seen_by_reader: str | None = None,
@@ -88,6 +97,10 @@ def pretrain(
         question_weights: Relative frequency of queries for each finding; 1 for findings that are not named.
         phantoms: Number of procedural torsos to paint into as well.
         phantom_share: Share of scenes with these, 0 to 1.
+        lung_shapes: Folder with shapes of real lungs, relative to the data's root, around which torsos are built; none
+            are where the data lack it. Of a pack, the bodies that were packed are taken.
+        lung_bodies: Number of torsos around these lungs.
+        lung_share: Share of scenes with these, 0 to 1.
         margin: Number of slabs painted beyond either end of a scene, to be its neighbours.
         words: Number of queries a scene with one word as a query of its own; all if left out.
         seen_by_reader: Table of what a reader reported in the scans (presence.csv), relative to the data's root: real
@@ -111,8 +124,9 @@ def pretrain(
     anatomies = prepare_cases(cases, data, out / "anatomies", image, earlier, spheres, may_lack=held_out)
     trained = [anatomy for anatomy in anatomies if anatomy.name not in held_out]
     torsos = [prepare_phantom(number, out / "anatomies", image) for number in range(phantoms)]
+    around = prepare_lung_bodies(lung_shapes, lung_bodies, data, out / "anatomies", image) if lung_shapes else []
     with ThreadPoolExecutor() as pool:  # found here once, and not by every worker again
-        list(pool.map(lambda anatomy: anatomy.middle_yx, (*trained, *torsos)))
+        list(pool.map(lambda anatomy: anatomy.middle_yx, (*trained, *torsos, *around)))
     lexicon = Lexicon.load(card.lexicon)
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -136,6 +150,8 @@ def pretrain(
         margin=margin,
         words=words,
         structures=[structure for structure in card.structures if structure in STRUCTURES],
+        lung_bodies=around,
+        lung_share=lung_share,
     )
     loader = DataLoader(
         scenes_without_end,
@@ -163,7 +179,7 @@ def pretrain(
     )
     trainer.fit(task, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
     digest = hashlib.sha256(b"".join(anatomy.volume_hu.tobytes() for anatomy in trained)).hexdigest()
-    used = [anatomy.name for anatomy in (*trained, *torsos)]
+    used = [anatomy.name for anatomy in (*trained, *torsos, *around)]
     facts = {"steps": trainer.global_step, "seed": seed, "data_sha256": digest, "anatomies": used}
     if earlier is not None:
         facts["start"] = {"weights_sha256": earlier.sha256, **earlier.card.trained}

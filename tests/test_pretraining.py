@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.phantom import AFFINE, body
+from tests.synthesis.invented_lungs import write_lung_shape
 from tests.tiny import CONFIG
 from tips_med import cli
 from tips_med.card import ModelCard
@@ -119,6 +120,25 @@ def test_scenes_of_a_rounded_pack_are_nearly_those_of_the_scans(data):
         assert np.abs(rounded.volume_hu - exact.volume_hu).max() <= 4
         assert [one.finding for one in rounded.findings] == [one.finding for one in exact.findings]
         assert all(np.array_equal(one.mask, other.mask) for one, other in zip(rounded.findings, exact.findings))
+
+
+def test_torsos_around_real_lungs_are_painted_into_as_well(data, caplog):
+    write_lung_shape(data / "shapes" / "one")
+    more = {"lung_shapes": "shapes", "lung_bodies": 2, "lung_share": 1.0}
+    model = load_model(train(data, 1, **more))
+    assert model.card.trained["anatomies"] == ["one", "lungs-one-0", "lungs-one-1"]
+    prepared = [
+        Anatomy.load(data / "run" / "anatomies" / f"{name}.safetensors")
+        for name in ("one", "lungs-one-0", "lungs-one-1")
+    ]
+    write_pack(data / "pack.zip", prepared)
+    again = load_model(train(data, 1, "of-pack", scans=data / "pack.zip", **more))
+    assert again.card.trained["anatomies"] == model.card.trained["anatomies"]
+    assert same_weights(again, model)
+    with caplog.at_level("INFO"):  # where nobody has them, nothing changes
+        without = load_model(train(data, 1, "without", **{**more, "lung_shapes": "nowhere"}))
+    assert without.card.trained["anatomies"] == ["one"]
+    assert "no shapes of lungs in nowhere" in caplog.text
 
 
 def test_phantoms_are_painted_into_as_well(data):

@@ -144,15 +144,16 @@ def paint_scene(anatomy: Anatomy, wanted: Sequence[PhraseSlots], rng: np.random.
         return None
     lungs, hemithorax = crop.lungs, crop.lungs.copy()
     canvas = Canvas(crop.volume_hu, lungs, anatomy.spacing_mm, rng, crop.ignored.copy(), crop.organs)
-    known, found = known_findings(), []
-    for slots in sorted(wanted, key=lambda one: not known[str(one.finding)].first):
+    known = known_findings()
+    for slots in sorted(wanted, key=lambda one: known[str(one.finding)].turn):
         made = paint(canvas, slots)
         if made is None:
             return None
-        found += made.everything
+        canvas.add(made)
     volume = acquire(canvas.volume_hu, anatomy.spacing_mm, rng, 0.7)
+    ignored, hemithorax = canvas.follow(crop.ignored), canvas.follow(hemithorax)
     return Scene(
-        volume, lungs, tuple(found), crop.ignored, crop.offset_mm, anatomy.spacing_mm, hemithorax=hemithorax
+        volume, lungs, tuple(canvas.found), ignored, crop.offset_mm, anatomy.spacing_mm, hemithorax=hemithorax
     )  # fmt: skip
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 from scipy.spatial import cKDTree
-from skimage.segmentation import watershed
 
 from tips_med.geometry import LEFT, RIGHT, transform_points
+from tips_med.synthesis.phantom.shapes import split_lungs
 
 STEP_MM = 2.0
 """Spacing of the grid that the lungs are brought to, along all axes."""
@@ -86,7 +86,7 @@ def read_fissured_lung(folder: Path) -> FissuredLung:
     cells = np.clip(np.rint(points_mm / STEP_MM).astype(int), 0, shape - 1)
     drawn = np.zeros(both.shape, bool)
     drawn[tuple(cells.T)] = True
-    lungs = _split(both, drawn)
+    lungs = split_lungs(both, drawn)
     owner = lungs[tuple(cells.T)]
     lobes = np.zeros(lungs.shape, np.uint8)
     sheets, off, closed = {}, {}, {}
@@ -114,29 +114,6 @@ def _mask_of(file: Path) -> tuple[np.ndarray, np.ndarray]:
     image = nib.load(file)  # pyright: ignore[reportPrivateImportUsage]
     lps_from_index = np.diag([-1.0, -1.0, 1.0, 1.0]) @ image.affine  # pyright: ignore[reportAttributeAccessIssue]
     return np.asanyarray(image.dataobj) > 0, lps_from_index  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _split(both: np.ndarray, sheet: np.ndarray) -> np.ndarray:
-    """1 right, 2 left: both lungs grow from their cores and meet where the mediastinal sheet between them was drawn.
-
-    Where they touch, in front of and behind the mediastinum, they are thin from front to back: the cores are what
-    remains when they are eroded in that direction.
-    """
-    for cells in range(9, 40, 4):
-        core = ndimage.binary_erosion(both & ~sheet, np.ones((1, cells, 3), bool))
-        labels, _ = ndimage.label(ndimage.binary_dilation(core, np.ones((3, 7, 3), bool)) & both)  # pyright: ignore
-        # Fissures part the cores, too: pieces of one lung lie on one side of the middle.
-        middle = np.argwhere(both)[:, 2].mean()
-        centres = ndimage.center_of_mass(labels > 0, labels, np.arange(1, labels.max() + 1))
-        spans = [np.ptp(np.flatnonzero((labels == one).any(axis=(0, 1)))) for one in range(1, labels.max() + 1)]
-        if max(spans) < 0.55 * np.ptp(np.flatnonzero(both.any(axis=(0, 1)))):
-            break
-    else:
-        raise SystemExit("the two lungs of an outline hang together")
-    sides = np.zeros(both.shape, np.int32)
-    for one, centre in enumerate(centres, start=1):  # x rises to the left
-        sides[labels == one] = RIGHT if centre[2] < middle else LEFT
-    return watershed(sheet.astype(np.uint8), sides, mask=both).astype(np.uint8)
 
 
 def _without_mediastinal(points_mm: np.ndarray, lung: np.ndarray) -> np.ndarray:

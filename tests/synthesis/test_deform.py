@@ -82,3 +82,22 @@ def test_a_mirrored_body_has_its_sides_put_right():
     assert columns[RIGHT] < columns[LEFT]
     x_mm = mirrored.offset_mm[1] + SPACING[2] * columns[LEFT]
     assert x_mm > 0
+
+
+def test_what_may_be_real_emphysema_is_known_before_a_breath_hides_it():
+    """Holes, thin areas, and all of a lung that is thin; nothing of an ordinary one."""
+    body = anatomy()
+    volume = body.volume_hu.copy()
+    lung = (body.lungs == LEFT) & (volume < -600)
+    volume[lung] = -915
+    hole = np.zeros(volume.shape, bool)
+    hole[:, 45:52, 38:44] = True
+    volume[hole] = -990
+    thinner = dataclasses.replace(body, volume_hu=volume)
+    for breath in (0.0, 0.3):
+        change = dataclasses.replace(STILL, breath=breath)
+        crop = sample_deformed_crop(thinner, SHAPE, change, np.random.default_rng(2))
+        assert crop.thin[crop.lungs == LEFT].all()
+        right = crop.thin[crop.lungs == RIGHT]
+        assert 0.005 < right.mean() < 0.2
+    assert not piece(2).thin.any()

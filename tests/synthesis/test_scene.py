@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 import numpy as np
 import pytest
@@ -55,6 +56,8 @@ def test_a_finding_changes_the_lung_where_its_mask_is_and_little_elsewhere(findi
     assert painted is not None
     assert painted.side == "right"
     assert painted.mask.any()
+    for shift in after.shifts:  # a collapse moves the body
+        before.move(shift)
     assert (before.lungs[painted.mask] == RIGHT).mean() > 0.99
     changed = np.abs(after.volume_hu - before.volume_hu)
     near = ndimage.binary_dilation(painted.mask, iterations=12)
@@ -75,7 +78,7 @@ def test_vessels_stay_visible_in_ground_glass():
 
 def test_fluid_lies_at_the_back_and_free_air_at_the_front():
     fluid, air = (
-        known_findings()["pleural_effusion"].paint(canvas(4), side=LEFT),
+        known_findings()["pleural_effusion"].paint(canvas(4), side=LEFT, kind="free"),
         known_findings()["pneumothorax"].paint(canvas(4), side=LEFT),
     )
     rows = lambda mask: np.argwhere(mask)[:, 1].mean()  # noqa: E731
@@ -177,3 +180,17 @@ def test_every_finding_comes_up_in_turn_and_each_fourth_scene_is_left_to_chance(
         scene = make_scene(anatomy(), spec, np.random.default_rng(n), spec.in_turn(n))
         assert "pneumothorax" in {painted.finding for painted in scene.findings}
     assert make_scene(anatomy(), spec, np.random.default_rng(3), spec.in_turn(3)).findings == ()
+
+
+def test_emphysema_is_painted_around_what_is_there(monkeypatch):
+    """It is all over the lung: a mass that was painted later would be cut to pieces."""
+    order = []
+    for name, finding in known_findings().items():
+        painter = partial(lambda name, paint, canvas: order.append(name) or paint(canvas), name, finding.paint)
+        monkeypatch.setitem(known_findings(), name, dataclasses.replace(finding, paint=painter))
+    spec = SceneSpec(shape=(6, 96, 128), max_findings=4, weights={"emphysema": 1, "mass": 1, "pleural_effusion": 1})
+    for seed in range(6):
+        order.clear()
+        make_scene(anatomy(), spec, np.random.default_rng(seed), "emphysema")
+        turns = ["pleural_effusion", "mass", "emphysema"]
+        assert order == sorted(order, key=turns.index)

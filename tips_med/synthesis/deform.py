@@ -13,6 +13,15 @@ from tips_med.synthesis.findings import fill_air
 from tips_med.synthesis.noise import smooth_noise
 from tips_med.synthesis.organs import swapped
 
+HOLE_HU = -945.0
+"""Lung below this (the usual threshold is -950 HU, at 1 mm) may be a hole of real emphysema that nobody outlined."""
+
+THIN_HU = -910.0
+"""Lung whose mean over some 14 mm is below this may be diffuse emphysema."""
+
+THIN_LUNG_HU = -895.0
+"""A lung whose mean is below this may have it anywhere: real ones without it, in a deep breath, have some -860 HU."""
+
 
 @dataclass(frozen=True)
 class Deformation:
@@ -46,6 +55,8 @@ class DeformedCrop:
         ignored: Mask of possible lesions, and of cells beyond the scan.
         organs: Labels of ``tips_med.synthesis.organs``; None where nobody labelled them.
         offset_mm: Position of the first pixel's centre relative to the middle of the body, (y, x) in mm.
+        thin: Mask of lung that may be emphysema, before a breath or gravity took its air; None where the anatomy's
+            lungs are not labelled.
     """
 
     volume_hu: np.ndarray
@@ -54,6 +65,7 @@ class DeformedCrop:
     ignored: np.ndarray
     organs: np.ndarray | None
     offset_mm: tuple[float, float]
+    thin: np.ndarray | None = None
 
 
 def sample_deformed_crop(
@@ -106,8 +118,26 @@ def sample_deformed_crop(
     if anatomy.organs is not None:
         organs = swapped(labels(anatomy.organs)) if mirror else labels(anatomy.organs)
     offset_mm = -at * np.array(anatomy.spacing_mm[1:]) + rng.normal(0, 8 if rng.random() < 0.75 else 22, 2)
-    crop = DeformedCrop(volume, lungs, lesions, ignored, organs, (float(offset_mm[0]), float(offset_mm[1])))
+    thin = None if lungs is None else thin_lung(volume, lungs)
+    crop = DeformedCrop(volume, lungs, lesions, ignored, organs, (float(offset_mm[0]), float(offset_mm[1])), thin)
     return _breathe(crop, anatomy.spacing_mm, deformation, rng)
+
+
+def thin_lung(volume_hu: np.ndarray, lungs: np.ndarray) -> np.ndarray:
+    """The lung that may be real emphysema, bool [slab y x]: holes, thin areas, and all of a lung that is thin."""
+    inside = lungs > 0
+    thin = ndimage.uniform_filter(volume_hu, 3, axes=(1, 2)) < HOLE_HU
+    # What is no lung, and vessels, count as if they were lung that is not thin.
+    around = np.where(inside, np.minimum(volume_hu, -700.0), np.float32(-850.0))
+    for axis, width in enumerate((3, 7, 7)):
+        around = ndimage.uniform_filter1d(around, width, axis)
+    thin |= around < THIN_HU
+    for side in (RIGHT, LEFT):
+        lung = lungs == side
+        tissue = volume_hu[lung & (volume_hu < -600)]
+        if tissue.size and tissue.mean() < THIN_LUNG_HU:
+            thin |= lung
+    return thin & inside
 
 
 def _breathe(

@@ -16,9 +16,6 @@ from tips_med.synthesis.findings import SIDES, Canvas, Painted, known_findings
 MASS_FROM_MM, NODULE_TO_MM = 22.0, 34.0
 """The glossary draws the line at 30 mm; between these two, readers call the same thing by either name."""
 
-EMPHYSEMA_HU = -945.0
-"""Lung below this (the usual threshold is -950 HU, at 1 mm) may be real emphysema that nobody outlined."""
-
 HAZY = ("ground_glass_opacity", "consolidation", "atelectasis")
 """Findings that the haze around a finding may or may not be."""
 
@@ -111,7 +108,8 @@ class Scene:
         if finding == "emphysema" and self.thin is not None:
             unknown |= self.thin
         for painted in self.findings:
-            if finding in HAZY and painted.haze is not None:
+            hazy = finding == "emphysema" if painted.finding == "emphysema" else finding in HAZY
+            if hazy and painted.haze is not None:
                 unknown |= painted.haze & ~painted.mask
             if painted.finding in indistinct:
                 unknown |= painted.mask
@@ -151,16 +149,16 @@ def make_scene(anatomy: Anatomy, spec: SceneSpec, rng: np.random.Generator, firs
     crop = sample_deformed_crop(anatomy, spec.shape, spec.deformation, rng)
     volume, lungs = crop.volume_hu, crop.lungs
     findings = _real(anatomy, crop)
-    thin, hemithorax = None, None if lungs is None else lungs.copy()
-    if lungs is not None:
-        smooth = ndimage.uniform_filter(volume, 3, axes=(1, 2))
-        thin = (smooth < EMPHYSEMA_HU) & (lungs > 0)
-        if first is not None or rng.random() >= spec.empty:
-            taken = (crop.lesions > 0) | crop.ignored
-            canvas = Canvas(volume, lungs, anatomy.spacing_mm, rng, taken, crop.organs, _gravity(rng))
-            findings += _paint(canvas, spec, rng, first)
+    hemithorax, thin, ignored = None if lungs is None else lungs.copy(), crop.thin, crop.ignored
+    if lungs is not None and (first is not None or rng.random() >= spec.empty):
+        taken = (crop.lesions > 0) | crop.ignored
+        canvas = Canvas(volume, lungs, anatomy.spacing_mm, rng, taken, crop.organs, _gravity(rng))
+        canvas.found = findings
+        _paint(canvas, spec, rng, first)
+        findings, ignored = canvas.found, canvas.follow(ignored)
+        hemithorax, thin = (None if one is None else canvas.follow(one) for one in (hemithorax, thin))
     volume = acquire(volume, anatomy.spacing_mm, rng, spec.strength, spec.acquisition)
-    ignored, unseen = crop.ignored, None
+    unseen = None
     if spec.acquisition is not None:
         volume, unseen = limit_view(volume, anatomy.spacing_mm, rng, spec.acquisition)
         ignored = ignored | unseen
@@ -175,18 +173,17 @@ def _gravity(rng: np.random.Generator) -> tuple[float, float]:
     return (-1.0, 0.0) if chance < 0.92 else (0.0, float(rng.choice([-1.0, 1.0])))
 
 
-def _paint(canvas: Canvas, spec: SceneSpec, rng: np.random.Generator, first: str | None) -> list[Painted]:
+def _paint(canvas: Canvas, spec: SceneSpec, rng: np.random.Generator, first: str | None) -> None:
+    """Paints onto a canvas: one finding for sure, and others by chance."""
     kinds = list(spec.weights)
     chance = np.array([spec.weights[kind] for kind in kinds])
     number = min(int(rng.integers(1, spec.max_findings + 1)), int(rng.integers(1, spec.max_findings + 1)))
     wanted = list(rng.choice(kinds, size=number, p=chance / chance.sum()))
     if first is not None:
         wanted[0] = first
-    # What takes the lung's place comes before what grows in it.
     known = known_findings()
-    order = sorted(wanted, key=lambda kind: not known[kind].first)
-    made = [known[str(kind)].paint(canvas) for kind in order]
-    return [one for painted in made if painted is not None for one in painted.everything]
+    for kind in sorted(wanted, key=lambda kind: known[kind].turn):
+        canvas.add(known[str(kind)].paint(canvas))
 
 
 def _real(anatomy: Anatomy, crop: DeformedCrop) -> list[Painted]:

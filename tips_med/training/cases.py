@@ -18,10 +18,14 @@ from tips_med.readers import read_scan
 from tips_med.shapes import Affine
 from tips_med.synthesis.anatomy import Anatomy, make_anatomy
 from tips_med.synthesis.pack import read_pack_index, read_packed
-from tips_med.synthesis.phantom import make_phantom
+from tips_med.synthesis.phantom import make_lung_phantom, make_phantom, read_lung_shape
+from tips_med.synthesis.phantom.shapes import OUTLINE
 from tips_med.training.outlines import outline_lungs
 
 log = logging.getLogger(__name__)
+
+LUNG_BODY = "lungs-"
+"""What the names of torsos around real lungs begin with."""
 
 Sphere = tuple[float, float, float, float]
 """Centre x, y, z in LPS mm, and radius in mm."""
@@ -172,6 +176,43 @@ def prepare_phantom(seed: int, folder: Path, image: CompactConfig) -> Anatomy:
     if not file.exists():
         make_phantom(seed, image.slabs.spacing_mm).save(file)
     return Anatomy.load(file)
+
+
+def prepare_lung_bodies(shapes: str, count: int, data: Path, folder: Path, image: CompactConfig) -> list[Anatomy]:
+    """Procedural torsos around the lungs of real people, made once each: every shape in turn, every seed once.
+
+    Args:
+        shapes: Folder of the shapes, relative to the root of the data: one folder each, as ``read_lung_shape`` reads.
+        count: Number of bodies.
+        data: Root folder of the data; or a pack, of which the bodies that were packed are taken, ``count`` at most.
+        folder: Folder of the prepared anatomies.
+        image: Sizes of the image tower, whose grid is used.
+
+    Returns:
+        The bodies; none where the data have no such folder.
+
+    Raises:
+        ReadError: A shape cannot be read.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if data.is_file():
+        names = [name for name in read_pack_index(data).names if name.startswith(LUNG_BODY)][:count]
+        for name in names:
+            if not (folder / f"{name}.safetensors").exists():
+                read_packed(data, name).save(folder / f"{name}.safetensors")
+        return [Anatomy.load(folder / f"{name}.safetensors") for name in names]
+    found = sorted(one for one in (data / shapes).glob("*") if (one / OUTLINE).exists())
+    if not found:
+        log.info("no shapes of lungs in %s: no torsos are built around them", shapes)
+        return []
+    files = [folder / f"{LUNG_BODY}{found[seed % len(found)].name}-{seed}.safetensors" for seed in range(count)]
+    for first, one in enumerate(found):  # each shape is read once
+        lacking = [seed for seed in range(first, count, len(found)) if not files[seed].exists()]
+        shape = read_lung_shape(one) if lacking else None
+        for seed in lacking:
+            if shape is not None:
+                make_lung_phantom(shape, seed, image.slabs.spacing_mm).save(files[seed])
+    return [Anatomy.load(file) for file in files]
 
 
 def _labels(path: Path) -> np.ndarray:

@@ -63,6 +63,8 @@ class PaintedScenes(IterableDataset[PaintedBatch]):
         margin: Number of slabs painted beyond either end of a scene, which are neighbours and not queried.
         words: Number of queries a scene, taken at random, with one word as a query of its own; all when None.
         structures: Structures to query; the first query of a scene is about one of them.
+        lung_bodies: Bodies around the lungs of real people, to paint into as well.
+        lung_share: Share of scenes with these, 0 to 1.
     """
 
     def __init__(
@@ -82,6 +84,8 @@ class PaintedScenes(IterableDataset[PaintedBatch]):
         margin: int = 0,
         words: int | None = None,
         structures: Sequence[str] = ("lung",),
+        lung_bodies: Sequence[Anatomy] = (),
+        lung_share: float = 0.0,
     ) -> None:
         if margin and scenes.shape is not None:
             slab, y, x = scenes.shape
@@ -90,6 +94,7 @@ class PaintedScenes(IterableDataset[PaintedBatch]):
         self.findings, self.lexicon = findings, lexicon
         self.batch, self.questions, self.seed, self.start = batch, questions, seed, start
         self.weights, self.phantoms, self.phantom_share = weights, phantoms, phantom_share
+        self.lung_bodies, self.lung_share = lung_bodies, lung_share
         self.structures = tuple(structures)
         self.words = questions if words is None else min(words, questions)
 
@@ -106,8 +111,7 @@ class PaintedScenes(IterableDataset[PaintedBatch]):
         rng = np.random.default_rng([self.seed, step])
         made = []
         for _ in range(self.batch):
-            phantom = bool(self.phantoms) and rng.random() < self.phantom_share
-            scene = make_scene(pick_anatomy(self.phantoms if phantom else self.anatomies, rng), self.scenes, rng)
+            scene = make_scene(pick_anatomy(self._bodies(rng), rng), self.scenes, rng)
             questions = draw_questions(
                 scene, self.findings, self.lexicon, rng, self.questions, self.weights, self.structures
             )
@@ -115,6 +119,15 @@ class PaintedScenes(IterableDataset[PaintedBatch]):
                 questions = [questions[n] for n in rng.permutation(len(questions))]
             made.append((scene, questions))
         return collate_scenes(made, self.slabs, self.words, self.margin)
+
+    def _bodies(self, rng: np.random.Generator) -> Sequence[Anatomy]:
+        """The bodies of which one is painted into: scans, procedural torsos, or torsos around real lungs."""
+        if not (self.phantoms or self.lung_bodies):
+            return self.anatomies
+        chance = rng.random()
+        if self.phantoms and chance < self.phantom_share:
+            return self.phantoms
+        return self.lung_bodies if self.lung_bodies and chance >= 1 - self.lung_share else self.anatomies
 
 
 def collate_scenes(

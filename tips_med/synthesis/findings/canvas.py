@@ -7,12 +7,13 @@ consolidation, as the Fleischner glossary defines them (Hansell 2008, doi:10.114
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import ndimage
 
 from tips_med.geometry import LEFT, RIGHT
+from tips_med.synthesis.findings.shift import Shift
 from tips_med.synthesis.noise import smooth_noise
 
 SIDES = {RIGHT: "right", LEFT: "left"}
@@ -33,6 +34,8 @@ class Canvas:
         taken: Mask of cells that are already painted, bool [slab y x].
         organs: Labels of ``tips_med.synthesis.organs``, [slab y x]; None without labels.
         gravity: Direction of gravity, as a unit vector (y, x): to the back when the patient lies on it.
+        found: Findings that are there, real and painted ones.
+        shifts: How the body was moved by what was painted, in turn: what is not on the canvas has to ``follow``.
     """
 
     volume_hu: np.ndarray
@@ -42,6 +45,29 @@ class Canvas:
     taken: np.ndarray
     organs: np.ndarray | None = None
     gravity: tuple[float, float] = (1.0, 0.0)
+    found: list[Painted] = field(default_factory=list)
+    shifts: list[Shift] = field(default_factory=list)
+
+    def add(self, painted: Painted | None) -> None:
+        """Notes what a painter gave, with all that it painted along with it."""
+        if painted is not None:
+            self.found += painted.everything
+
+    def follow(self, labels: np.ndarray) -> np.ndarray:
+        """Labels of the body as it was given, [slab y x], moved as it was moved since."""
+        for shift in self.shifts:
+            labels = shift.labels(labels)
+        return labels
+
+    def move(self, shift: Shift) -> None:
+        """Moves everything that is on the canvas, the findings that were there before as well."""
+        self.volume_hu[...] = shift.values(self.volume_hu)
+        self.lungs[...] = shift.labels(self.lungs)
+        self.taken[...] = shift.labels(self.taken)
+        if self.organs is not None:
+            self.organs = shift.labels(self.organs)
+        self.found = [shift.painted(one) for one in self.found]
+        self.shifts.append(shift)
 
     def noise(self, box: Box, scale_mm: float) -> np.ndarray:
         """Smooth noise for a part of the canvas."""
@@ -85,6 +111,7 @@ class Painted:
         attributes: Terms of the lexicon that are true of it.
         size_mm: Diameter in mm, where that is meaningful.
         haze: Mask of hazy lung beside it that is not the finding, bool [slab y x]: neither ground glass nor free of it.
+            Beside emphysema: of lung that has become thinner, neither emphysema nor free of it.
         structure: Id of the term of its organ.
         more: Findings painted along with it: a cavity in a mass, the same finding on the other side.
     """

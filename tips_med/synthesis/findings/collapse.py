@@ -1,4 +1,7 @@
-"""Atelectasis: lung without air, in bands, at the back, as a wedge that has lost its volume, a lobe or a whole lung."""
+"""Atelectasis: lung without air, in bands, at the back, as a wedge that has lost its volume, a lobe or a whole lung.
+
+A lobe or a lung that collapses takes less room: mediastinum, trachea and diaphragm are pulled to its side.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,15 @@ from scipy import ndimage
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.findings.canvas import Box, Canvas, Painted, bounds, fill_air, painted, ramp, together
 from tips_med.synthesis.findings.declaration import Finding
+from tips_med.synthesis.findings.shift import shift_towards
 from tips_med.synthesis.findings.subpleural import rim
 
 
 def paint_atelectasis(canvas: Canvas, side: int | None = None) -> Painted | None:
-    """A band across the lung, a crescent along its back, a wedge on the pleura, a lobe or all of it: homogeneous."""
+    """A band across the lung, a crescent along its back, a wedge on the pleura, a lobe or all of it: homogeneous.
+
+    A lobe or a lung moves the body on the canvas (``canvas.shifts``).
+    """
     rng = canvas.rng
     kind = rng.random()
     if kind < 0.3:
@@ -111,6 +118,8 @@ def _wedge(canvas: Canvas, side: int) -> Painted | None:
 def _lobe(canvas: Canvas, side: int) -> Painted | None:
     """A lobe that has lost its air and most of its size: next to the mediastinum, behind a bowed fissure."""
     rng = canvas.rng
+    if rng.random() < 0.75:
+        shift_towards(canvas, side, rng.uniform(2, 22), rng.uniform(0, 30))
     lung = canvas.lungs == side
     if lung.sum() < 400:
         return None
@@ -136,7 +145,10 @@ def _lobe(canvas: Canvas, side: int) -> Painted | None:
 
 
 def _lung(canvas: Canvas, side: int) -> Painted | None:
-    """All of one lung without air."""
+    """All of one lung without air, small unless fluid or a filled lung takes the room."""
+    rng = canvas.rng
+    if rng.random() < 0.85:
+        shift_towards(canvas, side, rng.uniform(8, 45), rng.uniform(0, 50))
     lung = canvas.lungs == side
     if lung.sum() < 400:
         return None

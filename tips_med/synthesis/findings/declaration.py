@@ -24,6 +24,7 @@ class Finding:
         indistinct_from: Terms that readers cannot reliably distinguish from it on this grid: where one of these is, it
             is unknown whether this one is there, too.
         first: Whether it is painted before others, because it takes the lung's place.
+        last: Whether it is painted after others: it is all over the lung, and would cut what came later to pieces.
     """
 
     term: str
@@ -31,3 +32,9 @@ class Finding:
     mistaken_for: tuple[str, ...] = ()
     indistinct_from: tuple[str, ...] = ()
     first: bool = False
+    last: bool = False
+
+    @property
+    def turn(self) -> int:
+        """When it is painted: findings with lower numbers come first."""
+        return int(self.last) - int(self.first)

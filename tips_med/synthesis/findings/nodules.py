@@ -4,8 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from tips_med.synthesis.findings.canvas import Canvas, Painted, blob, fill_air, inside_lung, painted, soft, within
+from tips_med.geometry import LEFT, RIGHT
+from tips_med.synthesis.findings.canvas import (
+    Canvas,
+    Painted,
+    blob,
+    fill_air,
+    inside_lung,
+    painted,
+    soft,
+    together,
+    within,
+)
 from tips_med.synthesis.findings.declaration import Finding
+from tips_med.synthesis.findings.obstruction import lung_behind
+from tips_med.synthesis.findings.shift import shift_towards
+
+OBSTRUCTS_FROM_MM = 40.0
+"""A mass from this size on may close the bronchus that it grew from."""
 
 
 def paint_nodule(
@@ -46,9 +62,20 @@ def paint_nodule(
 
 
 def paint_mass(canvas: Canvas, side: int | None = None) -> Painted | None:
-    """A mass of 30 to 90 mm: lobulated or spiculated, some with a dead middle or a cavity; it may reach the pleura."""
+    """A mass of 30 to 90 mm: lobulated or spiculated, some with a dead middle or a cavity; it may reach the pleura.
+
+    Behind a large one the lung may be without air (in ``more``), denser than the mass or less dense; the body is moved
+    on the canvas then, as by any collapse.
+    """
     rng = canvas.rng
     diameter = float(np.exp(rng.uniform(np.log(30), np.log(90))))
+    obstructs = diameter > OBSTRUCTS_FROM_MM and rng.random() < 0.4
+    if obstructs:
+        sides = [one for one in (RIGHT, LEFT) if (canvas.lungs == one).any()]
+        if not sides:
+            return None
+        side = side or int(rng.choice(sides))
+        shift_towards(canvas, side, rng.uniform(0, 22), rng.uniform(0, 25))
     spiculated = bool(rng.random() < 0.45)
     made = blob(canvas, canvas.place(side), diameter, rough=rng.uniform(0.1, 0.4), spiculated=spiculated)
     if made is None:
@@ -56,7 +83,8 @@ def paint_mass(canvas: Canvas, side: int | None = None) -> Painted | None:
     box, radius = made
     alpha = soft(radius, diameter, edge_mm=rng.uniform(1.5, 4)) * inside_lung(canvas, box)
     view = canvas.volume_hu[box]
-    target = rng.uniform(-10, 100) + rng.uniform(5, 25) * canvas.noise(box, 8)
+    own_hu = rng.uniform(-10, 100)
+    target = own_hu + rng.uniform(5, 25) * canvas.noise(box, 8)
     inner = soft(radius, diameter, edge_mm=8, at=rng.uniform(0.3, 0.7))
     cavity = None
     kind = rng.random()
@@ -72,9 +100,11 @@ def paint_mass(canvas: Canvas, side: int | None = None) -> Painted | None:
     view += alpha * (target - view)
     attributes = ["spiculated"] if spiculated else ["lobulated"]
     mass = painted(canvas, "mass", box, alpha > 0.5, attributes, diameter, halo)
-    if mass is None or cavity is None:
-        return mass
-    return within(mass, "cavity", "cavitary", box, cavity & (alpha > 0.5))
+    if mass is None:
+        return None
+    if cavity is not None:
+        mass = within(mass, "cavity", "cavitary", box, cavity & (alpha > 0.5))
+    return together([mass, lung_behind(canvas, mass, own_hu) if obstructs else None])
 
 
 NODULE = Finding("nodule", paint_nodule, mistaken_for=("mass", "ground_glass_opacity", "cavity"))

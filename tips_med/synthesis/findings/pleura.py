@@ -1,4 +1,7 @@
-"""What fills the pleural space: fluid and air."""
+"""What fills the pleural space: fluid and air.
+
+Much fluid pushes the mediastinum away and the diaphragm down; around a collapsed lung it may be pulled instead.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +21,13 @@ from tips_med.synthesis.findings.canvas import (
     ramp,
 )
 from tips_med.synthesis.findings.declaration import Finding
+from tips_med.synthesis.findings.shift import shift_towards
 
 KINDS = {"free": 0.46, "loculated": 0.2, "subpulmonic": 0.14, "fissural": 0.08, "white_out": 0.12}
 """How often an effusion is of each kind; one without room is painted as free fluid."""
+
+MUCH = 0.5
+"""The share of the chest's depth from which free fluid moves what is beside it."""
 
 LEAST_CELLS = 60
 """What fills less of the grid is no effusion."""
@@ -37,6 +44,14 @@ def paint_effusion(canvas: Canvas, side: int | None = None, kind: str | None = N
     rng = canvas.rng
     side = side or int(rng.choice([RIGHT, LEFT]))
     kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    if kind == "white_out":
+        chance = rng.random()
+        if chance < 0.8:
+            shift_towards(
+                canvas, side, -rng.uniform(4, 35) if chance < 0.6 else rng.uniform(4, 20), -rng.uniform(0, 30)
+            )
+    elif kind == "subpulmonic" and rng.random() < 0.7:
+        shift_towards(canvas, side, 0.0, -rng.uniform(5, 30))
     found = _side(canvas, side)
     if found is None:
         return None
@@ -55,6 +70,15 @@ def _free(
     rng = canvas.rng
     inside = depth[lung.any(axis=0)]
     fills_mm = float(np.exp(rng.uniform(np.log(7), np.log(0.9 * (np.ptp(inside) + 12)))))
+    if rng.random() < 0.25:  # a litre and more
+        fills_mm = rng.uniform(MUCH, 0.95) * np.ptp(inside)
+    much = fills_mm > MUCH * np.ptp(inside) and rng.random() < 0.7
+    if much and shift_towards(canvas, side, -rng.uniform(3, 28), -rng.uniform(0, 30)):
+        found = _side(canvas, side)
+        if found is None:
+            return None
+        box, lung, from_wall, depth = found
+        inside = depth[lung.any(axis=0)]
     level = inside.max() - fills_mm
     climb = rng.uniform(5, 40) * np.exp(-from_wall / rng.uniform(5, 14))
     tilt = rng.uniform(-0.15, 0.15) * canvas.spacing_mm[2] * np.arange(lung.shape[2], dtype=np.float32)
@@ -69,9 +93,9 @@ def _free(
     haze[box] = pressed > 0.05
     more: tuple[Painted, ...] = ()
     band_mm = rng.uniform(6, 30)
-    if fills_mm > 35 and rng.random() < 0.6:  # so much fluid leaves lung without air beside it
+    if fills_mm > 35 and rng.random() < 0.75:  # so much fluid leaves lung without air beside it
         beside = ramp(surface + band_mm + 4 * canvas.noise(EVERYWHERE, 20)[box], 3) * (1 - fluid) * lung
-        more = _airless(canvas, side, box, beside)
+        more = _airless(canvas, side, box, beside, fluid)
     _fill(canvas, box, fluid)
     mask = _instead(canvas, box, fluid > 0.5)
     return Painted("pleural_effusion", SIDES[side], mask, haze=haze, structure="pleura", more=more)
@@ -94,10 +118,10 @@ def _white_out(canvas: Canvas, side: int, box: Box, lung: np.ndarray) -> Painted
     shrunk = ramp(radius_mm + 6 * canvas.noise(EVERYWHERE, 24)[box] - away, 3) * lung
     whole = ndimage.grey_dilation(lung.astype(np.float32), (1, 3, 3)) * (canvas.volume_hu[box] < -100)
     fluid = np.maximum(lung.astype(np.float32), whole)
-    more = _airless(canvas, side, box, shrunk)
     inside = (fluid * (1 - shrunk) > 0.5) & lung
     if inside.sum() < LEAST_CELLS:
         return None
+    more = _airless(canvas, side, box, shrunk, fluid * (1 - shrunk))
     _fill(canvas, box, fluid * (1 - shrunk))
     return Painted("pleural_effusion", SIDES[side], _instead(canvas, box, inside), structure="pleura", more=more)
 
@@ -189,19 +213,31 @@ def _between(canvas: Canvas, lung: np.ndarray) -> np.ndarray:
 def _fill(canvas: Canvas, box: Box, fluid: np.ndarray) -> None:
     """Water, or what is denser: pus and blood."""
     rng = canvas.rng
-    density_hu = rng.uniform(-5, 28) if rng.random() < 0.8 else rng.uniform(28, 60)
+    density_hu = rng.uniform(0, 25) if rng.random() < 0.8 else rng.uniform(25, 60)
+    density = density_hu + 3 * canvas.noise(box, 12) + 3 * canvas.noise(box, 4)
     volume = canvas.volume_hu[box]
-    volume += fluid * (density_hu + 4 * canvas.noise(EVERYWHERE, 12)[box] - volume)
+    seam = _at_the_wall(canvas, box, fluid)
+    volume += fluid * (density - volume)
+    volume[...] = fill_air(volume, seam, density)
 
 
-def _airless(canvas: Canvas, side: int, box: Box, alpha: np.ndarray) -> tuple[Painted, ...]:
-    """Lung without air beside fluid, enhanced or not; none where it comes to nothing."""
+def _at_the_wall(canvas: Canvas, box: Box, alpha: np.ndarray) -> np.ndarray:
+    """The pixels between lung and chest wall hold some of both: what reaches the wall leaves no air there."""
+    view = canvas.volume_hu[box]
+    beyond = (canvas.lungs[box] == 0) & ~canvas.taken[box] & (view < 0) & (view > -900)
+    return ndimage.grey_dilation(alpha, (1, 3, 3)) * beyond
+
+
+def _airless(canvas: Canvas, side: int, box: Box, alpha: np.ndarray, fluid: np.ndarray) -> tuple[Painted, ...]:
+    """Lung without air beside fluid, enhanced or not; none where it comes to nothing. The fluid is filled in later."""
     rng = canvas.rng
     if (alpha > 0.5).sum() < LEAST_CELLS:
         return ()
     view = canvas.volume_hu[box]
+    # Where a voxel holds some of both, the fluid's part must not stay air.
+    filled = np.where(alpha > 0, np.minimum(alpha + fluid, 1), _at_the_wall(canvas, box, alpha))
     view[...] = fill_air(
-        view, alpha * rng.uniform(0.92, 1.0), rng.uniform(30, 110) + 6 * canvas.noise(EVERYWHERE, 8)[box]
+        view, filled * rng.uniform(0.92, 1.0), rng.uniform(35, 120) + 6 * canvas.noise(EVERYWHERE, 8)[box]
     )
     mask = np.zeros(canvas.taken.shape, bool)
     mask[box] = alpha > 0.5

@@ -9,6 +9,8 @@ from tips_med.synthesis.anatomy import Anatomy
 from tips_med.synthesis.phantom.abdomen import build_abdomen
 from tips_med.synthesis.phantom.build import Build
 from tips_med.synthesis.phantom.chest import build_heart, build_lungs, diaphragm_mm
+from tips_med.synthesis.phantom.real_lungs import make_lung_phantom
+from tips_med.synthesis.phantom.shapes import LungShape, read_lung_shape
 from tips_med.synthesis.phantom.trunk import (
     APEX_MM,
     DEPTH_MM,
@@ -19,7 +21,7 @@ from tips_med.synthesis.phantom.trunk import (
     cage_level,
 )
 
-__all__ = ["Habitus", "make_phantom"]
+__all__ = ["Habitus", "LungShape", "make_lung_phantom", "make_phantom", "read_lung_shape"]
 
 
 def make_phantom(

@@ -28,6 +28,8 @@ class Build:
         z_mm: Position of each slab along z, in the average adult's mm.
         spacing_mm: Spacing between slabs, rows and columns, in the patient's own mm.
         rng: Random generator, the only source of randomness.
+        free_mm: How far outside of lungs that are given each voxel lies, [slab y x], negative within them; None where
+            the lungs are made last and take what is left.
     """
 
     x_mm: np.ndarray
@@ -35,6 +37,7 @@ class Build:
     z_mm: np.ndarray
     spacing_mm: tuple[float, float, float]
     rng: np.random.Generator
+    free_mm: np.ndarray | None = None
     volume_hu: np.ndarray = field(init=False)
     lungs: np.ndarray = field(init=False)
     organs: np.ndarray = field(init=False)
@@ -62,6 +65,10 @@ class Build:
     def at(self, box: Box) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """x, y and z of the voxels of a box, each to be broadcast."""
         return self.x_mm[box[2]][None, None, :], self.y_mm[box[1]][None, :, None], self.z_mm[box[0]][:, None, None]
+
+    def beside_lungs(self, box: Box, level_mm: np.ndarray, away_mm: float) -> np.ndarray:
+        """A level that ends so many mm beside lungs that are given; as it is without them."""
+        return level_mm if self.free_mm is None else np.minimum(level_mm, self.free_mm[box] - away_mm)
 
     def put(
         self, box: Box, level_mm: np.ndarray, hu: np.ndarray | float, organ: str | None = None, edge_mm: float = 2.0

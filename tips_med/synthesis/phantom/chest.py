@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy import ndimage
 
 from tips_med.geometry import LEFT, RIGHT
 from tips_med.synthesis.phantom.build import Box, Build, Point, smooth_line
@@ -36,8 +37,19 @@ def diaphragm_mm(build: Build) -> np.ndarray:
     return np.maximum(np.maximum(right, left), middle).astype(np.float32)
 
 
-def build_heart(build: Build, habitus: Habitus) -> np.ndarray:
-    """Puts in heart, vessels, airways and gullet; returns how deep inside all of these each voxel lies, in mm."""
+def build_heart(
+    build: Build, habitus: Habitus, hila: dict[int, Point] | None = None, room: np.ndarray | None = None
+) -> np.ndarray:
+    """Puts in heart, vessels, airways and gullet; returns how deep inside all of these each voxel lies, in mm.
+
+    Args:
+        build: Build; beside lungs that are given, vessels give way to them, and their airways are put in elsewhere.
+        habitus: Habitus of the body.
+        hila: Where vessels and bronchi enter the lungs, by side; the average adult's when None.
+        room: How deep each voxel lies within the pericardium, in mm, [slab y x]: a heart that fills it; None for one of
+            the usual form.
+    """
+    hila = hila or HILA
     rng = build.rng
     inside = np.full(build.volume_hu.shape, -20.0, np.float32)
     wall_hu = 45 + 0.2 * (habitus.blood_hu - 40)
@@ -52,6 +64,8 @@ def build_heart(build: Build, habitus: Habitus) -> np.ndarray:
     for box, level in made:  # the fat around it first
         build.put(box, level + 4, -95.0)
         np.maximum(inside[box], level + 4, out=inside[box])
+    if room is not None:
+        made = [(EVERYWHERE, room)]
     for box, level in made:
         build.put(box, level, wall_hu + 4 * build.noise(box, 6.0), "heart")
     hollows = [
@@ -63,9 +77,13 @@ def build_heart(build: Build, habitus: Habitus) -> np.ndarray:
     for hollow in hollows:
         found = build.ellipsoid(*hollow)
         if found is not None:
-            build.put(found[0], found[1], blood + 5 * build.noise(found[0], 6.0), edge_mm=4.0)
-    _vessels(build, habitus, inside)
-    _airways(build, inside)
+            level = build.beside_lungs(*found, 6.0)
+            if room is not None:
+                level = np.minimum(level, room[found[0]] - 3.0)
+            build.put(found[0], level, blood + 5 * build.noise(found[0], 6.0), edge_mm=4.0)
+    _vessels(build, habitus, inside, hila)
+    if build.free_mm is None:
+        _airways(build, inside)
     return inside
 
 
@@ -78,13 +96,32 @@ def _put_tube(
     organ: str | None,
     coat_mm: float,
 ) -> None:
-    pieces = build.tube(line, radii)
+    pieces = build.tube(_give_way(build, line, radii), radii)
     for box, level in pieces:
         build.put(box, level, hu, organ)
         np.maximum(inside[box], level + coat_mm, out=inside[box])
 
 
-def _vessels(build: Build, habitus: Habitus, inside: np.ndarray) -> None:
+def _give_way(build: Build, line: list[Point], radii: list[float]) -> list[Point]:
+    """A tube's line, moved aside where lungs that are given leave it no room."""
+    if build.free_mm is None:
+        return line
+    free, axes = build.free_mm, (build.z_mm, build.y_mm, build.x_mm)
+    aside = np.stack(np.meshgrid(np.arange(-20.0, 21, 4), np.arange(-20.0, 21, 4), indexing="ij"), axis=-1).reshape(
+        -1, 2
+    )
+    moved = []
+    for (x, y, z), radius in zip(line, radii):
+        places = np.column_stack([np.full(len(aside), z), y + aside[:, 0], x + aside[:, 1]])
+        cells = [np.clip(np.searchsorted(mm, places[:, n]), 0, len(mm) - 1) for n, mm in enumerate(axes)]
+        lacking = np.maximum(radius + 1.5 - free[tuple(cells)], 0)
+        best = int((np.linalg.norm(aside, axis=1) + 3 * lacking).argmin())
+        moved.append(aside[best])
+    smooth = np.asarray(ndimage.gaussian_filter1d(np.array(moved), 1.5, axis=0, mode="nearest"))
+    return [(x + float(dx), y + float(dy), z) for (x, y, z), (dy, dx) in zip(line, smooth)]
+
+
+def _vessels(build: Build, habitus: Habitus, inside: np.ndarray, hila: dict[int, Point]) -> None:
     rng, blood = build.rng, habitus.blood_hu
     wide = rng.uniform(0.9, 1.25)
     veins = blood if blood < 60 else blood * rng.uniform(0.55, 1.2)
@@ -93,10 +130,10 @@ def _vessels(build: Build, habitus: Habitus, inside: np.ndarray) -> None:
     _put_tube(build, inside, line, list(np.linspace(16, 9, len(line)) * wide), blood, "aorta", 2.5)
     trunk = smooth_line([(14, -42, 42), (16, -36, 66), (18, -16, 84)])
     _put_tube(build, inside, trunk, [14.0] * len(trunk), blood * 1.03, "pulmonary_artery", 2.5)
-    for side, way in ((RIGHT, [(18, -16, 84), (-10, -6, 82), HILA[RIGHT]]), (LEFT, [(18, -16, 84), HILA[LEFT]])):
+    for side, way in ((RIGHT, [(18, -16, 84), (-10, -6, 82), hila[RIGHT]]), (LEFT, [(18, -16, 84), hila[LEFT]])):
         line = smooth_line([(float(a), float(b), float(c)) for a, b, c in way])
         _put_tube(build, inside, line, list(np.linspace(12, 8, len(line))), blood * 1.03, "pulmonary_artery", 2.5)
-        x, y, z = HILA[side]
+        x, y, z = hila[side]
         vein = smooth_line([(8.0 + (12 if side == LEFT else -14), 14.0, 44.0), (x, y - 6, z - 22)])
         _put_tube(build, inside, vein, [7.0] * len(vein), blood, None, 2.0)
     cava = smooth_line([(-26, -14, 30), (-27, -16, 80), (-26, -18, 140), (-22, -14, 190)])

@@ -84,6 +84,8 @@ def build_wall(build: Build, habitus: Habitus, cage: np.ndarray) -> None:
             made = build.ellipsoid((side * 72.0, -DEPTH_MM - 0.3 * fat, 45.0), (size, 0.7 * size, 1.1 * size))
             if made is not None:
                 body[made[0]] = np.maximum(body[made[0]], made[1])
+    if build.free_mm is not None:  # whose cage may be of any form
+        body = np.maximum(body, np.minimum(cage, 0) + muscle + 0.5 * fat + 6)
     wavy = build.noise(EVERYWHERE, 30.0)
     body += 1.5 * wavy
     build.put(EVERYWHERE, body, 30.0)  # skin
