@@ -22,7 +22,7 @@ REAL_WEIGHT = 10.0
 
 POINTS: dict[OperatingPointName, tuple[float, float]] = {
     "sensitive": (0.02, 0.35),
-    BALANCED: (0.05, 0.15),
+    BALANCED: (0.05, 0.25),
     "specific": (0.10, 0.05),
 }
 """For each operating point the share of findings that are there that may be called absent, and of those that are not
