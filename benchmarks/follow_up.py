@@ -28,7 +28,7 @@ import SimpleITK as sitk  # noqa: N813
 from scipy import ndimage
 
 from benchmarks.presence_manifest import scan_of
-from benchmarks.trust import HELD_OUT
+from benchmarks.trust.cases import HELD_OUT
 from tips_med.encoders.study import EncodedStudy
 from tips_med.followup import Change, Comparison, Registration, compare, register
 from tips_med.followup.noise import Z_95

@@ -14,6 +14,7 @@ from benchmarks.marked import between_marks, write_between_marks
 from benchmarks.organs.__main__ import table as organs_table
 from benchmarks.side_by_side import table as side_by_side
 from benchmarks.training_cost import markdown as cost_table
+from benchmarks.trust.report import markdown as trust_table
 from benchmarks.weak_signals import MARKS, markdown
 from tips_med.benchmarking import CURVES
 from tips_med.benchmarking.markdown import stages_markdown
@@ -43,6 +44,12 @@ def test_the_table_of_stages_is_what_was_measured():
 def test_the_tables_of_curves_are_what_was_measured(name: str):
     measured = json.loads((DOCS / "measurements" / "curves.json").read_text("utf-8"))[name]
     assert between_marks(DOCS / "performance.md", f"curve {name}") == curve_part(name, measured)
+
+
+def test_the_counts_of_altered_scans_are_those_of_the_shipped_weights():
+    content = json.loads((DOCS / "measurements" / "trust.json").read_text("utf-8"))
+    assert between_marks(DOCS / "trust.md", "trust") == trust_table(content)
+    assert content["model"] == load_model().identity
 
 
 def test_the_networks_side_by_side_are_what_was_measured():
