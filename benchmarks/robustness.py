@@ -2,7 +2,8 @@
 
 python -m benchmarks.robustness DATA [--model WEIGHTS] [--out TABLE.json]
 
-DATA holds the cases of ``radiology_configs/pretrain_chest_ct.yaml``. Outlines go through the same change as the scan.
+DATA holds the cases of ``radiology_configs/pretrain_chest_ct.yaml``; those that were held out are changed, where lungs
+and lesions are outlined. Outlines go through the same change as the scan.
 """
 
 from __future__ import annotations
@@ -107,8 +108,8 @@ WAYS: dict[str, Callable[[Scan, np.ndarray, np.ndarray], Case]] = {
 
 
 def rows_of(data: Path, case: dict[str, Any], held_out: bool, model: GroundingModel) -> Iterator[dict[str, Any]]:
-    if not held_out:
-        return
+    if not held_out or not {"lungs", "votes"} <= set(case):
+        return  # only the others have outlines of lungs and lesions
     scan = read_scan(data / case["scan"])
     truth = labels(data / case["lungs"])
     outlined = labels(data / case["votes"]) >= case["outlined_from"]
