@@ -63,12 +63,12 @@ def main() -> None:
             truth = read_mask(row.mask, scan, row.part) if row.mask else np.zeros(scan.shape, bool)
             for term in (query.finding.id, ""):
                 dice, hits, pieces, false = metrics[term]
-                dice.update(marked, truth, patient=row.who)
-                hits.update(marked, truth, patient=row.who)
-                pieces.update(marked, truth, patient=row.who)
-                false.update(marked, truth, ml, patient=row.who)
+                dice.update(marked, truth, patient=row.patient_key)
+                hits.update(marked, truth, patient=row.patient_key)
+                pieces.update(marked, truth, patient=row.patient_key)
+                false.update(marked, truth, ml, patient=row.patient_key)
                 volume_ml = marked.sum() * ml
-                presence[term].update(float(volume_ml / (volume_ml + 10)), bool(truth.any()), patient=row.who)
+                presence[term].update(float(volume_ml / (volume_ml + 10)), bool(truth.any()), patient=row.patient_key)
     table = {}
     for term, some in metrics.items():
         table[term or "all"] = {

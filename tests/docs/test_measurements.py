@@ -12,6 +12,7 @@ from benchmarks.batch_throughput import archive_cost, tables
 from benchmarks.curves import curve_part
 from benchmarks.marked import between_marks, write_between_marks
 from benchmarks.organs.__main__ import table as organs_table
+from benchmarks.painted_test import markdown as painted_test_table
 from benchmarks.side_by_side import table as side_by_side
 from benchmarks.training_cost import markdown as cost_table
 from benchmarks.trust.report import markdown as trust_table
@@ -49,6 +50,12 @@ def test_the_tables_of_curves_are_what_was_measured(name: str):
 def test_the_counts_of_altered_scans_are_those_of_the_shipped_weights():
     content = json.loads((DOCS / "measurements" / "trust.json").read_text("utf-8"))
     assert between_marks(DOCS / "trust.md", "trust") == trust_table(content)
+    assert content["model"] == load_model().identity
+
+
+def test_the_painted_test_is_that_of_the_shipped_weights():
+    content = json.loads((DOCS / "measurements" / "painted_test.json").read_text("utf-8"))
+    assert between_marks(DOCS / "model-card.md", "painted test") == painted_test_table(content)
     assert content["model"] == load_model().identity
 
 
