@@ -38,8 +38,8 @@ def markdown(content: dict[str, Any]) -> str:
         lines.append(f"| {name} | {one['hit_rate']['cases']} | {' | '.join(figures)} |")
     lines += [
         "",
-        f"{overall['dice']['cases']} questions. Calibration error {overall['calibration_error']['value']:.2f}; paraphrases "
-        f"agree with {overall['paraphrase_stability']['value']:.2f}; a query for the other side leaves "
+        f"{overall['dice']['cases']} questions. Calibration error {overall['calibration_error']['value']:.2f}; "
+        f"paraphrases agree with {overall['paraphrase_stability']['value']:.2f}; a query for the other side leaves "
         f"{100 * overall['swap_side_leak']['value']:.1f}% marked.",
     ]
     return "\n".join(lines)
