@@ -39,9 +39,9 @@ class VolumeNoise:
 
 
 REPEAT_NOISE = VolumeNoise(floor=0.23, surface_mm=0.0, min_ml=0.64, max_ml=67.7)
-"""The shipped weights on four held-out scans, answered again on grids with slices of the same thickness: more than 95% of
-55 pairs of volumes, both of an answer that says present, are within these limits. They show no dependence on size. A
-floor of 0.16 would hold 95%; that of an earlier calibration is kept, for another day brings more noise."""
+"""The shipped weights on four held-out scans, answered again on grids with slices of the same thickness: more than 95%
+of 55 pairs of volumes, both of an answer that says present, are within these limits. They show no dependence on size.
+A floor of 0.16 would hold 95%; that of an earlier calibration is kept, for another day brings more noise."""
 
 OTHER_SLICES_NOISE = VolumeNoise(floor=0.47, surface_mm=0.0, min_ml=0.79, max_ml=67.7)
 """The same with slices of twice the thickness, 20 pairs: 95% are within them."""
