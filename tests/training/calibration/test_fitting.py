@@ -103,6 +103,14 @@ def test_how_many_pieces_are_right_chooses_the_pieces_and_not_the_threshold():
     assert fit_threshold([seen] * 6)[0] == 0.3
 
 
+def test_as_many_pieces_are_kept_as_cost_hardly_anything():
+    """Nothing tells 1 from 5 apart but a false piece of a hundredth of the volume in one scan of forty."""
+    one = seen_with((0.3, 6.0, 2.0, 2.0), truth_components=1)
+    false = seen_with((0.3, 6.0, 2.0, 2.0), (0.3, 4.0, 0.02, 0.0), truth_components=1)
+    assert fit_threshold([one] * 39 + [false]) == (0.3, None)
+    assert fit_threshold([one] * 3 + [false] * 5) == (0.3, 4.5), "what costs more is dropped"
+
+
 def test_maps_are_cut_by_what_is_outlined_and_there():
     good = seen_with((0.5, 6.0, 4.0, 2.0), (0.8, 6.0, 2.0, 2.0), truth_components=1)
     assert fit_threshold([good] * 6) == (0.8, None), "of equal choices the first, which keeps all"

@@ -14,6 +14,9 @@ from tips_med.training.calibration.observing import THRESHOLDS, Component, Obser
 SECONDARY_LOGITS = (None, *np.arange(0.5, 7.1, 0.5).tolist())
 """Evidence that components beside the surest one may have to have."""
 
+TOLERANCE = 0.025
+"""How much less the mean of Dice and F1 may be, if more components are kept for it."""
+
 MIN_POSITIVES = 6
 """Queries about what is there, below which nothing is fitted about masks and components."""
 
@@ -57,9 +60,10 @@ def f1_of(observation: Observation, components: Sequence[Component]) -> float:
 def fit_threshold(observations: Sequence[Observation]) -> tuple[float, float | None]:
     """Threshold of maps, and which components to keep, where something is there and outlined.
 
-    At each threshold those components are kept that give the best mean of Dice and F1; of the thresholds, the one with
-    the best Dice is taken: it decides how much is marked, and hardly what is found. An outlined real scan weighs as
-    much as ``REAL_WEIGHT`` painted ones, as in ``fit_calibration``.
+    At each threshold as many components are kept as is possible without losing more than ``TOLERANCE`` of the best mean
+    of Dice and F1: most scans here have one finding of a kind, and would hide all but the surest of many. Of the
+    thresholds, the one with the best Dice is taken: it decides how much is marked, and hardly what is found. An
+    outlined real scan weighs as much as ``REAL_WEIGHT`` painted ones, as in ``fit_calibration``.
 
     Returns:
         ``threshold`` and ``min_logit`` of a ``Calibration``; its defaults when there is too little data.
@@ -76,7 +80,8 @@ def fit_threshold(observations: Sequence[Observation]) -> tuple[float, float | N
         return float(np.average(values, weights=weights))
 
     def best_at(threshold: float) -> tuple[float, float | None]:
-        return max(((threshold, logit) for logit in SECONDARY_LOGITS), key=lambda one: mean(one, dice_of, f1_of))
+        sums = [mean((threshold, logit), dice_of, f1_of) for logit in SECONDARY_LOGITS]
+        return threshold, next(logit for logit, s in zip(SECONDARY_LOGITS, sums) if s >= max(sums) - 2 * TOLERANCE)
 
     return max(map(best_at, THRESHOLDS), key=lambda one: mean(one, dice_of))
 
