@@ -16,7 +16,7 @@ WORDS = ("nodule", "mass", "left", "right", "lung", "in", "the")
 @pytest.fixture(scope="session")
 def crops() -> list[Crop]:
     """40 painted crops of two torsos."""
-    return make_crops(0, "train", (900, 901), 40)
+    return make_crops(2, "train", (900, 901), 40)
 
 
 @pytest.fixture
