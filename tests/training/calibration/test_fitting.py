@@ -179,5 +179,7 @@ def test_a_structure_is_cut_where_its_whole_map_is_best():
     fitted = fit_all(ModelCard("toy", (), structures=("liver",)), [*seen, *absent])["liver"]
     assert (fitted.threshold, fitted.min_secondary_logit) == (0.3, None)
     assert fitted.evidence == "painted"
+    had = ModelCard("toy", (), structures=("liver",), calibration={"liver": Calibration(threshold=0.4)})
+    assert fit_all(had, [*seen[:3], *absent])["liver"].threshold == 0.4, "what was fitted before stays"
     always = fit_all(ModelCard("toy", (), structures=("liver",)), seen)["liver"]
     assert always == Calibration(threshold=0.3), "nothing says what a scan without it looks like"

@@ -86,15 +86,16 @@ def fit_threshold(observations: Sequence[Observation]) -> tuple[float, float | N
     return max(map(best_at, THRESHOLDS), key=lambda one: mean(one, dice_of))
 
 
-def fit_outline(observations: Sequence[Observation]) -> float:
+def fit_outline(observations: Sequence[Observation], own: float = Calibration.threshold) -> float:
     """Threshold of a structure's map: the best mean Dice of all of it, where it is there and outlined.
 
-    Returns:
-        ``threshold`` of a ``Calibration``; its default when there is too little data.
+    Args:
+        observations: Observations of the structure.
+        own: Threshold that it has, 0 to 1: it stays where fewer than ``MIN_POSITIVES`` are outlined.
     """
     dices = [o.dices for o in observations if o.there and o.outlined and o.dices]
     if len(dices) < MIN_POSITIVES:
-        return Calibration.threshold
+        return own
     return THRESHOLDS[int(np.mean(dices, axis=0).argmax())]
 
 
@@ -174,7 +175,6 @@ def fit_all(card: ModelCard, observations: Sequence[Observation]) -> dict[str, C
     # A structure such as a lung is present whenever its map reaches 0.5. Its pieces are never judged one by one.
     for structure in card.structures:
         own = [o for o in observations if o.finding == structure]
-        fitted[structure] = replace(
-            fitted.get(structure, Calibration()), threshold=fit_outline(own), min_secondary_logit=None
-        )
+        threshold = fit_outline(own, card.calibration.get(structure, Calibration()).threshold)
+        fitted[structure] = replace(fitted.get(structure, Calibration()), threshold=threshold, min_secondary_logit=None)
     return fitted
