@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import json
 import logging
 import socket
+import time
 from pathlib import Path
 
 import httpx
@@ -11,7 +15,7 @@ import pytest
 
 from tests.server.running import TOKEN, Running, running
 from tips_med.errors import ConfigError
-from tips_med.server import ServerSettings
+from tips_med.server import ServerSettings, access
 
 GUARDED = ["/v1/capabilities", "/v1/studies", "/v1/studies/x/events", "/voxtell/capabilities", "/v1"]
 
@@ -86,6 +90,26 @@ def test_too_much_is_refused_whether_or_not_it_is_announced(tmp_path: Path) -> N
             assert refused.status_code == 413 and refused.json()["code"] == "too-large"
         long = {"Content-Type": "application/json"}
         assert server.http.post("/v1/studies/x/answers", content=parts(), headers=long).status_code in (400, 413)
+
+
+def test_a_client_that_listens_only_when_all_is_sent_is_told_why_it_is_refused(server: Running) -> None:
+    address = server.url.partition("//")[2]
+    for _ in range(5):
+        link = http.client.HTTPConnection(address, timeout=20)
+        with contextlib.closing(link):
+            link.request("POST", "/v1/studies", bytes(8 << 20), {"Connection": "close"})  # as urllib does
+            refused = link.getresponse()
+            assert refused.status == 401 and json.load(refused)["code"] == "wrong-token"
+
+
+def test_a_refused_client_that_never_ends_is_let_go(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "LINGER_S", 0.5)
+    with socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])), timeout=20) as link:
+        link.sendall(b"POST /v1/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000000000\r\n\r\n")
+        with pytest.raises(ConnectionError):
+            for _ in range(2_000):
+                link.sendall(bytes(1 << 16))
+                time.sleep(0.001)
 
 
 def test_a_client_that_falls_silent_is_let_go(tmp_path: Path) -> None:

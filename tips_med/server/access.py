@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import json
 import logging
@@ -27,6 +28,13 @@ GUARDED = ("/v1", "/voxtell")
 """Paths below these need the token; the others tell nothing of any study."""
 
 UPLOADS = ("/v1/studies", "/voxtell/images")
+
+LINGER_S, LINGER_IDLE_S = 30.0, 5.0
+"""Seconds, in all and without a byte, for which the rest of a refused request is read and thrown away.
+
+A connection that is closed while the client still sends is reset, and the client may lose the refusal: a wrong token
+would look like a server that is down. nginx lingers as long by default (``lingering_time``, ``lingering_timeout``).
+"""
 
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -57,20 +65,27 @@ class Access:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began = False
+        began = refused = False
+        body = _Body(receive, announced=_has_body(Headers(scope=scope)))
 
         async def answer(message: dict[str, Any]) -> None:
-            nonlocal began
+            nonlocal began, refused
             if message["type"] == "http.response.start":
-                began = True
+                began, refused = True, message["status"] >= 400
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers.setdefault(name, value)
+                if refused and not body.whole:
+                    headers["Connection"] = "close"
+            elif refused and not message.get("more_body", False) and not body.whole:
+                await send(message | {"more_body": True})
+                await body.discard()
+                message = {"type": "http.response.body", "body": b""}
             await send(message)
 
         try:
             self._check(scope)
-            await self.app(scope, self._bounded(scope, receive), answer)
+            await self.app(scope, self._bounded(scope, body), answer)
         except TipsMedError as error:
             if not began:
                 await _refuse(status_of(error), error_entry(error), answer)
@@ -110,26 +125,53 @@ class Access:
             413, "too-large", "more was sent than is taken", expected=f"at most {self._limit(scope) >> 20} MB"
         )
 
-    def _bounded(self, scope: Scope, receive: Receive) -> Receive:
+    def _bounded(self, scope: Scope, body: _Body) -> Receive:
         """What the client sends, until it is too much, too slow, or silent for too long."""
-        limit, got, whole, began = self._limit(scope), 0, False, time.monotonic()
+        limit, got, began = self._limit(scope), 0, time.monotonic()
 
         async def bounded() -> dict[str, Any]:
-            nonlocal got, whole
-            if whole:
-                return await receive()  # from now on only that the client has gone
+            nonlocal got
+            if body.whole:
+                return await body.receive()  # from now on only that the client has gone
             left = min(self.settings.idle_s, began + self.settings.upload_s - time.monotonic())
             try:
-                message = await asyncio.wait_for(receive(), max(left, 0.001))
+                message = await asyncio.wait_for(body.receive(), max(left, 0.001))
             except TimeoutError:
                 raise RequestError(408, "too-slow", "the client sends too slowly", remedy="send it again") from None
             got += len(message.get("body", b""))
             if got > limit:
                 raise self._too_large(scope)
-            whole = message["type"] != "http.request" or not message.get("more_body", False)
             return message
 
         return bounded
+
+
+class _Body:
+    """What a client sends with a request.
+
+    Args:
+        receive: The server's.
+        announced: Whether the request's headers announce any.
+
+    Attributes:
+        whole: Whether all of it was received, or the client has gone.
+    """
+
+    def __init__(self, receive: Receive, announced: bool) -> None:
+        self._receive, self.whole = receive, not announced
+
+    async def receive(self) -> dict[str, Any]:
+        """The next part."""
+        message = await self._receive()
+        self.whole = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def discard(self) -> None:
+        """Receives the rest and keeps nothing of it, for a while at most."""
+        until = time.monotonic() + LINGER_S
+        with contextlib.suppress(TimeoutError):
+            while not self.whole and (left := until - time.monotonic()) > 0:
+                await asyncio.wait_for(self.receive(), min(left, LINGER_IDLE_S))
 
 
 async def _refuse(status: int, entry: dict[str, Any], send: Send) -> None:
@@ -137,10 +179,12 @@ async def _refuse(status: int, entry: dict[str, Any], send: Send) -> None:
     headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
     if status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
-    if status in (408, 413):
-        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def _has_body(headers: Headers) -> bool:
+    return int_or_zero(headers.get("content-length")) > 0 or "transfer-encoding" in headers
 
 
 def _name_of(host: str) -> str:
